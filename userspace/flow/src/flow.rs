@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A flow: one direction of one leg, as the data plane sees it.
+
+use core::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Crypto;
+
+/// The number of a flow. The agent chooses it, and never gives it to another flow again.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub struct FlowId(pub u64);
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Packets that arrive at one local address and port, what to do to them, where they leave.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Flow {
+    /// Its number.
+    pub id: FlowId,
+    /// Where its packets arrive.
+    pub ingress: Ingress,
+    /// Where they leave.
+    pub egress: Egress,
+}
+
+/// One of the two sides of the gateway (TS 23.334: "IP realm").
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Realm {
+    /// The untrusted side, where UEs are.
+    Access,
+    /// The trusted network.
+    Core,
+}
+
+impl Realm {
+    /// Both realms.
+    pub const ALL: [Self; 2] = [Self::Access, Self::Core];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Core => "core",
+        }
+    }
+}
+
+impl fmt::Display for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The arriving half of a flow.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ingress {
+    /// The side it arrives on.
+    pub realm: Realm,
+    /// The local address and port it arrives at.
+    pub local: SocketAddr,
+    /// RTP, RTCP or both.
+    pub carries: Carries,
+    /// Who may send.
+    pub source: Source,
+    /// How to unprotect; `None` when plain RTP arrives (profile RTP/AVP).
+    pub unprotect: Option<Crypto>,
+}
+
+/// What a local port receives (RFC 5761).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Carries {
+    /// RTP only; RTCP has a port of its own.
+    Rtp,
+    /// RTCP only.
+    Rtcp,
+    /// Both on one port.
+    Muxed,
+}
+
+/// Who may send to a local port.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Source {
+    /// This address and port, nobody else.
+    Only(SocketAddr),
+    /// Anybody at first, then only who was latched. On a protected flow a packet latches once it
+    /// authenticates, and a peer that moves is followed; on a plain one the first packet latches
+    /// for good.
+    Latch,
+}
+
+/// The leaving half of a flow.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Egress {
+    /// The side it leaves on.
+    pub realm: Realm,
+    /// The way of its RTP packets.
+    pub rtp: Path,
+    /// The way of its RTCP packets; the same as `rtp` when the far leg multiplexes.
+    pub rtcp: Path,
+    /// How to protect; `None` when plain RTP leaves (profile RTP/AVP).
+    pub protect: Option<Crypto>,
+    /// The DSCP to mark packets with, 0 to 63; `None` keeps that of the arriving packet.
+    pub dscp: Option<u8>,
+}
+
+/// From where to where a packet leaves.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Path {
+    /// The local address and port it leaves from.
+    pub local: SocketAddr,
+    /// The peer it goes to.
+    pub remote: Remote,
+}
+
+/// The far end of a path.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Remote {
+    /// This address and port.
+    Fixed(SocketAddr),
+    /// Whoever that flow, the opposite direction of this one's leg, has latched.
+    Latched(FlowId),
+}
+
+/// A flow without its keys: what a list shows.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FlowSummary {
+    /// Its number.
+    pub id: FlowId,
+    /// The side it arrives on.
+    pub realm: Realm,
+    /// The local address and port it arrives at.
+    pub local: SocketAddr,
+    /// Who sends to it: given, or latched by now.
+    pub source: Option<SocketAddr>,
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What agent and data plane say to each other, and nothing else.
+//!
+//! A connection over the data plane's Unix socket starts with a [`Hello`] from each side; after
+//! that every message is one [`frame`]: a length and a postcard body. The agent sends
+//! [`Request`]s, the data plane answers each with a [`Reply`] or a [`Refused`] under the same
+//! number, and sends [`Event`]s between them once the agent has subscribed.
+//!
+//! Keys travel from agent to data plane inside [`Secret`] and never back: no reply and no event
+//! has a field that could carry one.
+
+#![forbid(unsafe_code)]
+
+pub mod crypto;
+pub mod event;
+pub mod flow;
+pub mod frame;
+pub mod hello;
+pub mod reason;
+pub mod request;
+pub mod secret;
+pub mod statistics;
+
+pub use crypto::{Crypto, Mark, Suite};
+pub use event::Event;
+pub use flow::{Carries, Egress, Flow, FlowId, FlowSummary, Ingress, Path, Realm, Remote, Source};
+pub use frame::{FrameError, MAX_FRAME_LEN, from_body, read_frame_len, to_frame};
+pub use hello::{Hello, HelloError, VERSION};
+pub use reason::Reason;
+pub use request::{ClientMessage, Refused, Reply, Request, ServerMessage};
+pub use secret::Secret;
+pub use statistics::{
+    FlowStatistics, FrameCount, NicStatistics, QueueStatistics, Refusals, Statistics,
+    WorkerStatistics,
+};

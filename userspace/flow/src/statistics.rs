@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Counters, as they were when asked for. All count from the start of the data plane or the
+//! installation of the flow, and only grow.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{FlowId, Mark, Reason};
+
+/// The packets that did not leave, by [`Reason`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Refusals([u64; Reason::COUNT]);
+
+impl Refusals {
+    /// Counts one packet.
+    #[inline]
+    pub const fn count(&mut self, reason: Reason) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// How many packets did not leave for this reason.
+    #[inline]
+    pub const fn of(&self, reason: Reason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// How many packets did not leave at all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Every reason that was counted, with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter(|(_, count)| *count != 0)
+    }
+
+    /// Adds the counts of another worker.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// What one flow did, over all workers.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FlowStatistics {
+    /// The flow.
+    pub id: FlowId,
+    /// Packets that arrived.
+    pub packets_in: u64,
+    /// Bytes of UDP payload that arrived.
+    pub bytes_in: u64,
+    /// Packets that were handed to the NIC.
+    pub packets_out: u64,
+    /// Bytes of UDP payload that were handed to the NIC.
+    pub bytes_out: u64,
+    /// Packets that did not leave.
+    pub refused: Refusals,
+    /// The peer that was latched, if any.
+    pub latched: Option<SocketAddr>,
+    /// Where the indices of the arriving direction stand, one for each SSRC.
+    pub unprotect: Vec<Mark>,
+    /// Where the indices of the leaving direction stand, one for each SSRC.
+    pub protect: Vec<Mark>,
+}
+
+/// What the whole data plane did.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Statistics {
+    /// The flows that are installed.
+    pub flows: u64,
+    /// One for each NIC.
+    pub nics: Vec<NicStatistics>,
+    /// One for each worker.
+    pub workers: Vec<WorkerStatistics>,
+}
+
+/// What the XDP program decided on one NIC, summed over CPUs.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NicStatistics {
+    /// Its name, such as `eth0`.
+    pub name: String,
+    /// How packets reach us: `zero copy`, `native copy` or `generic`.
+    pub rung: String,
+    /// Each verdict's name and how many packets got it.
+    pub verdicts: Vec<(String, u64)>,
+}
+
+/// What one worker did.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WorkerStatistics {
+    /// The queue it serves on each NIC.
+    pub queue: u32,
+    /// The processor it is pinned to.
+    pub cpu: Option<u32>,
+    /// Bursts that it took.
+    pub bursts: u64,
+    /// Packets that it took.
+    pub packets_in: u64,
+    /// Packets that it handed to a NIC.
+    pub packets_out: u64,
+    /// Packets that did not leave.
+    pub refused: Refusals,
+    /// Where its frames are.
+    pub frames: FrameCount,
+    /// Its sockets, one for each NIC.
+    pub queues: Vec<QueueStatistics>,
+}
+
+/// Where the frames of one UMEM are. Between bursts the parts add up to the whole.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FrameCount {
+    /// All frames of the UMEM.
+    pub total: u32,
+    /// With the worker, ready for use.
+    pub free: u32,
+    /// With the kernel, waiting for or holding arrived packets.
+    pub receive: u32,
+    /// With the kernel, on the way out.
+    pub transmit: u32,
+}
+
+impl FrameCount {
+    /// Frames that are nowhere. Anything but 0 is a defect.
+    pub const fn lost(&self) -> u32 {
+        self.total - self.free - self.receive - self.transmit
+    }
+}
+
+/// The kernel's own counters of one AF_XDP socket (`struct xdp_statistics`,
+/// include/uapi/linux/if_xdp.h).
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct QueueStatistics {
+    /// The NIC.
+    pub nic: String,
+    /// Dropped for other reasons than an invalid descriptor.
+    pub rx_dropped: u64,
+    /// Dropped because of invalid descriptors.
+    pub rx_invalid_descs: u64,
+    /// Sends dropped because of invalid descriptors.
+    pub tx_invalid_descs: u64,
+    /// Dropped because the receive ring was full.
+    pub rx_ring_full: u64,
+    /// How often the fill ring was empty.
+    pub rx_fill_ring_empty_descs: u64,
+    /// How often the transmit ring was empty.
+    pub tx_ring_empty_descs: u64,
+}
