@@ -1,3 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! To be written.
+//! SRTP and SRTCP in bursts: keys in, packets in, packets out.
+//!
+//! A [`ContextSet`] is made from a [`MasterKey`] for one direction of one leg; a worker keeps its
+//! sets in [`ContextSets`] and hands over a burst of [`Job`]s, each a packet in a frame and the
+//! set it belongs to. Packets are changed in place, and each job says what became of it. No I/O,
+//! no clock, no allocation per packet.
+//!
+//! # Index, ROC, replay
+//!
+//! Every SRTP packet has an index of 48 bits: the upper 32 are the rollover counter (ROC), the
+//! lower 16 the sequence number (SEQ) of its RTP header. The keystream and the tag depend on the
+//! index, and only SEQ is sent. The receiver completes it: of all indices with this SEQ it takes
+//! the one nearest to the highest it knows (RFC 3711 appendix A). That holds as long as fewer
+//! than 2^15 packets are lost or late at once; after that both sides disagree on the ROC, nothing
+//! authenticates any more, and only a new key helps.
+//!
+//! So the highest index is worth protecting. Were it moved by whatever arrives, one forged packet
+//! with a far SEQ would end the call. Therefore *state changes only after a packet
+//! authenticated*: the index is estimated, the replay list consulted, the tag verified, and only
+//! then do the highest index, the replay list, the count of packets and, for a new SSRC, the
+//! table of contexts change. A refused packet leaves no trace, in the state or in its bytes.
+//!
+//! The replay list remembers which of the last 128 (or so) indices were seen: a second packet
+//! with the same index is [`Refusal::Replayed`], one from before the list [`Refusal::TooOld`].
+//! It exists on the sending side too. There it guards the key: counter mode encrypts with one
+//! keystream per index, and two different packets under one keystream give away both. SEQ comes
+//! from the core side, which may send anything, so what would use an index twice is refused.
+//!
+//! SRTCP sends its index, 31 bits, behind each packet, and the sender counts it: from 1, as
+//! libsrtp does, though the RFC can be read as from 0. A receiver takes either. The flag E in
+//! front of it says "encrypted". Packets without it would be legal only where
+//! UNENCRYPTED_SRTCP was negotiated (RFC 4568 section 6.3.2), which it never is here: they are
+//! [`Refusal::Malformed`].
+//!
+//! # A burst
+//!
+//! The result of a burst is that of its packets one after the other, though the crypto sees them
+//! all at once. `burst.rs` says how. The kernels behind it (`kernel/`) may overwrite
+//! [`HEADROOM`] bytes in front of a packet and [`TAILROOM`] bytes behind it, so that they can
+//! work in whole vectors.
+
+#![deny(unsafe_code)] // Only kernels may allow it.
+
+mod burst;
+mod context_set;
+mod context_sets;
+mod contexts;
+mod derivation;
+pub mod header;
+mod index;
+mod job;
+mod kernel;
+mod master_key;
+mod packet;
+mod replay;
+mod suite;
+#[cfg(test)]
+mod tests;
+
+pub use context_set::{ContextSet, Mark, Policy, TooManySsrcs};
+pub use context_sets::{ContextSets, SetId};
+pub use job::{HEADROOM, Job, Kind, MAX_BURST, MAX_GROWTH, Refusal, TAILROOM};
+pub use master_key::{KeyError, MasterKey};
+pub use replay::{ReplayWindow, WindowError};
+pub use suite::Suite;

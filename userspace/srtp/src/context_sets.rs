@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! All context sets of one worker.
+
+use crate::{ContextSet, Job, burst};
+
+/// Names a set in the [`ContextSets`] that gave it out. Never given out twice: the id of a set
+/// that was removed names nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SetId {
+    slot: u32,
+    generation: u32,
+}
+
+/// All context sets of one worker.
+#[derive(Debug, Default)]
+pub struct ContextSets {
+    slots: Vec<Slot>,
+    /// Slots without a set.
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// How often the slot has lost its set.
+    generation: u32,
+    set: Option<ContextSet>,
+}
+
+impl ContextSets {
+    /// No sets.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No sets, and room for so many.
+    pub fn with_capacity(sets: usize) -> Self {
+        Self {
+            slots: Vec::with_capacity(sets),
+            free: Vec::with_capacity(sets),
+        }
+    }
+
+    /// Adds a set.
+    ///
+    /// # Panics
+    ///
+    /// Panics at 2^32 sets, for which no memory is large enough.
+    pub fn insert(&mut self, set: ContextSet) -> SetId {
+        if let Some(slot) = self.free.pop() {
+            let vacant = &mut self.slots[slot as usize];
+            vacant.set = Some(set);
+            return SetId {
+                slot,
+                generation: vacant.generation,
+            };
+        }
+        let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 sets fit into memory");
+        self.slots.push(Slot {
+            generation: 0,
+            set: Some(set),
+        });
+        SetId {
+            slot,
+            generation: 0,
+        }
+    }
+
+    /// Takes a set out; `None` when there is none under this id.
+    pub fn remove(&mut self, id: SetId) -> Option<ContextSet> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let set = slot.set.take()?;
+        // A slot that has used up its generations stays empty.
+        if let Some(generation) = slot.generation.checked_add(1) {
+            slot.generation = generation;
+            self.free.push(id.slot);
+        }
+        Some(set)
+    }
+
+    /// The set under an id.
+    pub fn set(&self, id: SetId) -> Option<&ContextSet> {
+        let slot = self.slots.get(id.slot as usize)?;
+        slot.set
+            .as_ref()
+            .filter(|_| slot.generation == id.generation)
+    }
+
+    /// Protects each packet, in place: RTP becomes SRTP, RTCP becomes SRTCP.
+    ///
+    /// The result is that of protecting one after the other.
+    pub fn protect(&mut self, burst: &mut [Job<'_>]) {
+        burst::protect(self, burst);
+    }
+
+    /// Unprotects each packet, in place: SRTP becomes RTP, SRTCP becomes RTCP.
+    ///
+    /// The result is that of unprotecting one after the other: the second of two copies in one
+    /// burst is refused as replayed.
+    pub fn unprotect(&mut self, burst: &mut [Job<'_>]) {
+        burst::unprotect(self, burst);
+    }
+
+    pub(crate) fn set_mut(&mut self, id: SetId) -> Option<&mut ContextSet> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        slot.set
+            .as_mut()
+            .filter(|_| slot.generation == id.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MasterKey, Policy, Suite};
+
+    fn set() -> ContextSet {
+        let key = MasterKey::new(Suite::AeadAes128Gcm, &[1; 28]).unwrap();
+        ContextSet::sender(&key, Policy::default())
+    }
+
+    #[test]
+    fn a_stale_id_never_names_the_set_that_came_after() {
+        let mut sets = ContextSets::with_capacity(1);
+        let first = sets.insert(set());
+        assert!(sets.remove(first).is_some());
+        assert!(sets.set(first).is_none());
+        let second = sets.insert(set());
+        assert_eq!(first.slot, second.slot);
+        assert!(sets.set(first).is_none() && sets.remove(first).is_none());
+        assert!(sets.set_mut(first).is_none());
+        assert!(sets.set(second).is_some());
+    }
+
+    #[test]
+    fn a_slot_is_retired_before_its_generation_wraps() {
+        let mut sets = ContextSets::new();
+        let id = sets.insert(set());
+        sets.slots[0].generation = u32::MAX;
+        let last = SetId {
+            generation: u32::MAX,
+            ..id
+        };
+        assert!(sets.remove(last).is_some());
+        assert!(sets.remove(last).is_none() && sets.set(last).is_none());
+        assert_eq!(sets.insert(set()).slot, 1);
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! From a master key to session keys (RFC 3711 section 4.3, RFC 7714 section 11).
+//!
+//! The key derivation rate is zero: session keys are derived once, from r = 0. A rate above zero
+//! would put r, 48 bits of it, behind the label.
+
+use aes::{Aes128Enc, Aes256Enc};
+use ctr::Ctr128BE;
+use ctr::cipher::{KeyIvInit, StreamCipher};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::{Kind, MasterKey, Suite};
+
+/// The session keys of one kind of packet, still as bytes. Wiped when dropped.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct SessionKey {
+    #[zeroize(skip)]
+    pub(crate) suite: Suite,
+    cipher: [u8; 32],
+    auth: [u8; 20],
+    salt: [u8; 14],
+}
+
+impl SessionKey {
+    pub(crate) fn derive(master: &MasterKey, kind: Kind) -> Self {
+        let suite = master.suite();
+        let labels = match kind {
+            Kind::Rtp => [0, 1, 2],
+            Kind::Rtcp => [3, 4, 5],
+        };
+        let [cipher_label, auth_label, salt_label] = labels;
+        let mut session = Self::zero(suite);
+        generate(master, cipher_label, &mut session.cipher[..suite.key_len()]);
+        if !suite.is_aead() {
+            generate(master, auth_label, &mut session.auth);
+        }
+        generate(master, salt_label, &mut session.salt[..suite.salt_len()]);
+        session
+    }
+
+    /// Encryption key, `k_e`.
+    pub(crate) fn cipher(&self) -> &[u8] {
+        &self.cipher[..self.suite.key_len()]
+    }
+
+    /// Authentication key, `k_a`; all zero in AEAD suites, which have none.
+    pub(crate) fn auth(&self) -> &[u8; 20] {
+        &self.auth
+    }
+
+    /// Salting key, `k_s`.
+    pub(crate) fn salt(&self) -> &[u8] {
+        &self.salt[..self.suite.salt_len()]
+    }
+
+    fn zero(suite: Suite) -> Self {
+        Self {
+            suite,
+            cipher: [0; 32],
+            auth: [0; 20],
+            salt: [0; 14],
+        }
+    }
+
+    /// Session keys as some test vectors give them, without a master key.
+    #[cfg(test)]
+    pub(crate) fn from_bytes(suite: Suite, cipher: &[u8], salt: &[u8]) -> Self {
+        let mut session = Self::zero(suite);
+        session.cipher[..suite.key_len()].copy_from_slice(cipher);
+        session.salt[..suite.salt_len()].copy_from_slice(salt);
+        session
+    }
+}
+
+/// The PRF of RFC 3711 section 4.3.3 and RFC 6188 section 3: the keystream of AES-CM under the
+/// master key, from the IV `(label || r) XOR master_salt`.
+fn generate(master: &MasterKey, label: u8, out: &mut [u8]) {
+    // A 96-bit salt is padded on the right to 112 bits (RFC 7714 section 11); two more bytes
+    // count blocks.
+    let mut iv = [0; 16];
+    iv[..master.salt().len()].copy_from_slice(master.salt());
+    iv[7] ^= label;
+    out.fill(0);
+    match master.key().len() {
+        16 => keystream::<Ctr128BE<Aes128Enc>>(master.key(), &iv, out),
+        _ => keystream::<Ctr128BE<Aes256Enc>>(master.key(), &iv, out),
+    }
+    iv.zeroize();
+}
+
+fn keystream<C: KeyIvInit + StreamCipher>(key: &[u8], iv: &[u8; 16], out: &mut [u8]) {
+    C::new_from_slices(key, iv)
+        .expect("a suite's key length is its cipher's")
+        .apply_keystream(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    fn master() -> MasterKey {
+        let key = hex!("E1F97A0D3E018BE0D64FA32C06DE41390EC675AD498AFEEBB6960B3AABE6");
+        MasterKey::new(Suite::AesCm128HmacSha1_80, &key).unwrap()
+    }
+
+    #[test]
+    fn srtp_keys_are_those_of_rfc_3711_b_3() {
+        let session = SessionKey::derive(&master(), Kind::Rtp);
+        assert_eq!(session.cipher(), hex!("C61E7A93744F39EE10734AFE3FF7A087"));
+        assert_eq!(session.salt(), hex!("30CBBC08863D8C85D49DB34A9AE1"));
+        assert_eq!(
+            *session.auth(),
+            hex!("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4")
+        );
+        // The RFC prints a longer authentication key than HMAC-SHA1 takes.
+        let mut long = [0; 94];
+        generate(&master(), 1, &mut long);
+        assert_eq!(
+            long,
+            hex!(
+                "CEBE321F6FF7716B6FD4AB49AF256A156D38BAA48F0A0ACF3C34E2359E6CDBCE
+                 E049646C43D9327AD175578EF72270986371C10C9A369AC2F94A8C5FBCDDDC25
+                 6D6E919A48B610EF17C2041E474035766B68642C59BBFC2F34DB60DBDFB2"
+            )
+        );
+    }
+
+    #[test]
+    fn srtcp_keys_have_labels_of_their_own() {
+        let session = SessionKey::derive(&master(), Kind::Rtcp);
+        assert_eq!(session.cipher(), hex!("4c1aa45a81f73d61c800bbb00fbb1eaa"));
+        assert_eq!(session.salt(), hex!("9581c7ad87b3e530bf3e4454a8b3"));
+        assert_eq!(
+            *session.auth(),
+            hex!("8d54534feb49ae8e7993a6bd0b844fc323a93dfd")
+        );
+    }
+
+    #[test]
+    fn gcm_salts_are_padded_on_the_right() {
+        let key = hex!("000102030405060708090a0b0c0d0e0fa0a1a2a3a4a5a6a7a8a9aaab");
+        let master = MasterKey::new(Suite::AeadAes128Gcm, &key).unwrap();
+        let rtp = SessionKey::derive(&master, Kind::Rtp);
+        assert_eq!(rtp.cipher(), hex!("077c6143cb221bc355ff23d5f984a16e"));
+        assert_eq!(rtp.salt(), hex!("9af3e95364ebac9c99c5a7c4"));
+        let rtcp = SessionKey::derive(&master, Kind::Rtcp);
+        assert_eq!(rtcp.cipher(), hex!("615dcd9042600666f6fd4d9e4fe4519f"));
+        assert_eq!(rtcp.salt(), hex!("fcca937b9112a500dac72269"));
+    }
+
+    #[test]
+    fn a_256_bit_master_key_uses_the_prf_of_rfc_6188() {
+        // RFC 6188 section 7.2 has a 112-bit salt, which no suite here combines with AES-256:
+        // its last two bytes are where GCM's padding is, so only the PRF itself is compared.
+        let key = hex!("f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6");
+        let mut iv = hex!("3b04803de51ee7c96423ab5b78d20000");
+        for (label, expected) in [
+            (
+                0,
+                hex!("5ba1064e30ec51613cad926c5a28ef731ec7fb397f70a960653caf06554cd8c4").as_slice(),
+            ),
+            (1, &hex!("fd9c32d39ed5fbb5a9dc96b30818454d1313dc05")),
+            (2, &hex!("fa31791685ca444a9e07c6c64e93")),
+        ] {
+            iv[7] ^= label;
+            let mut out = vec![0; expected.len()];
+            keystream::<Ctr128BE<Aes256Enc>>(&key, &iv, &mut out);
+            iv[7] ^= label;
+            assert_eq!(out, expected, "label {label}");
+        }
+    }
+}

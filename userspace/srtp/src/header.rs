@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The headers that stay in the clear: RTP and the first eight bytes of RTCP.
+
+/// Length of an RTP header without CSRCs and extension, in bytes (RFC 3550 section 5.1).
+const FIXED_LEN: usize = 12;
+
+/// What SRTP needs to know of an RTP header (RFC 3550 section 5.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RtpHeader {
+    /// The synchronisation source.
+    pub ssrc: u32,
+    /// The sequence number.
+    pub sequence: u16,
+    /// Length of the header with its CSRCs and its extension, in bytes: where the payload starts.
+    pub len: usize,
+}
+
+impl RtpHeader {
+    /// Reads the header at the start of `packet`; `None` unless it is RTP version 2 and complete.
+    pub fn parse(packet: &[u8]) -> Option<Self> {
+        let fixed: &[u8; FIXED_LEN] = packet.first_chunk()?;
+        if fixed[0] >> 6 != 2 {
+            return None;
+        }
+        let csrc_count = usize::from(fixed[0] & 0x0f);
+        let mut len = FIXED_LEN + 4 * csrc_count;
+        if fixed[0] & 0x10 != 0 {
+            // Profile (2 bytes), length in 32-bit words without these first four bytes.
+            let extension: &[u8; 4] = packet.get(len..)?.first_chunk()?;
+            len += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
+        }
+        if len > packet.len() {
+            return None;
+        }
+        Some(Self {
+            ssrc: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
+            sequence: u16::from_be_bytes([fixed[2], fixed[3]]),
+            len,
+        })
+    }
+}
+
+/// What SRTCP needs to know of the first packet of an RTCP compound (RFC 3550 section 6.4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RtcpHeader {
+    /// The synchronisation source of the sender.
+    pub ssrc: u32,
+}
+
+impl RtcpHeader {
+    /// Length of the part that stays in the clear, in bytes (RFC 3711 section 3.4).
+    pub const LEN: usize = 8;
+
+    /// Reads the header at the start of `packet`; `None` unless it is RTCP version 2 and has an
+    /// SSRC.
+    pub fn parse(packet: &[u8]) -> Option<Self> {
+        let fixed: &[u8; Self::LEN] = packet.first_chunk()?;
+        if fixed[0] >> 6 != 2 {
+            return None;
+        }
+        Some(Self {
+            ssrc: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
+        })
+    }
+}
+
+/// Whether a packet on a port that carries both is RTCP: its second byte is an RTCP packet type
+/// (RFC 5761 section 4), not an RTP payload type.
+pub fn is_rtcp(packet: &[u8]) -> bool {
+    matches!(packet.get(1), Some(192..=223))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_payload_starts_behind_csrcs_and_extension() {
+        for (packet, len) in [
+            (hex!("800f1234decafbadcafebabe").as_slice(), Some(12)),
+            (&hex!("800f1234decafbadcafebabeabab"), Some(12)),
+            (&hex!("820f1234decafbadcafebabe0000000100000002"), Some(20)),
+            (&hex!("820f1234decafbadcafebabe00000001000000"), None),
+            (
+                &hex!("900f1234decafbadcafebabebede00015100020011"),
+                Some(20),
+            ),
+            (&hex!("900f1234decafbadcafebabebede0000"), Some(16)),
+            (&hex!("900f1234decafbadcafebabebede00"), None),
+            (&hex!("900f1234decafbadcafebabebede0001510002"), None),
+            (
+                &hex!("910f1234decafbadcafebabe00000001bede000151000200"),
+                Some(24),
+            ),
+            (&hex!("400f1234decafbadcafebabe"), None),
+            (&hex!("800f1234decafbadcafeba"), None),
+            (&[], None),
+        ] {
+            let header = RtpHeader::parse(packet);
+            assert_eq!(header.map(|header| header.len), len, "{packet:02x?}");
+            if let Some(header) = header {
+                assert_eq!((header.ssrc, header.sequence), (0xcafe_babe, 0x1234));
+            }
+        }
+    }
+
+    #[test]
+    fn the_ssrc_of_a_compound_is_that_of_its_first_packet() {
+        let packet = hex!("81c8000bcafebabe");
+        assert_eq!(
+            RtcpHeader::parse(&packet),
+            Some(RtcpHeader { ssrc: 0xcafe_babe })
+        );
+        assert_eq!(RtcpHeader::parse(&packet[..7]), None);
+        assert_eq!(RtcpHeader::parse(&hex!("01c8000bcafebabe")), None);
+    }
+
+    #[test]
+    fn rtcp_is_what_has_a_second_byte_from_192_to_223() {
+        for second in 0..=255 {
+            let rtcp = (192..=223).contains(&second);
+            assert_eq!(is_rtcp(&[0x80, second]), rtcp, "{second}");
+        }
+        assert!(!is_rtcp(&[]) && !is_rtcp(&[0x80]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_parse_without_panic(packet in prop::collection::vec(any::<u8>(), 0..100)) {
+            if let Some(header) = RtpHeader::parse(&packet) {
+                prop_assert!(header.len >= 12 && header.len <= packet.len());
+            }
+            let _ = RtcpHeader::parse(&packet);
+        }
+    }
+}

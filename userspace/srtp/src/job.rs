@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! One packet to protect or unprotect, and what became of it.
+
+use core::fmt;
+
+use crate::SetId;
+
+/// Bytes in front of a packet that belong to the crypto.
+pub const HEADROOM: usize = 64;
+
+/// Bytes behind a packet, at its longest, that belong to the crypto.
+pub const TAILROOM: usize = 80;
+
+/// The most bytes that protection adds: a GCM tag and the index of SRTCP.
+pub const MAX_GROWTH: usize = 16 + 4;
+
+/// The most packets that the crypto takes at once; longer slices are processed in pieces.
+pub const MAX_BURST: usize = 64;
+
+/// The longest packet; more does not fit into UDP, and counter mode could not encrypt 2^20 bytes.
+const MAX_LEN: usize = 65_535;
+
+/// What a packet is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// An RTP packet, or an SRTP packet.
+    Rtp,
+    /// A compound RTCP packet, or an SRTCP packet.
+    Rtcp,
+}
+
+/// One packet to protect or unprotect.
+#[derive(Debug)]
+pub struct Job<'f> {
+    /// The packet and what is around it. Belongs to the crypto during the call: [`HEADROOM`]
+    /// bytes before the packet and [`TAILROOM`] behind the longest result may be overwritten.
+    pub frame: &'f mut [u8],
+    /// Where the packet starts in the frame.
+    pub start: usize,
+    /// The length of the packet; that of the result after success.
+    pub len: usize,
+    /// What the packet is.
+    pub kind: Kind,
+    /// The contexts that it belongs to.
+    pub set: SetId,
+    /// `Ok` to have it processed; a job that is refused on entry is skipped.
+    pub outcome: Result<(), Refusal>,
+}
+
+impl<'f> Job<'f> {
+    /// A job to be processed.
+    pub fn new(frame: &'f mut [u8], start: usize, len: usize, kind: Kind, set: SetId) -> Self {
+        Self {
+            frame,
+            start,
+            len,
+            kind,
+            set,
+            outcome: Ok(()),
+        }
+    }
+
+    /// The packet, if the frame has room around it once it has grown by `growth` bytes.
+    pub(crate) fn packet(&self, growth: usize) -> Result<&[u8], Refusal> {
+        let behind = self.start.checked_add(self.len).ok_or(Refusal::TooBig)?;
+        if self.start < HEADROOM
+            || self.len > MAX_LEN
+            || self.frame.len() < growth + TAILROOM
+            || behind > self.frame.len() - growth - TAILROOM
+        {
+            return Err(Refusal::TooBig);
+        }
+        Ok(&self.frame[self.start..behind])
+    }
+}
+
+/// Why a packet was not processed. Its bytes are as they were.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Refusal {
+    /// Not a complete header, too short for a tag, or SRTCP that says it is not encrypted.
+    Malformed,
+    /// The tag is not that of this packet under this key.
+    AuthFailed,
+    /// A packet with this index was there before.
+    Replayed,
+    /// The index is below the replay window.
+    TooOld,
+    /// The master key has protected as many packets as it may, or the indices are used up.
+    KeyExpired,
+    /// The set has as many SSRCs as it may.
+    TooManySsrcs,
+    /// Longer than a datagram, or without [`HEADROOM`] or [`TAILROOM`] in its frame.
+    TooBig,
+    /// No such set, or one for the other direction.
+    UnknownSet,
+    /// No master key has the MKI of this packet. Not yet: sets have one master key and no MKI.
+    UnknownMki,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "malformed packet",
+            Self::AuthFailed => "authentication failed",
+            Self::Replayed => "replayed packet",
+            Self::TooOld => "packet older than the replay window",
+            Self::KeyExpired => "master key expired",
+            Self::TooManySsrcs => "too many SSRCs under one key",
+            Self::TooBig => "no room for the packet in its frame",
+            Self::UnknownSet => "no crypto contexts under this id",
+            Self::UnknownMki => "unknown master key identifier",
+        })
+    }
+}
+
+impl core::error::Error for Refusal {}

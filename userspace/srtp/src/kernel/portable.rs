@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The kernel that runs everywhere, one packet after the other, on the RustCrypto crates. They
+//! use AES-NI, VAES, PCLMUL and SHA-NI where the CPU has them.
+
+use aes::{Aes128Enc, Aes256Enc};
+use aes_gcm::aead::consts::{U12, U16};
+use aes_gcm::{AeadInOut, AesGcm, Nonce, Tag};
+use ctr::Ctr128BE;
+use ctr::cipher::{InnerIvInit, StreamCipher};
+use hmac::block_api::HmacCore;
+use hmac::digest::block_api::{Buffer, CoreProxy};
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::Item;
+use crate::derivation::SessionKey;
+use crate::header::RtcpHeader;
+use crate::packet::{INDEX_WORD_LEN, index_word};
+use crate::{Kind, Suite};
+
+/// Length of a GCM tag, in bytes.
+const TAG_LEN: usize = 16;
+
+/// The session keys of a set, expanded. On the heap, so that moving a set leaves no copy behind.
+pub(crate) enum Keys {
+    Cm(Box<PerKind<Cm>>),
+    Gcm128(Box<PerKind<Gcm<Aes128Enc>>>),
+    Gcm256(Box<PerKind<Gcm<Aes256Enc>>>),
+}
+
+pub(crate) struct PerKind<K> {
+    rtp: K,
+    rtcp: K,
+}
+
+/// AES in counter mode and HMAC-SHA1 (RFC 3711 sections 4.1.1 and 4.2.1).
+pub(crate) struct Cm {
+    cipher: Aes128Enc,
+    /// HMAC with the key's own two blocks already hashed.
+    mac: HmacCore<Sha1>,
+    salt: Salt,
+    tag_len: usize,
+}
+
+/// AES in Galois counter mode (RFC 7714).
+pub(crate) struct Gcm<A> {
+    aead: AesGcm<A, U12>,
+    salt: Salt,
+}
+
+/// The session salt as a number.
+struct Salt(Zeroizing<u128>);
+
+impl Keys {
+    pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
+        match rtp.suite {
+            Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
+                Self::Cm(Box::new(PerKind {
+                    rtp: Cm::new(rtp, rtp.suite.rtp_tag_len()),
+                    rtcp: Cm::new(rtcp, rtcp.suite.rtcp_tag_len()),
+                }))
+            }
+            Suite::AeadAes128Gcm => Self::Gcm128(Box::new(PerKind {
+                rtp: Gcm::new(rtp),
+                rtcp: Gcm::new(rtcp),
+            })),
+            Suite::AeadAes256Gcm => Self::Gcm256(Box::new(PerKind {
+                rtp: Gcm::new(rtp),
+                rtcp: Gcm::new(rtcp),
+            })),
+        }
+    }
+}
+
+impl<K> PerKind<K> {
+    fn of(&self, kind: Kind) -> &K {
+        match kind {
+            Kind::Rtp => &self.rtp,
+            Kind::Rtcp => &self.rtcp,
+        }
+    }
+}
+
+/// See [`super::seal`].
+pub(super) fn seal(items: &mut [Item<'_>]) {
+    for item in items {
+        match item.keys {
+            Keys::Cm(keys) => keys.of(item.kind).seal(item),
+            Keys::Gcm128(keys) => keys.of(item.kind).seal(item),
+            Keys::Gcm256(keys) => keys.of(item.kind).seal(item),
+        }
+    }
+}
+
+/// See [`super::open`].
+pub(super) fn open(items: &mut [Item<'_>]) {
+    for item in items {
+        item.authentic = match item.keys {
+            Keys::Cm(keys) => keys.of(item.kind).open(item),
+            Keys::Gcm128(keys) => keys.of(item.kind).open(item),
+            Keys::Gcm256(keys) => keys.of(item.kind).open(item),
+        };
+    }
+}
+
+/// See [`super::restore`].
+pub(super) fn restore(item: &mut Item<'_>) {
+    match item.keys {
+        Keys::Cm(keys) => keys.of(item.kind).xor_keystream(item),
+        Keys::Gcm128(keys) => _ = keys.of(item.kind).encrypt(item),
+        Keys::Gcm256(keys) => _ = keys.of(item.kind).encrypt(item),
+    }
+}
+
+impl Cm {
+    fn new(key: &SessionKey, tag_len: usize) -> Self {
+        let cipher = Aes128Enc::new_from_slice(key.cipher());
+        let mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key.auth());
+        Self {
+            cipher: cipher.expect("the suite's cipher key has 16 bytes"),
+            mac: mac.expect("HMAC takes keys of any length").decompose().0,
+            salt: Salt::new(key),
+            tag_len,
+        }
+    }
+
+    fn seal(&self, item: &mut Item<'_>) {
+        self.xor_keystream(item);
+        let (tag, at) = (self.tag(item), Self::tag_at(item));
+        item.frame[at..][..self.tag_len].copy_from_slice(&tag[..self.tag_len]);
+    }
+
+    fn open(&self, item: &mut Item<'_>) -> bool {
+        let (tag, at) = (self.tag(item), Self::tag_at(item));
+        let authentic = item.frame[at..][..self.tag_len].ct_eq(&tag[..self.tag_len]);
+        if authentic.into() {
+            self.xor_keystream(item);
+            return true;
+        }
+        false
+    }
+
+    fn xor_keystream(&self, item: &mut Item<'_>) {
+        let iv = (self.salt.nonce(item) << 16).to_be_bytes();
+        let core = InnerIvInit::inner_iv_init(&self.cipher, &iv.into());
+        Ctr128BE::from_core(core).apply_keystream(&mut item.frame[item.text..item.end]);
+    }
+
+    fn tag(&self, item: &Item<'_>) -> [u8; 20] {
+        let mut mac = Hmac::<Sha1>::compose(self.mac.clone(), Buffer::<HmacCore<Sha1>>::default());
+        mac.update(&item.frame[item.start..Self::tag_at(item)]);
+        if item.kind == Kind::Rtp {
+            // The upper 32 of 48 bits: the ROC.
+            let [_, _, roc @ .., _, _] = item.index.to_be_bytes();
+            mac.update(&roc);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Where the tag stands, and what it authenticates ends.
+    fn tag_at(item: &Item<'_>) -> usize {
+        match item.kind {
+            Kind::Rtp => item.end,
+            Kind::Rtcp => item.end + INDEX_WORD_LEN,
+        }
+    }
+}
+
+impl<A> Gcm<A>
+where
+    A: KeyInit,
+    AesGcm<A, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + From<A>,
+{
+    fn new(key: &SessionKey) -> Self {
+        let cipher = A::new_from_slice(key.cipher());
+        Self {
+            aead: cipher.expect("a suite's key length is its cipher's").into(),
+            salt: Salt::new(key),
+        }
+    }
+
+    fn seal(&self, item: &mut Item<'_>) {
+        let tag = self.encrypt(item);
+        item.frame[item.end..][..tag.len()].copy_from_slice(&tag);
+    }
+
+    fn open(&self, item: &mut Item<'_>) -> bool {
+        let nonce = self.nonce(item);
+        let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
+        let (text, trailer) = rest.split_at_mut(item.end - item.text);
+        let Some(tag) = trailer.first_chunk::<TAG_LEN>() else {
+            return false;
+        };
+        // Verifies first; wrong packets stay as they were.
+        let result = with_associated_data(item.kind, item.index, head, |data| {
+            (self.aead).decrypt_inout_detached(&nonce, data, text.into(), &Tag::from(*tag))
+        });
+        result.is_ok()
+    }
+
+    fn encrypt(&self, item: &mut Item<'_>) -> [u8; TAG_LEN] {
+        let nonce = self.nonce(item);
+        let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
+        let text = &mut rest[..item.end - item.text];
+        with_associated_data(item.kind, item.index, head, |data| {
+            (self.aead).encrypt_inout_detached(&nonce, data, text.into())
+        })
+        .expect("a packet is shorter than the 64 GiB that GCM encrypts")
+        .into()
+    }
+
+    /// RFC 7714 sections 8.1 and 9.1.
+    fn nonce(&self, item: &Item<'_>) -> Nonce<U12> {
+        let [_, _, _, _, nonce @ ..] = self.salt.nonce(item).to_be_bytes();
+        nonce.into()
+    }
+}
+
+/// What GCM authenticates without encrypting it: the head of the packet, and behind it for SRTCP
+/// the word with the index (RFC 7714 sections 8.2 and 9.2).
+fn with_associated_data<R>(
+    kind: Kind,
+    index: u64,
+    head: &[u8],
+    then: impl FnOnce(&[u8]) -> R,
+) -> R {
+    match kind {
+        Kind::Rtp => then(head),
+        Kind::Rtcp => {
+            let mut data = [0; RtcpHeader::LEN + INDEX_WORD_LEN];
+            let (front, word) = data.split_at_mut(RtcpHeader::LEN);
+            front.copy_from_slice(head);
+            word.copy_from_slice(&index_word(index));
+            then(&data)
+        }
+    }
+}
+
+impl Salt {
+    fn new(key: &SessionKey) -> Self {
+        let mut salt = Zeroizing::new([0; 16]);
+        salt[16 - key.salt().len()..].copy_from_slice(key.salt());
+        Self(Zeroizing::new(u128::from_be_bytes(*salt)))
+    }
+
+    /// Salt XOR SSRC and index: the upper bits of the counter block of AES-CM (RFC 3711 section
+    /// 4.1.1), and the IV of GCM (RFC 7714 section 8.1).
+    fn nonce(&self, item: &Item<'_>) -> u128 {
+        *self.0 ^ (u128::from(item.ssrc) << 48) ^ u128::from(item.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    #[test]
+    fn the_keystream_is_that_of_rfc_3711_b_2() {
+        // The salt is F0F1..FD, SSRC and index are zero.
+        let salt = hex!("F0F1F2F3F4F5F6F7F8F9FAFBFCFD");
+        let key = hex!("2B7E151628AED2A6ABF7158809CF4F3C");
+        let key = SessionKey::from_bytes(Suite::AesCm128HmacSha1_80, &key, &salt);
+        let cm = Cm::new(&key, 10);
+        let keys = Keys::new(&key, &key);
+        let mut frame = vec![0; 1_044_512];
+        cm.xor_keystream(&mut Item {
+            keys: &keys,
+            kind: Kind::Rtp,
+            start: 0,
+            text: 0,
+            end: frame.len(),
+            frame: &mut frame,
+            ssrc: 0,
+            index: 0,
+            authentic: false,
+        });
+        for (block, expected) in [
+            (0, hex!("E03EAD0935C95E80E166B16DD92B4EB4")),
+            (1, hex!("D23513162B02D0F72A43A2FE4A5F97AB")),
+            (2, hex!("41E95B3BB0A2E8DD477901E4FCA894C0")),
+            (0xfeff, hex!("EC8CDF7398607CB0F2D21675EA9EA1E4")),
+            (0xff00, hex!("362B7C3C6773516318A077D7FC5073AE")),
+            (0xff01, hex!("6A2CC3787889374FBEB4C81B17BA6C44")),
+        ] {
+            assert_eq!(frame[16 * block..][..16], expected, "block {block:x}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What memory is taken, and when.
+
+use super::{START, framed, key, rtcp, rtp};
+use crate::{ContextSet, ContextSets, Job, Kind, Policy, Suite};
+
+#[test]
+fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
+    for suite in Suite::ALL {
+        let mut sets = ContextSets::new();
+        let sender = sets.insert(ContextSet::sender(&key(suite), Policy::default()));
+        let receiver = sets.insert(ContextSet::receiver(&key(suite), Policy::default()));
+        // More packets than one burst, of more SSRCs than one set takes.
+        let mut frames = Vec::new();
+        for sequence in 0..10 {
+            for ssrc in 0..18 {
+                frames.push((Kind::Rtp, framed(&rtp(ssrc, sequence, 160)), 172));
+                frames.push((Kind::Rtcp, framed(&rtcp(ssrc, 40)), 48));
+            }
+        }
+        let mut jobs: Vec<_> = frames
+            .iter_mut()
+            .map(|(kind, frame, len)| Job::new(frame, START, *len, *kind, sender))
+            .collect();
+        let allocations = allocation_counter::measure(|| {
+            sets.protect(&mut jobs);
+            for job in &mut jobs {
+                job.set = receiver;
+            }
+            // A copy that fails and two rounds, of which the second is all replays.
+            jobs[5].frame[START + 20] ^= 1;
+            sets.unprotect(&mut jobs);
+        });
+        assert_eq!(allocations.count_total, 0, "{suite}");
+        let accepted = jobs.iter().filter(|job| job.outcome.is_ok()).count();
+        assert_eq!(accepted, 2 * 10 * 16 - 1, "{suite}");
+    }
+}
+
+#[test]
+fn a_set_takes_well_below_two_kilobytes() {
+    for suite in Suite::ALL {
+        let mut set = None;
+        let allocations = allocation_counter::measure(|| {
+            set = Some(ContextSet::receiver(&key(suite), Policy::default()));
+        });
+        let bytes = size_of::<ContextSet>() as u64 + allocations.bytes_current.unsigned_abs();
+        println!("{suite}: {bytes} bytes");
+        assert!(bytes <= 1792, "{suite}: {bytes} bytes");
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The end of a master key.
+
+use super::{Leg, rtcp, rtp};
+use crate::{Kind, Mark, Policy, Refusal, Suite};
+
+fn policy(lifetime: u64) -> Policy {
+    Policy {
+        lifetime: Some(lifetime),
+        ..Policy::default()
+    }
+}
+
+#[test]
+fn a_key_protects_as_many_packets_as_agreed_whatever_their_ssrc() {
+    for suite in Suite::ALL {
+        for kind in [Kind::Rtp, Kind::Rtcp] {
+            let mut sender = Leg::sender(suite, policy(5));
+            let mut endless = Leg::sender(suite, Policy::default());
+            let mut receiver = Leg::receiver(suite, policy(5));
+            for step in 0..8 {
+                let plain = match kind {
+                    Kind::Rtp => rtp(u32::from(step), step, 20),
+                    Kind::Rtcp => rtcp(u32::from(step), 20),
+                };
+                let expired = step >= 5;
+                assert_eq!(sender.set().expired(), expired);
+                assert_eq!(receiver.set().expired(), expired);
+                let outcome = sender.pass(kind, &plain).err();
+                assert_eq!(outcome, expired.then_some(Refusal::KeyExpired));
+                let wire = endless.pass(kind, &plain).unwrap();
+                let mut forged = wire.clone();
+                *forged.last_mut().unwrap() ^= 1;
+                assert!(receiver.pass(kind, &forged).is_err());
+                let outcome = receiver.pass(kind, &wire).err();
+                assert_eq!(outcome, expired.then_some(Refusal::KeyExpired));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lifetime_of_nothing_protects_nothing() {
+    let mut sender = Leg::sender(Suite::AeadAes128Gcm, policy(0));
+    assert!(sender.set().expired());
+    let outcome = sender.pass(Kind::Rtp, &rtp(7, 1, 20));
+    assert_eq!(outcome, Err(Refusal::KeyExpired));
+}
+
+#[test]
+fn neither_index_ever_wraps() {
+    let mark = |rtp, rtcp| Mark { ssrc: 7, rtp, rtcp };
+    for suite in Suite::ALL {
+        let mut sender = Leg::sender(suite, policy(u64::MAX));
+        let marks = [mark(Some((1 << 48) - 2), None)];
+        sender.set_mut().resume(&marks).unwrap();
+        // The mark counts 2^48 - 1 packets, so one is left.
+        assert!(sender.pass(Kind::Rtp, &rtp(7, 65_535, 20)).is_ok());
+        assert!(sender.set().expired());
+        let outcome = sender.pass(Kind::Rtp, &rtp(7, 0, 20));
+        assert_eq!(outcome, Err(Refusal::KeyExpired));
+
+        let mut sender = Leg::sender(suite, Policy::default());
+        let last = (1 << 31) - 1 - (1 << 21);
+        sender
+            .set_mut()
+            .resume(&[mark(None, Some(last - 1))])
+            .unwrap();
+        assert!(!sender.set().expired());
+        let plain = rtcp(7, 20);
+        assert!(sender.pass(Kind::Rtcp, &plain).is_ok());
+        assert!(sender.set().expired());
+        let outcome = sender.pass(Kind::Rtcp, &plain);
+        assert_eq!(outcome, Err(Refusal::KeyExpired));
+    }
+}
+
+#[test]
+fn packets_before_a_restart_count_towards_the_lifetime() {
+    let marks = [(7, Some(2), None), (8, Some(3), Some(4))].map(|(ssrc, rtp, rtcp)| Mark {
+        ssrc,
+        rtp,
+        rtcp,
+    });
+    for (lifetime, expired) in [(7, true), (8, false)] {
+        for mut leg in [
+            Leg::sender(Suite::AeadAes128Gcm, policy(lifetime)),
+            Leg::receiver(Suite::AeadAes128Gcm, policy(lifetime)),
+        ] {
+            leg.set_mut().resume(&marks).unwrap();
+            assert_eq!(leg.set().expired(), expired, "{lifetime}");
+        }
+    }
+}
