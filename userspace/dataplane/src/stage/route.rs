@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Learns the peer from packets that may teach it, and finds the way out.
+
+use sallyport_flow::{Event, Reason};
+use sallyport_srtp::Kind;
+
+use crate::burst::Burst;
+use crate::flow_table::{FlowEntry, SourceFilter, Way};
+use crate::state::WorkerState;
+
+/// Latches, and refuses packets whose way out is not known. Every packet that gets here has
+/// authenticated if its flow is protected.
+pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
+    for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
+        let Some(entry) = state.flows.entry_mut(packet.flow) else {
+            packet.refuse(Reason::UnknownFlow);
+            continue;
+        };
+        if let SourceFilter::Latch(latched) = &mut entry.source
+            && *latched != Some(packet.source)
+        {
+            // On a plain flow only the first one latches, also within one burst.
+            if !entry.protected && latched.is_some() {
+                packet.refuse(Reason::SourceFiltered);
+                continue;
+            }
+            *latched = Some(packet.source);
+            state.events.push(Event::Latched {
+                flow: entry.id,
+                remote: packet.source,
+            });
+        }
+        let is_resolved = way(entry, packet.kind)
+            .far_end
+            .is_some_and(|far_end| state.hops.header(far_end.hop).is_some());
+        if !is_resolved {
+            packet.refuse(Reason::NoRoute);
+        }
+    }
+}
+
+/// The way of a packet of this kind.
+#[inline]
+pub(super) const fn way(entry: &FlowEntry, kind: Kind) -> &Way {
+    match kind {
+        Kind::Rtp => &entry.rtp,
+        Kind::Rtcp => &entry.rtcp,
+    }
+}
