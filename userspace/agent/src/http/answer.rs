@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What is answered. Made from types that cannot hold a key.
+
+use std::net::SocketAddr;
+
+use sallyport_flow::{Refusals, Statistics};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::flows::Counters;
+use crate::session::{Leg, Session};
+
+/// A session in short.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    state: &'static str,
+    access: LegSummary,
+    core: LegSummary,
+}
+
+impl Summary {
+    pub(crate) fn active(session: Session) -> Self {
+        Self::new(session, "active")
+    }
+
+    pub(crate) fn deleted(session: Session) -> Self {
+        Self::new(session, "deleted")
+    }
+
+    fn new(session: Session, state: &'static str) -> Self {
+        let Session {
+            id,
+            name,
+            access,
+            core,
+        } = session;
+        Self {
+            id: id.into(),
+            name: name.map(String::from),
+            state,
+            access: (&access).into(),
+            core: (&core).into(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct LegSummary {
+    profile: &'static str,
+    rtcp_mux: bool,
+    local: SocketAddr,
+    local_rtcp: SocketAddr,
+    /// An address and port, or `any`.
+    remote: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_rtcp: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suite: Option<&'static str>,
+}
+
+impl From<&Leg> for LegSummary {
+    fn from(leg: &Leg) -> Self {
+        Self {
+            profile: leg.profile.name(),
+            rtcp_mux: leg.is_muxed(),
+            local: leg.local.rtp,
+            local_rtcp: leg.local.rtcp,
+            remote: leg
+                .remote
+                .map_or_else(|| "any".to_owned(), |ends| ends.rtp.to_string()),
+            remote_rtcp: leg.remote.map(|ends| ends.rtcp),
+            suite: leg.profile.suite().map(sallyport_flow::Suite::name),
+        }
+    }
+}
+
+/// A session with what it did.
+#[derive(Debug, Serialize)]
+pub(crate) struct WithCounters {
+    #[serde(flatten)]
+    pub(crate) session: Summary,
+    pub(crate) counters: Counters,
+}
+
+/// The counters of the data plane.
+pub(crate) fn statistics(statistics: &Statistics) -> Value {
+    let nics = statistics.nics.iter().map(|nic| {
+        let verdicts: Map<_, _> = nic
+            .verdicts
+            .iter()
+            .map(|(name, count)| (name.clone(), json!(count)))
+            .collect();
+        json!({ "name": nic.name, "rung": nic.rung, "verdicts": verdicts })
+    });
+    let workers = statistics.workers.iter().map(|worker| {
+        let frames = worker.frames;
+        let [total, free, receive, transmit] =
+            [frames.total, frames.free, frames.receive, frames.transmit].map(i64::from);
+        json!({
+            "queue": worker.queue,
+            "cpu": worker.cpu,
+            "bursts": worker.bursts,
+            "packets_in": worker.packets_in,
+            "packets_out": worker.packets_out,
+            "refused": Refused(&worker.refused),
+            "frames": {
+                "total": total,
+                "free": free,
+                "receive": receive,
+                "transmit": transmit,
+                // Below 0 when frames are counted twice, which is a defect, too.
+                "lost": total - free - receive - transmit,
+            },
+            "queues": worker.queues,
+        })
+    });
+    json!({
+        "flows": statistics.flows,
+        "nics": nics.collect::<Vec<_>>(),
+        "workers": workers.collect::<Vec<_>>(),
+    })
+}
+
+/// Writes the packets that did not leave as an object: each reason that was counted.
+pub(crate) fn refusals<S: Serializer>(refused: &Refusals, to: S) -> Result<S::Ok, S::Error> {
+    let mut map = to.serialize_map(None)?;
+    for (reason, count) in refused.iter() {
+        map.serialize_entry(reason.name(), &count)?;
+    }
+    map.end()
+}
+
+#[derive(Serialize)]
+struct Refused<'a>(#[serde(serialize_with = "refusals")] &'a Refusals);

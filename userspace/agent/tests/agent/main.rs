@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The agent over real HTTP, in front of a data plane that only pretends.
+
+#![forbid(unsafe_code)]
+
+/// The pretended data plane.
+mod data_plane;
+/// An agent, its HTTP client and its log.
+mod harness;
+
+/// Every request that is wrong.
+mod errors;
+/// Agent and data plane die and come back.
+mod recovery;
+/// Keys go in and never out.
+mod secrecy;
+/// Sessions come, show and go.
+mod sessions;
