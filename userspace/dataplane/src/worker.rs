@@ -257,6 +257,8 @@ struct Worker {
     cpu: Option<u32>,
     bursts: u64,
     packets_in: u64,
+    /// The last error of a transmit ring.
+    flush_error: Option<XskError>,
 }
 
 impl Worker {
@@ -295,6 +297,7 @@ impl Worker {
             cpu,
             bursts: 0,
             packets_in: 0,
+            flush_error: None,
         })
     }
 
@@ -330,8 +333,13 @@ impl Worker {
             }
             is_idle &= !self.open_inbox(&mut burst);
             for socket in &mut self.sockets {
-                if let Err(error) = socket.flush() {
+                // A NIC that went away says so in every round: once is enough.
+                let error = socket.flush().err();
+                if let Some(error) = error.as_ref().filter(|_| error != self.flush_error) {
                     warn!(worker = self.state.worker, %error, "transmit");
+                }
+                if error.is_some() {
+                    self.flush_error = error;
                 }
                 socket.reclaim(&mut self.pool);
                 socket.refill(&mut self.pool);

@@ -123,8 +123,8 @@ impl fmt::Display for XdpError {
             ),
             Self::Capability { name } => write!(
                 f,
-                "load steer: {name} is missing; run as root or with CAP_BPF, CAP_NET_ADMIN, \
-                 CAP_NET_RAW and CAP_IPC_LOCK"
+                "load steer: {name} is missing; run as root or with CAP_BPF, CAP_PERFMON, \
+                 CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK"
             ),
             Self::KernelTooOld { found } => {
                 write!(
@@ -186,7 +186,7 @@ impl fmt::Display for XdpError {
             Self::NoNative { nic, error } => write!(
                 f,
                 "attach steer to {nic}: its driver refuses native XDP ({error}); lower the MTU, \
-                 turn off LRO, or drop --require-native to accept generic"
+                 turn off LRO, lower the number of queues, or drop --require-native to accept generic"
             ),
             Self::OtherProgram { nic, program } => write!(
                 f,

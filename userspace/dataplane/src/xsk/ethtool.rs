@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use super::XskError;
 use super::syscall;
 
-/// On how many queues a NIC receives: its receive and its combined channels. A driver that cannot
-/// tell has one.
+/// On how many queues a NIC both receives and sends: its combined channels, and its receive
+/// channels as far as each has a transmit channel. A driver that cannot tell has one.
 ///
 /// # Errors
 /// [`XskError::Channels`] when there is no such NIC.
@@ -24,7 +24,7 @@ pub fn channels(nic: &str) -> Result<u32, XskError> {
         ..Channels::default()
     };
     match ask(nic, &mut channels) {
-        Ok(()) => Ok((channels.rx_count + channels.combined_count).max(1)),
+        Ok(()) => Ok((channels.combined_count + channels.rx_count.min(channels.tx_count)).max(1)),
         Err(Errno::EOPNOTSUPP) => Ok(1),
         Err(errno) => Err(XskError::Channels {
             nic: nic.to_owned(),
