@@ -2,44 +2,60 @@
 
 //! Decides whose a packet is.
 
-use crate::{Datagram, FlowKey, FlowValue, Packet, RangeKey, RangeValue, Verdict, parse};
+use crate::layout::{FlowWord, PortState, RANGES_PER_NIC, Range, flow_index, range_index};
+use crate::{Datagram, Packet, Verdict, parse};
 
 /// The maps that the decision looks into, in the kernel and on the host.
 pub trait Tables {
-    /// The media ports of an address; `None` when it is no media address.
-    fn range(&self, key: &RangeKey) -> Option<RangeValue>;
+    /// The range at an index of `RANGES`.
+    fn range(&self, index: u32) -> Option<Range>;
 
-    /// The flow that has a local address and port.
-    fn flow(&self, key: &FlowKey) -> Option<FlowValue>;
+    /// The word at an index of `FLOWS`.
+    fn flow(&self, index: u32) -> Option<FlowWord>;
 }
 
 /// Decides about a packet that arrived on a NIC. [`Verdict::Redirected`] still needs a socket.
-///
-/// The ranges come first: they are few and always in the cache, so that packets which are not
-/// ours, perhaps a flood of them, cost one cheap lookup.
 #[inline(always)]
-pub fn classify<P: Packet + ?Sized, T: Tables>(packet: &P, nic: u8, tables: &T) -> Verdict {
+pub fn classify<P: Packet + ?Sized, T: Tables>(packet: &P, nic: u32, tables: &T) -> Verdict {
     let datagram = match parse(packet) {
         Ok(datagram) => datagram,
         Err(verdict) => return verdict,
     };
-    match tables.range(&RangeKey::of(nic, &datagram)) {
-        Some(range) if range.contains(datagram.port) => {}
-        _ => return Verdict::Passed,
-    }
-    let Some(flow) = tables.flow(&FlowKey::of(nic, &datagram)) else {
-        return Verdict::UnknownFlow;
+    let Some((index, range)) = find_range(nic, &datagram, tables) else {
+        return Verdict::Passed;
     };
-    demultiplex(packet, &datagram, flow)
+    let port = u16::from_be_bytes(datagram.port);
+    if !range.has_port(port) {
+        return Verdict::Passed;
+    }
+    let word = tables.flow(flow_index(index, port)).unwrap_or_default();
+    demultiplex(packet, &datagram, word.state(port))
+}
+
+/// The range of the datagram's destination address, and its index.
+#[inline(always)]
+fn find_range<T: Tables>(nic: u32, datagram: &Datagram, tables: &T) -> Option<(u32, Range)> {
+    for place in 0..RANGES_PER_NIC {
+        let index = range_index(nic, place);
+        let range = tables.range(index)?;
+        if range.is_end() {
+            return None;
+        }
+        if range.has_address_of(datagram) {
+            return Some((index, range));
+        }
+    }
+    None
 }
 
 /// Tells what a flow's packet is by its first byte (RFC 7983 section 7).
 #[inline(always)]
-fn demultiplex<P: Packet + ?Sized>(packet: &P, datagram: &Datagram, flow: FlowValue) -> Verdict {
-    match packet.read(datagram.payload) {
-        Some([128..=191]) => Verdict::Redirected,
+fn demultiplex<P: Packet + ?Sized>(packet: &P, datagram: &Datagram, state: PortState) -> Verdict {
+    match (state, packet.read(datagram.payload)) {
+        (PortState::Unknown, _) => Verdict::UnknownFlow,
+        (_, Some([128..=191])) => Verdict::Redirected,
         // STUN and DTLS.
-        Some([0..=3 | 20..=63]) if flow.has(FlowValue::KERNEL_DEMUX) => Verdict::KernelDemux,
+        (PortState::KernelDemux, Some([0..=3 | 20..=63])) => Verdict::KernelDemux,
         _ => Verdict::NotMedia,
     }
 }
@@ -47,7 +63,6 @@ fn demultiplex<P: Packet + ?Sized>(packet: &P, datagram: &Datagram, flow: FlowVa
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::net::SocketAddr;
     use std::vec::Vec;
 
     use proptest::prelude::*;
@@ -56,37 +71,37 @@ mod tests {
 
     #[derive(Default)]
     struct Maps {
-        ranges: HashMap<RangeKey, RangeValue>,
-        flows: HashMap<FlowKey, FlowValue>,
+        ranges: HashMap<u32, Range>,
+        flows: HashMap<u32, FlowWord>,
     }
 
     impl Tables for Maps {
-        fn range(&self, key: &RangeKey) -> Option<RangeValue> {
-            self.ranges.get(key).copied()
+        fn range(&self, index: u32) -> Option<Range> {
+            Some(self.ranges.get(&index).copied().unwrap_or(Range::END))
         }
 
-        fn flow(&self, key: &FlowKey) -> Option<FlowValue> {
-            self.flows.get(key).copied()
+        fn flow(&self, index: u32) -> Option<FlowWord> {
+            self.flows.get(&index).copied()
         }
     }
 
-    const NIC: u8 = 1;
+    const NIC: u32 = 1;
 
     fn maps() -> Maps {
         let mut maps = Maps::default();
-        let range = RangeValue {
-            first: 40_000,
-            last: 40_009,
-        };
-        for (local, flow) in [
-            ("192.0.2.1:40000", FlowValue::default()),
-            ("192.0.2.1:40002", FlowValue::KERNEL_DEMUX),
+        let closed = Range::new([192, 0, 2, 9].into(), 0, u16::MAX).closed();
+        maps.ranges.insert(range_index(NIC, 0), closed);
+        let index = range_index(NIC, 1);
+        maps.ranges
+            .insert(index, Range::new([192, 0, 2, 1].into(), 40_000, 40_009));
+        for (port, state) in [
+            (40_000, PortState::Flow),
+            (40_002, PortState::KernelDemux),
             // Outside the range: never reached.
-            ("192.0.2.1:50000", FlowValue::default()),
+            (50_000, PortState::Flow),
         ] {
-            let local: SocketAddr = local.parse().unwrap();
-            maps.ranges.insert(RangeKey::new(NIC, local.ip()), range);
-            maps.flows.insert(FlowKey::new(NIC, local), flow);
+            let word = maps.flows.entry(flow_index(index, port)).or_default();
+            *word = word.with(port, state);
         }
         maps
     }
@@ -107,7 +122,7 @@ mod tests {
 
     #[test]
     fn packets_are_told_apart() {
-        let table: [(&str, u8, u16, &[u8], Verdict); 15] = [
+        let table: [(&str, u8, u16, &[u8], Verdict); 16] = [
             ("RTP of a flow", 1, 40_000, &[0x80, 0], Verdict::Redirected),
             (
                 "RTCP of a flow",
@@ -189,6 +204,13 @@ mod tests {
                 Verdict::Passed,
             ),
             ("another address", 2, 40_000, &[0x80], Verdict::Passed),
+            (
+                "an address without ports",
+                9,
+                40_000,
+                &[0x80],
+                Verdict::Passed,
+            ),
         ];
         for (sentence, host, port, payload, expected) in table {
             let frame = datagram(host, port, payload);

@@ -23,6 +23,6 @@ pub mod parser;
 pub mod verdict;
 
 pub use classify::{Tables, classify};
-pub use layout::{FlowKey, FlowValue, MAX_NICS, QUEUES_PER_NIC, RangeKey, RangeValue};
+pub use layout::FlowKey;
 pub use parser::{Datagram, Family, Packet, parse};
 pub use verdict::Verdict;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
@@ -44,16 +44,21 @@ impl DataPlane {
     /// Events that may wait for their reader.
     const EVENTS: usize = 1024;
 
+    /// How long the data plane may take to start without a warning.
+    const NO_NEWS: Duration = Duration::from_secs(2);
+
     /// Connects, however long it takes, and subscribes to events. They end with the connection.
     pub(crate) async fn connect(path: &Path) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let mut pause = Self::PAUSE;
         let mut complaint = String::new();
+        let start = Instant::now();
         loop {
             match Self::try_connect(path).await {
                 Ok(connected) => return connected,
                 Err(error) => {
                     let error = error.to_string();
-                    if error != complaint {
+                    // Both processes start at once, so the first misses are no news.
+                    if error != complaint && start.elapsed() > Self::NO_NEWS {
                         warn!("{error}; trying again");
                         complaint = error;
                     }

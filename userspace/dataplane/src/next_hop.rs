@@ -20,10 +20,13 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteVia,
+};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 use sallyport_flow::Realm;
 use slab::Slab;
+use tracing::debug;
 
 use crate::error::DataPlaneError;
 use crate::header::LinkHeader;
@@ -206,6 +209,7 @@ impl NextHops {
             | RouteNetlinkMessage::NewAddress(_)
             | RouteNetlinkMessage::DelAddress(_)
             | RouteNetlinkMessage::DelLink(_) => {
+                debug!("routes have changed");
                 self.is_stale = true;
                 Vec::new()
             }
@@ -265,6 +269,9 @@ impl NextHops {
             return false;
         };
         let changed = hop.header != header;
+        if changed || hop.via != via {
+            debug!(%realm, %peer, ?via, is_resolved = header.is_some(), "next hop");
+        }
         (hop.via, hop.header) = (via, header);
         if header.is_none() {
             self.touch(id).await;
@@ -302,6 +309,7 @@ impl NextHops {
             if let Some(hop) = self.hops.get_mut(id.index())
                 && hop.header != header
             {
+                debug!(neighbour = %address, is_resolved = header.is_some(), "neighbour");
                 hop.header = header;
                 changes.push((id, header));
             }
@@ -364,7 +372,7 @@ impl NextHops {
 
 /// The router towards a peer, or the peer itself; `None` without a route.
 async fn next_hop(handle: &Handle, interface: u32, peer: IpAddr) -> Option<IpAddr> {
-    let message = match peer {
+    let mut message = match peer {
         IpAddr::V4(peer) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
             .destination_prefix(peer, 32)
             .output_interface(interface)
@@ -374,6 +382,8 @@ async fn next_hop(handle: &Handle, interface: u32, peer: IpAddr) -> Option<IpAdd
             .output_interface(interface)
             .build(),
     };
+    // Without this flag the kernel says that every route is of the main table.
+    message.header.flags |= RouteFlags::LookupTable;
     let route = handle
         .route()
         .get(message)
@@ -381,7 +391,11 @@ async fn next_hop(handle: &Handle, interface: u32, peer: IpAddr) -> Option<IpAdd
         .try_next()
         .await
         .ok()??;
-    Some(gateway(&route).unwrap_or(peer))
+    // Told an interface and finding no route, the kernel takes any IPv4 address to be on the link
+    // (`ip_route_output_key_hash_rcu` in net/ipv4/route.c); such a route is of no table.
+    let is_real = route.header.table != RouteHeader::RT_TABLE_UNSPEC
+        && route.attributes.contains(&RouteAttribute::Oif(interface));
+    is_real.then(|| gateway(&route).unwrap_or(peer))
 }
 
 /// The router that a route names, if it names one.

@@ -21,7 +21,7 @@ use crate::nic::{MAX_MTU, Nic, ids};
 use crate::server;
 use crate::state::Events;
 use crate::worker::{Inbox, WorkerHandle, WorkerSetup};
-use crate::xdp::{AttachMode, NicId, Steer, XdpError};
+use crate::xdp::{AttachMode, NicId, Steer};
 use crate::xsk;
 
 /// Events that may wait for the control task.
@@ -44,14 +44,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (nics, exits) = find_nics(&handle, &config).await?;
     let names: Vec<&str> = nics.iter().map(|nic| nic.name.as_str()).collect();
 
-    let mut steer = Steer::load(&config.pin, &names, config.max_flows)?;
+    let mut steer = Steer::load(&config.pin, &names)?;
     // Ranges stay in force over a restart: a packet that went up to the kernel for want of one
     // would be answered with an ICMP error, and that would end a call.
     steer.set_ranges(&ranges(&config, &names))?;
     steer.clear_flows()?;
     let mut native = Vec::with_capacity(nics.len());
-    for (id, nic) in ids().zip(&nics) {
-        native.push(attach(&mut steer, id, nic, config.require_native)? == AttachMode::Native);
+    for (id, _) in ids().zip(&nics) {
+        native.push(steer.attach_best(id, config.require_native)? == AttachMode::Native);
     }
 
     let queues = queues(&config, &nics)?;
@@ -156,24 +156,6 @@ fn ranges(config: &Config, nics: &[&str]) -> Vec<(NicId, IpAddr, RangeInclusive<
         }
     }
     ranges
-}
-
-/// Attaches on the highest rung of the ladder that the driver has.
-fn attach(
-    steer: &mut Steer,
-    id: NicId,
-    nic: &Nic,
-    require_native: bool,
-) -> Result<AttachMode, DataPlaneError> {
-    match steer.attach(id, AttachMode::Native) {
-        Ok(()) => Ok(AttachMode::Native),
-        Err(error @ XdpError::NoNative { .. }) if !require_native => {
-            warn!(nic = nic.name, %error, "falling back to generic XDP, which is slow");
-            steer.attach(id, AttachMode::Generic)?;
-            Ok(AttachMode::Generic)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// How many queues to serve: as many as configured, or as the NICs have. Every NIC must have them

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! One pinned thread per queue: the thin loop of ring operations around
-//! [`process_burst`](crate::stage::process_burst).
+//! [`process_burst`].
 //!
 //! A worker owns its queue on every NIC, one UMEM that their sockets share, and a
 //! [`WorkerState`]. Everything else reaches it through bounded queues that it looks at once per

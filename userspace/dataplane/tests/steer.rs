@@ -51,8 +51,8 @@ const XDP_REDIRECT: u32 = 4;
 #[test]
 fn every_packet_gets_its_verdict() {
     with_pins("verdicts", |pin| {
-        let mut steer = Steer::load(pin, &["lo"], 64).unwrap();
-        serve(&mut steer, ACCESS, &[V4, V6]);
+        let mut steer = Steer::load(pin, &["lo"]).unwrap();
+        serve(&mut steer, &[(ACCESS, V4), (ACCESS, V6)]);
         let (mut umem, mut pool) = Umem::allocate(256).unwrap();
         let socket = Socket::open(&mut umem, &mut pool, &config("lo")).unwrap();
         steer.set_socket(ACCESS, 0, socket.as_fd()).unwrap();
@@ -165,8 +165,8 @@ fn every_packet_gets_its_verdict() {
 #[test]
 fn a_frame_that_ends_inside_a_header_goes_to_the_kernel() {
     with_pins("truncated", |pin| {
-        let mut steer = Steer::load(pin, &["lo"], 64).unwrap();
-        serve(&mut steer, ACCESS, &[V4, V6]);
+        let mut steer = Steer::load(pin, &["lo"]).unwrap();
+        serve(&mut steer, &[(ACCESS, V4), (ACCESS, V6)]);
         for packet in [
             datagram(V4, &[], &RTP),
             datagram(V6, &[0x88a8, 0x8100], &RTP),
@@ -186,8 +186,8 @@ fn a_frame_that_ends_inside_a_header_goes_to_the_kernel() {
 #[test]
 fn media_is_dropped_while_no_socket_serves_its_queue() {
     with_pins("no-socket", |pin| {
-        let mut steer = Steer::load(pin, &["lo"], 64).unwrap();
-        serve(&mut steer, ACCESS, &[V4]);
+        let mut steer = Steer::load(pin, &["lo"]).unwrap();
+        serve(&mut steer, &[(ACCESS, V4)]);
         let packet = datagram(V4, &[], &RTP);
         let (mut umem, mut pool) = Umem::allocate(256).unwrap();
         let socket = Socket::open(&mut umem, &mut pool, &config("lo")).unwrap();
@@ -221,9 +221,8 @@ fn two_nics_share_the_maps_and_keep_their_flows_apart() {
     with_pins("two", |pin| {
         veth("a", "pa");
         veth("c", "pc");
-        let mut steer = Steer::load(pin, &["a", "c"], 64).unwrap();
-        serve(&mut steer, ACCESS, &[V4]);
-        serve(&mut steer, CORE, &["10.0.0.1:40000"]);
+        let mut steer = Steer::load(pin, &["a", "c"]).unwrap();
+        serve(&mut steer, &[(ACCESS, V4), (CORE, "10.0.0.1:40000")]);
         steer.attach(ACCESS, AttachMode::Native).unwrap();
         steer.attach(CORE, AttachMode::Generic).unwrap();
         assert_eq!(steer.attach_mode(ACCESS), Some(AttachMode::Native));
@@ -258,9 +257,7 @@ fn two_nics_share_the_maps_and_keep_their_flows_apart() {
         let text = status.to_string();
         for line in [
             "a: native, program ",
-            "FLOWS: 2 of 64",
-            "RANGES: 2 of 256",
-            "SOCKETS: room",
+            "2 flows on 200 media ports of 2 addresses",
         ] {
             assert!(text.contains(line), "{line} in:\n{text}");
         }
@@ -278,15 +275,15 @@ fn two_nics_share_the_maps_and_keep_their_flows_apart() {
 fn the_program_outlives_the_process_and_is_replaced_in_place() {
     with_pins("pins", |pin| {
         veth("a", "pa");
-        let mut steer = Steer::load(pin, &["a"], 64).unwrap();
-        serve(&mut steer, ACCESS, &[V4]);
+        let mut steer = Steer::load(pin, &["a"]).unwrap();
+        serve(&mut steer, &[(ACCESS, V4)]);
         steer.attach(ACCESS, AttachMode::Native).unwrap();
         steer.test_run(ACCESS, &datagram(V4, &[], &RTP), 5).unwrap();
         let first = program_on("a").expect("attached");
         drop(steer);
         assert_eq!(program_on("a"), Some(first), "it outlives its loader");
 
-        let mut steer = Steer::load(pin, &["a"], 64).unwrap();
+        let mut steer = Steer::load(pin, &["a"]).unwrap();
         assert_eq!(program_on("a"), Some(first), "loading changes nothing");
         let dropped = steer
             .test_run(ACCESS, &datagram(V4, &[], &RTP), 1)
@@ -328,7 +325,7 @@ fn the_program_outlives_the_process_and_is_replaced_in_place() {
 fn a_link_that_does_not_fit_is_replaced() {
     with_pins("stale", |pin| {
         veth("a", "pa");
-        let mut steer = Steer::load(pin, &["a"], 64).unwrap();
+        let mut steer = Steer::load(pin, &["a"]).unwrap();
         for mode in [AttachMode::Generic, AttachMode::Native, AttachMode::Generic] {
             steer.attach(ACCESS, mode).unwrap();
             assert_eq!(
@@ -347,7 +344,7 @@ fn a_link_that_does_not_fit_is_replaced() {
                 .contains("a: not attached, the NIC is gone")
         );
         veth("a", "pa");
-        let mut steer = Steer::load(pin, &["a"], 64).unwrap();
+        let mut steer = Steer::load(pin, &["a"]).unwrap();
         steer.attach(ACCESS, AttachMode::Generic).unwrap();
         assert_eq!(
             status(pin).unwrap().nics[0].mode,
@@ -356,7 +353,7 @@ fn a_link_that_does_not_fit_is_replaced() {
         );
 
         veth("c", "pc");
-        let mut steer = Steer::load(pin, &["c"], 64).unwrap();
+        let mut steer = Steer::load(pin, &["c"]).unwrap();
         assert_eq!(program_on("a"), None, "no longer one of ours");
         steer.attach(ACCESS, AttachMode::Native).unwrap();
         assert_eq!(
@@ -368,50 +365,88 @@ fn a_link_that_does_not_fit_is_replaced() {
 }
 
 #[test]
-fn the_table_of_flows_changes_its_size() {
-    with_pins("size", |pin| {
-        veth("a", "pa");
-        let mut steer = Steer::load(pin, &["a"], 2).unwrap();
-        steer.attach(ACCESS, AttachMode::Native).unwrap();
-        serve(&mut steer, ACCESS, &[V4, V6]);
-        let another = "192.0.2.1:40002".parse().unwrap();
-        let error = steer.insert_flow(ACCESS, another).unwrap_err();
-        assert!(matches!(error, XdpError::Full { limit: 2, .. }), "{error}");
-        steer
-            .insert_flow(ACCESS, V4.parse().unwrap())
-            .expect("the same flow again");
+fn ranges_and_flows_come_and_go() {
+    with_pins("ranges", |pin| {
+        let mut steer = Steer::load(pin, &["lo"]).unwrap();
+        let address = |host: u8| IpAddr::from([192, 0, 2, host]);
+        let flow = |host: u8, port: u16| SocketAddr::new(address(host), port);
+        let verdict = |steer: &mut Steer, host: u8, port: u16| {
+            let packet = datagram(&flow(host, port).to_string(), &[], &RTP);
+            let before = steer.verdicts(ACCESS).unwrap();
+            steer.test_run(ACCESS, &packet, 1).unwrap();
+            let after = steer.verdicts(ACCESS).unwrap();
+            Verdict::ALL
+                .into_iter()
+                .find(|v| after[*v as usize] > before[*v as usize])
+                .unwrap()
+        };
 
-        let mut steer = Steer::load(pin, &["a"], 3).unwrap();
-        steer.attach(ACCESS, AttachMode::Native).unwrap();
-        assert_eq!(used(pin, "FLOWS"), (Some(0), 3));
-        assert_eq!(used(pin, "RANGES"), (Some(2), 256), "the ranges stay");
-        serve(&mut steer, ACCESS, &[V4, V6, "192.0.2.1:40002"]);
-        let packet = datagram("192.0.2.1:40002", &[], &RTP);
-        steer.test_run(ACCESS, &packet, 1).unwrap();
-        assert_eq!(
-            steer.verdicts(ACCESS).unwrap()[Verdict::NoSocket as usize],
-            1
-        );
+        let sixteen: Vec<_> = (1..=16)
+            .map(|host| (ACCESS, address(host), PORTS))
+            .collect();
+        steer.set_ranges(&sixteen).unwrap();
+        for port in PORTS {
+            steer.insert_flow(ACCESS, flow(16, port)).unwrap();
+        }
+        steer.insert_flow(ACCESS, flow(1, 40_000)).unwrap();
+        steer.insert_flow(ACCESS, flow(1, 40_000)).expect("again");
+        assert_eq!(counts(pin), (16, 1600, 101));
+        assert_eq!(verdict(&mut steer, 16, 40_099), Verdict::NoSocket);
+        assert_eq!(verdict(&mut steer, 15, 40_099), Verdict::UnknownFlow);
+        for (host, port) in [(17, 40_000), (1, 39_999), (1, 40_100)] {
+            let error = steer.insert_flow(ACCESS, flow(host, port)).unwrap_err();
+            assert!(matches!(error, XdpError::NotInRange { .. }), "{error}");
+            assert_eq!(verdict(&mut steer, host, port), Verdict::Passed);
+        }
+        let mut seventeen = sixteen.clone();
+        seventeen.push((ACCESS, address(17), PORTS));
+        let error = steer.set_ranges(&seventeen).unwrap_err();
+        assert!(error.to_string().contains("at most 16"), "{error}");
 
-        steer.remove_flow(ACCESS, another).unwrap();
+        steer.remove_flow(ACCESS, flow(16, 40_099)).unwrap();
         steer
-            .remove_flow(ACCESS, another)
+            .remove_flow(ACCESS, flow(16, 40_099))
             .expect("removing twice is no error");
-        assert_eq!(used(pin, "FLOWS"), (Some(2), 3));
-        steer.clear_flows().unwrap();
         steer
-            .set_ranges(&[(ACCESS, "192.0.2.9".parse().unwrap(), PORTS)])
+            .remove_flow(ACCESS, flow(99, 40_099))
+            .expect("nor is removing what never was");
+        assert_eq!(verdict(&mut steer, 16, 40_099), Verdict::UnknownFlow);
+        assert_eq!(counts(pin), (16, 1600, 100));
+
+        let kept = [
+            (ACCESS, address(16), PORTS),
+            (ACCESS, address(17), 50_000..=50_001),
+        ];
+        steer.set_ranges(&kept).unwrap();
+        assert_eq!(
+            verdict(&mut steer, 1, 40_000),
+            Verdict::Passed,
+            "its address is gone"
+        );
+        assert_eq!(
+            verdict(&mut steer, 16, 40_000),
+            Verdict::NoSocket,
+            "its address was kept"
+        );
+        assert_eq!(
+            verdict(&mut steer, 17, 50_000),
+            Verdict::UnknownFlow,
+            "in another's place"
+        );
+        assert_eq!(counts(pin), (2, 102, 99));
+        drop(steer);
+        let mut steer = Steer::load(pin, &["lo"]).unwrap();
+        assert_eq!(counts(pin), (2, 102, 99), "what is pinned stays");
+
+        steer
+            .set_ranges(&[(ACCESS, address(16), 40_000..=40_001), kept[1].clone()])
             .unwrap();
-        assert_eq!(
-            used(pin, "RANGES"),
-            (Some(1), 256),
-            "only what was set last"
-        );
-        steer.clear_ranges().unwrap();
-        assert_eq!(
-            (used(pin, "FLOWS").0, used(pin, "RANGES").0),
-            (Some(0), Some(0))
-        );
+        assert_eq!(counts(pin), (2, 4, 0), "other ports, other flows");
+        steer.insert_flow(ACCESS, flow(17, 50_001)).unwrap();
+        steer.clear_flows().unwrap();
+        assert_eq!(counts(pin), (2, 4, 0));
+        steer.set_ranges(&[]).unwrap();
+        assert_eq!(counts(pin), (0, 0, 0));
     });
 }
 
@@ -425,7 +460,7 @@ fn what_stands_in_the_way_is_named_with_its_remedy() {
                 assert!(text.contains(word), "{word} in: {text}");
             }
         };
-        let load = |pin: &Path, nics: &[&str]| Steer::load(pin, nics, 64);
+        let load = |pin: &Path, nics: &[&str]| Steer::load(pin, nics);
 
         says(
             load(pin, &["nosuch0"]).unwrap_err(),
@@ -496,9 +531,9 @@ fn three_capabilities_are_enough() {
         ]
         .into();
         caps::set(None, CapSet::Effective, &few).unwrap();
-        let steer = Steer::load(pin, &["a"], 64).and_then(|mut steer| {
+        let steer = Steer::load(pin, &["a"]).and_then(|mut steer| {
             steer.attach(ACCESS, AttachMode::Native)?;
-            serve(&mut steer, ACCESS, &[V4]);
+            serve(&mut steer, &[(ACCESS, V4)]);
             steer.verdicts(ACCESS)
         });
         caps::set(None, CapSet::Effective, &all).unwrap();
@@ -530,10 +565,10 @@ fn a_peer_gets_no_icmp_error_whoever_dies() {
             });
             let refused = |port: u16| in_namespace_of(peer, || is_refused(port));
 
-            let mut steer = Steer::load(pin, &["a"], 64).unwrap();
+            let mut steer = Steer::load(pin, &["a"]).unwrap();
             steer.attach(ACCESS, AttachMode::Native).unwrap();
             assert!(refused(40_000), "the kernel refuses what nobody listens to");
-            serve(&mut steer, ACCESS, &[V4]);
+            serve(&mut steer, &[(ACCESS, V4)]);
             assert!(refused(50_000), "still the kernel's");
             assert!(!refused(40_001), "a media port without a flow");
             assert!(!refused(40_000), "a flow without a socket");
@@ -557,7 +592,7 @@ fn a_peer_gets_no_icmp_error_whoever_dies() {
             assert!(!refused(40_000), "its worker died");
             drop(steer);
             assert!(!refused(40_000), "its process died");
-            let mut steer = Steer::load(pin, &["a"], 64).unwrap();
+            let mut steer = Steer::load(pin, &["a"]).unwrap();
             steer.attach(ACCESS, AttachMode::Native).unwrap();
             assert!(!refused(40_000), "its process was born again");
             drop(done);
@@ -570,25 +605,22 @@ fn a_peer_gets_no_icmp_error_whoever_dies() {
 #[ignore = "measures; says nothing in a debug build on a busy machine"]
 fn what_a_packet_costs() {
     with_pins("cost", |pin| {
-        let mut steer = Steer::load(pin, &["lo"], 65_536).unwrap();
-        let address: IpAddr = "192.0.2.1".parse().unwrap();
-        for host in 0..2 {
-            steer
-                .set_range(ACCESS, [192, 0, 2, 1 + host].into(), 0..=65_535)
-                .unwrap();
-        }
-        for port in 1..=u16::MAX {
-            steer
-                .insert_flow(ACCESS, SocketAddr::new(address, port))
-                .unwrap();
+        let mut steer = Steer::load(pin, &["lo"]).unwrap();
+        let addresses: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        steer
+            .set_ranges(&addresses.map(|address| (ACCESS, address, 0..=u16::MAX)))
+            .unwrap();
+        for local in addresses
+            .into_iter()
+            .flat_map(|a| (0..=u16::MAX).map(move |p| (a, p)))
+        {
+            if local.1 % 2 == 0 {
+                steer.insert_flow(ACCESS, local.into()).unwrap();
+            }
         }
         let (mut umem, mut pool) = Umem::allocate(256).unwrap();
         let socket = Socket::open(&mut umem, &mut pool, &config("lo")).unwrap();
         steer.set_socket(ACCESS, 0, socket.as_fd()).unwrap();
-        steer
-            .set_range(ACCESS, "2001:db8::1".parse().unwrap(), PORTS)
-            .unwrap();
-        steer.insert_flow(ACCESS, V6.parse().unwrap()).ok();
         let rtp = [[0x80, 0].as_slice(), &[7; 180]].concat();
         for (name, packet) in [
             ("shortest, malformed: the overhead", vec![0; 14]),
@@ -604,6 +636,7 @@ fn what_a_packet_costs() {
             ),
             ("RTP, IPv4", datagram(V4, &[], &rtp)),
             ("RTP, IPv4, one tag", datagram(V4, &[0x8100], &rtp)),
+            ("RTP, IPv6", datagram(V6, &[], &rtp)),
             ("STUN, IPv4", datagram(V4, &[], &STUN)),
         ] {
             let runs = (0..9).map(|_| steer.test_run(ACCESS, &packet, 1_000_000).unwrap());
@@ -666,10 +699,17 @@ impl Drop for Pins {
 }
 
 /// Makes the addresses of these flows media addresses, and installs the flows.
-fn serve(steer: &mut Steer, nic: NicId, flows: &[&str]) {
-    for flow in flows {
-        let local: SocketAddr = flow.parse().unwrap();
-        steer.set_range(nic, local.ip(), PORTS).unwrap();
+fn serve(steer: &mut Steer, flows: &[(NicId, &str)]) {
+    let flows: Vec<(NicId, SocketAddr)> = flows
+        .iter()
+        .map(|(nic, local)| (*nic, local.parse().unwrap()))
+        .collect();
+    let ranges: Vec<_> = flows
+        .iter()
+        .map(|(nic, local)| (*nic, local.ip(), PORTS))
+        .collect();
+    steer.set_ranges(&ranges).unwrap();
+    for (nic, local) in flows {
         steer.insert_flow(nic, local).unwrap();
     }
 }
@@ -780,11 +820,10 @@ fn config(nic: &str) -> SocketConfig<'_> {
     }
 }
 
-/// How many entries of a map are used, and how many there are.
-fn used(pin: &Path, name: &str) -> (Option<usize>, u32) {
+/// Media addresses, media ports and flows.
+fn counts(pin: &Path) -> (u32, u32, u32) {
     let status = status(pin).unwrap();
-    let map = status.maps.iter().find(|map| map.name == name).unwrap();
-    (map.used, map.size)
+    (status.addresses, status.ports, status.flows)
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

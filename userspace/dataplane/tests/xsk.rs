@@ -651,7 +651,7 @@ impl Steering {
     fn to(socket: &Socket, nic: &str, mode: AttachMode) -> Self {
         let thread = nix::unistd::gettid();
         let pin = PathBuf::from(format!("/sys/fs/bpf/sallyport-test-xsk-{thread}"));
-        let mut steer = Steer::load(&pin, &[nic], 16).unwrap();
+        let mut steer = Steer::load(&pin, &[nic]).unwrap();
         let id = NicId(0);
         steer
             .set_range(id, IpAddr::V4(*TO.ip()), TO.port()..=TO.port())

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Counters, as they were when asked for. All count from the start of the data plane or the
-//! installation of the flow, and only grow.
+//! Counters, as they were when asked for. They only grow: from the start of the data plane or the
+//! installation of the flow, and the verdicts of the XDP program, which goes on while the data
+//! plane restarts, from its first start.
 
 use std::net::SocketAddr;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! All the unsafe code of the program: reading the packet and the maps' values.
+//! All the unsafe code of the program: reading the packet and counting.
 
-use aya_ebpf::maps::{HashMap, PerCpuArray};
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
 use sallyport_ebpf::Packet;
 
@@ -33,14 +33,6 @@ impl Packet for Frame {
         // (the verifier refuses it without the check above), and any bytes are a `[u8; N]`.
         Some(unsafe { *(at as *const [u8; N]) })
     }
-}
-
-/// A copy of the value at a key.
-#[inline(always)]
-pub(crate) fn look_up<K, V: Copy>(map: &HashMap<K, V>, key: &K) -> Option<V> {
-    // SAFETY: a value stays readable until the program ends (RCU). User space may replace or recycle it
-    // meanwhile; then the copy is of a flow or range that was just removed or just made.
-    unsafe { map.get(key) }.copied()
 }
 
 /// Counts one packet.

@@ -18,14 +18,15 @@ mod access;
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{map, xdp};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
+use aya_ebpf::maps::{Array, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
-use sallyport_ebpf::layout::{MAX_RANGES, NIC_NAME_LEN, socket_index, verdict_index};
-use sallyport_ebpf::{
-    FlowKey, FlowValue, MAX_NICS, QUEUES_PER_NIC, RangeKey, RangeValue, Tables, Verdict, classify,
+use sallyport_ebpf::layout::{
+    FLOWS_LEN, FlowWord, MAX_NICS, NIC_NAME_LEN, RANGES_LEN, Range, SOCKETS_LEN, VERDICTS_LEN,
+    socket_index, verdict_index,
 };
+use sallyport_ebpf::{Tables, Verdict, classify};
 
-use crate::access::{Frame, increment, look_up};
+use crate::access::{Frame, increment};
 
 /// The number of the NIC; set when the program is loaded.
 #[unsafe(no_mangle)]
@@ -35,22 +36,21 @@ static NIC: Global<u32> = Global::new(0);
 static NICS: Array<[u8; NIC_NAME_LEN]> = Array::pinned(MAX_NICS, 0);
 
 #[map]
-static RANGES: HashMap<[u8; RangeKey::LEN], [u8; RangeValue::LEN]> = HashMap::pinned(MAX_RANGES, 0);
-
-/// Its size is set when it is loaded.
-#[map]
-static FLOWS: HashMap<[u8; FlowKey::LEN], [u8; FlowValue::LEN]> = HashMap::pinned(1, 0);
+static RANGES: Array<[u32; Range::WORDS]> = Array::pinned(RANGES_LEN, 0);
 
 #[map]
-static SOCKETS: XskMap = XskMap::pinned(MAX_NICS * QUEUES_PER_NIC, 0);
+static FLOWS: Array<u64> = Array::pinned(FLOWS_LEN, 0);
 
 #[map]
-static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(MAX_NICS * Verdict::COUNT as u32, 0);
+static SOCKETS: XskMap = XskMap::pinned(SOCKETS_LEN, 0);
+
+#[map]
+static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(VERDICTS_LEN, 0);
 
 #[xdp]
 fn steer(context: XdpContext) -> u32 {
     let nic = NIC.load();
-    let mut verdict = classify(&Frame::of(&context), nic as u8, &Maps);
+    let mut verdict = classify(&Frame::of(&context), nic, &Maps);
     let mut action = if verdict.drops() { XDP_DROP } else { XDP_PASS };
     if verdict == Verdict::Redirected {
         (verdict, action) = redirect(nic, context.rx_queue_index());
@@ -77,13 +77,13 @@ struct Maps;
 
 impl Tables for Maps {
     #[inline(always)]
-    fn range(&self, key: &RangeKey) -> Option<RangeValue> {
-        look_up(&RANGES, &key.to_bytes()).map(RangeValue::from_bytes)
+    fn range(&self, index: u32) -> Option<Range> {
+        RANGES.get(index).copied().map(Range::from_words)
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<FlowValue> {
-        look_up(&FLOWS, &key.to_bytes()).map(FlowValue::from_bytes)
+    fn flow(&self, index: u32) -> Option<FlowWord> {
+        FLOWS.get(index).copied().map(FlowWord)
     }
 }
 

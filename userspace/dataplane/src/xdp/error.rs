@@ -5,9 +5,10 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use sallyport_ebpf::{MAX_NICS, QUEUES_PER_NIC};
+use sallyport_ebpf::layout::{MAX_NICS, QUEUES_PER_NIC, RANGES_PER_NIC};
 
 use super::{AttachMode, NicId};
 
@@ -98,12 +99,15 @@ pub enum XdpError {
         /// Its number.
         queue: u32,
     },
-    /// A map has no room for another entry.
-    Full {
-        /// The map.
-        map: &'static str,
-        /// How many entries it has.
-        limit: u32,
+    /// A NIC has more media addresses than the map has room for.
+    TooManyAddresses {
+        /// The NIC's name.
+        nic: String,
+    },
+    /// A flow's local address and port are not among the media addresses and ports.
+    NotInRange {
+        /// The address and port.
+        local: SocketAddr,
     },
     /// A map could not be read or written.
     Map {
@@ -209,10 +213,15 @@ impl fmt::Display for XdpError {
                 "set the socket of queue {queue}: queues from {QUEUES_PER_NIC} on cannot be \
                  served; lower their number with `ethtool -L`"
             ),
-            Self::Full { map, limit } => write!(
+            Self::TooManyAddresses { nic } => write!(
                 f,
-                "insert into {map}: all {limit} entries are in use; raise dataplane.max_flows or \
-                 configure fewer addresses"
+                "set the media addresses of {nic}: too many; configure at most {RANGES_PER_NIC} \
+                 for a NIC"
+            ),
+            Self::NotInRange { local } => write!(
+                f,
+                "insert flow {local}: not a media address and port; correct realm.*.addresses or \
+                 realm.*.ports in the configuration"
             ),
             Self::Map { map, reason } => write!(
                 f,

@@ -16,7 +16,7 @@ mod steer;
 use std::fmt;
 
 pub use error::XdpError;
-pub use status::{MapStatus, NicStatus, Status, status, unload};
+pub use status::{NicStatus, Status, status, unload};
 pub use steer::{Steer, TestRunOutcome};
 
 /// The number of a NIC: its place in the list that [`Steer::load`] was given.

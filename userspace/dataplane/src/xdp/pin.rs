@@ -16,8 +16,9 @@ use aya::maps::{MapInfo, MapType};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use nix::net::if_::if_nametoindex;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use sallyport_ebpf::layout::{MAX_RANGES, NIC_NAME_LEN, VERSION};
-use sallyport_ebpf::{FlowKey, FlowValue, MAX_NICS, QUEUES_PER_NIC, RangeKey, RangeValue, Verdict};
+use sallyport_ebpf::layout::{
+    FLOWS_LEN, MAX_NICS, NIC_NAME_LEN, RANGES_LEN, Range, SOCKETS_LEN, VERDICTS_LEN, VERSION,
+};
 
 use super::XdpError;
 use super::attached::Attached;
@@ -29,31 +30,13 @@ pub(super) const FLOWS: &str = "FLOWS";
 pub(super) const SOCKETS: &str = "SOCKETS";
 pub(super) const VERDICTS: &str = "VERDICTS";
 
-/// Every map: name, type, length of keys and of values, number of entries if it is always the same.
-const MAPS: [(&str, MapType, usize, usize, Option<u32>); 5] = [
-    (NICS, MapType::Array, 4, NIC_NAME_LEN, Some(MAX_NICS)),
-    (
-        RANGES,
-        MapType::Hash,
-        RangeKey::LEN,
-        RangeValue::LEN,
-        Some(MAX_RANGES),
-    ),
-    (FLOWS, MapType::Hash, FlowKey::LEN, FlowValue::LEN, None),
-    (
-        SOCKETS,
-        MapType::XskMap,
-        4,
-        4,
-        Some(MAX_NICS * QUEUES_PER_NIC),
-    ),
-    (
-        VERDICTS,
-        MapType::PerCpuArray,
-        4,
-        8,
-        Some(MAX_NICS * Verdict::COUNT as u32),
-    ),
+/// Every map: name, type, length of values, number of entries. All keys have four bytes.
+const MAPS: [(&str, MapType, usize, u32); 5] = [
+    (NICS, MapType::Array, NIC_NAME_LEN, MAX_NICS),
+    (RANGES, MapType::Array, 4 * Range::WORDS, RANGES_LEN),
+    (FLOWS, MapType::Array, 8, FLOWS_LEN),
+    (SOCKETS, MapType::XskMap, 4, SOCKETS_LEN),
+    (VERDICTS, MapType::PerCpuArray, 8, VERDICTS_LEN),
 ];
 
 /// How long the kernel may take to detach a program after its link is gone.
@@ -102,23 +85,20 @@ impl PinFolder {
             })
     }
 
-    /// Makes sure that what is pinned here has our layout, except that a table for another number
-    /// of flows gives way.
-    pub(super) fn check_maps(&self, max_flows: u32) -> Result<(), XdpError> {
-        for (name, map_type, key_len, value_len, entries) in MAPS {
-            let path = self.map(name);
+    /// Makes sure that what is pinned here has our layout.
+    pub(super) fn check_maps(&self) -> Result<(), XdpError> {
+        for (name, map_type, value_len, entries) in MAPS {
             let Some(found) = self.map_info(name)? else {
                 continue;
             };
             let fits = found.map_type().is_ok_and(|found| found == map_type)
-                && found.key_size() as usize == key_len
+                && found.key_size() == 4
                 && found.value_size() as usize == value_len
-                && entries.is_none_or(|entries| found.max_entries() == entries);
+                && found.max_entries() == entries;
             if !fits {
-                return Err(XdpError::OtherLayout { path });
-            }
-            if entries.is_none() && found.max_entries() != max_flows {
-                remove(&path)?;
+                return Err(XdpError::OtherLayout {
+                    path: self.map(name),
+                });
             }
         }
         Ok(())

@@ -5,14 +5,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use nix::net::if_::if_nametoindex;
-use sallyport_ebpf::layout::{MAX_NICS, NIC_NAME_LEN};
-use sallyport_ebpf::{FlowKey, FlowValue, RangeKey, RangeValue, Verdict};
+use sallyport_ebpf::Verdict;
+use sallyport_ebpf::layout::{
+    FlowWord, MAX_NICS, NIC_NAME_LEN, RANGES_LEN, Range, WORDS_PER_RANGE, flow_index,
+};
 
 use super::attached::Attached;
 use super::error::chain;
-use super::pin::{FLOWS, NICS, PinFolder, RANGES, SOCKETS, VERDICTS};
+use super::pin::{FLOWS, NICS, PinFolder, RANGES, VERDICTS};
 use super::steer::{nic_name, read_verdicts};
 use super::{AttachMode, XdpError};
 
@@ -50,8 +52,7 @@ pub fn status(pin: &Path) -> Result<Status, XdpError> {
     let folder = PinFolder::new(pin);
     let mut status = Status {
         folder: folder.path().to_owned(),
-        nics: Vec::new(),
-        maps: Vec::new(),
+        ..Status::default()
     };
     if !folder.exists() {
         return Ok(status);
@@ -82,9 +83,10 @@ pub fn status(pin: &Path) -> Result<Status, XdpError> {
                 .mode(program),
             Err(_) => None,
         };
-        let verdicts = match (numbers.iter().position(|found| *found == nic), &verdicts) {
-            (Some(number), Some(map)) => {
-                read_verdicts(map, number as u32).map_err(failed(VERDICTS))?
+        let number = (0..).zip(&numbers).find(|(_, found)| **found == nic);
+        let verdicts = match (number, &verdicts) {
+            (Some((number, _)), Some(map)) => {
+                read_verdicts(map, number).map_err(failed(VERDICTS))?
             }
             _ => [0; Verdict::COUNT],
         };
@@ -95,36 +97,48 @@ pub fn status(pin: &Path) -> Result<Status, XdpError> {
             verdicts,
         });
     }
-    for (name, count) in [
-        (
-            RANGES,
-            count::<{ RangeKey::LEN }, { RangeValue::LEN }> as fn(&PinFolder, &str) -> _,
-        ),
-        (FLOWS, count::<{ FlowKey::LEN }, { FlowValue::LEN }>),
-        // The kernel does not let anybody read this one.
-        (SOCKETS, |_: &PinFolder, _: &str| Ok(None)),
-    ] {
-        if let Some(info) = folder.map_info(name)? {
-            let used = count(&folder, name).map_err(failed(name))?;
-            status.maps.push(MapStatus {
-                name,
-                used,
-                size: info.max_entries(),
-            });
-        }
+    if folder.map_info(RANGES)?.is_some() {
+        let ranges = open(&folder, RANGES).map_err(failed(RANGES))?;
+        let flows = open(&folder, FLOWS).map_err(failed(FLOWS))?;
+        status.count(&ranges, &flows).map_err(failed(RANGES))?;
     }
     Ok(status)
 }
 
 /// What is pinned.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Status {
     /// The folder with the pins.
     pub folder: PathBuf,
     /// The NICs that have a link.
     pub nics: Vec<NicStatus>,
-    /// The maps that the NICs share.
-    pub maps: Vec<MapStatus>,
+    /// How many media addresses there are, over all NICs.
+    pub addresses: u32,
+    /// How many media ports they have together.
+    pub ports: u32,
+    /// How many of the ports have a flow.
+    pub flows: u32,
+}
+
+impl Status {
+    fn count(
+        &mut self,
+        ranges: &Array<MapData, [u32; Range::WORDS]>,
+        flows: &Array<MapData, u64>,
+    ) -> Result<(), MapError> {
+        for index in 0..RANGES_LEN {
+            let range = Range::from_words(ranges.get(&index, 0)?);
+            if range.is_end() || range.is_empty() {
+                continue;
+            }
+            self.addresses += 1;
+            self.ports += range.len();
+            for word in flow_index(index, 0)..flow_index(index, 0) + WORDS_PER_RANGE {
+                self.flows += FlowWord(flows.get(&word, 0)?).count();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A NIC that has a pinned link.
@@ -140,20 +154,9 @@ pub struct NicStatus {
     pub verdicts: [u64; Verdict::COUNT],
 }
 
-/// A pinned map.
-#[derive(Clone, Debug)]
-pub struct MapStatus {
-    /// Its name.
-    pub name: &'static str,
-    /// How many entries are in use, where that can be read.
-    pub used: Option<usize>,
-    /// How many entries there are.
-    pub size: u32,
-}
-
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nics.is_empty() && self.maps.is_empty() {
+        if self.nics.is_empty() && self.ports == 0 {
             return write!(f, "nothing is loaded in {}", self.folder.display());
         }
         write!(f, "loaded in {}", self.folder.display())?;
@@ -166,13 +169,16 @@ impl fmt::Display for Status {
                 write!(f, "\n  {:<12} {packets}", verdict.name())?;
             }
         }
-        for map in &self.maps {
-            match map.used {
-                Some(used) => write!(f, "\n{}: {used} of {}", map.name, map.size)?,
-                None => write!(f, "\n{}: room for {}", map.name, map.size)?,
-            }
-        }
-        Ok(())
+        let Self {
+            addresses,
+            ports,
+            flows,
+            ..
+        } = self;
+        write!(
+            f,
+            "\n{flows} flows on {ports} media ports of {addresses} addresses"
+        )
     }
 }
 
@@ -181,16 +187,6 @@ fn numbers(map: &Array<MapData, [u8; NIC_NAME_LEN]>) -> Result<Vec<String>, MapE
     (0..MAX_NICS)
         .map(|number| map.get(&number, 0).map(|name| nic_name(&name)))
         .collect()
-}
-
-fn count<const K: usize, const V: usize>(
-    folder: &PinFolder,
-    name: &str,
-) -> Result<Option<usize>, MapError> {
-    let map: HashMap<MapData, [u8; K], [u8; V]> = open(folder, name)?;
-    map.keys()
-        .try_fold(0, |count, key| key.map(|_| count + 1))
-        .map(Some)
 }
 
 /// Opens a pinned map.

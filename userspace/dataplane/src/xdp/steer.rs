@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, XskMap};
+use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, loaded_programs};
@@ -20,8 +20,12 @@ use aya_log::EbpfLogger;
 use caps::{CapSet, Capability};
 use nix::net::if_::if_nametoindex;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use sallyport_ebpf::layout::{MAX_RANGES, NIC_NAME_LEN, socket_index, verdict_index};
-use sallyport_ebpf::{FlowKey, FlowValue, MAX_NICS, RangeKey, RangeValue, Verdict};
+use sallyport_ebpf::Verdict;
+use sallyport_ebpf::layout::{
+    FlowWord, MAX_NICS, NIC_NAME_LEN, PortState, RANGES_LEN, RANGES_PER_NIC, Range,
+    WORDS_PER_RANGE, flow_index, range_index, socket_index, verdict_index,
+};
+use tracing::warn;
 
 use super::attached::Attached;
 use super::error::{chain, errno};
@@ -47,11 +51,10 @@ const VERIFIER_LOG_LINES: usize = 20;
 pub struct Steer {
     folder: PinFolder,
     nics: Vec<Nic>,
-    ranges: HashMap<MapData, [u8; RangeKey::LEN], [u8; RangeValue::LEN]>,
-    flows: HashMap<MapData, [u8; FlowKey::LEN], [u8; FlowValue::LEN]>,
+    ranges: Array<MapData, [u32; Range::WORDS]>,
+    flows: Array<MapData, u64>,
     sockets: XskMap<MapData>,
     verdicts: PerCpuArray<MapData, u64>,
-    max_flows: u32,
 }
 
 /// What the kernel did with a packet of [`Steer::test_run`].
@@ -73,13 +76,14 @@ struct Nic {
 
 impl Steer {
     /// Loads the program for each NIC; a NIC's place in the slice is its [`NicId`]. Maps that are
-    /// pinned under `pin` already are used again with what is in them, except that the flows go
-    /// when there is to be room for another number of them. What was attached stays attached as
-    /// it is, but links of NICs that are not in the slice are removed.
+    /// pinned under `pin` already are used again with what is in them. What was attached stays
+    /// attached as it is, but links of NICs that are not in the slice are removed.
+    ///
+    /// There is room for a flow on every port, so the number of flows needs no setting here.
     ///
     /// # Errors
     /// [`XdpError`].
-    pub fn load(pin: &Path, nics: &[&str], max_flows: u32) -> Result<Self, XdpError> {
+    pub fn load(pin: &Path, nics: &[&str]) -> Result<Self, XdpError> {
         check_process()?;
         if nics.len() > MAX_NICS as usize {
             return Err(XdpError::TooManyNics);
@@ -89,10 +93,10 @@ impl Steer {
         }
         let folder = PinFolder::new(pin);
         folder.create()?;
-        folder.check_maps(max_flows)?;
+        folder.check_maps()?;
         let nics = (0..)
             .zip(nics)
-            .map(|(number, name)| Nic::load(&folder, number, name, max_flows))
+            .map(|(number, name)| Nic::load(&folder, number, name))
             .collect::<Result<Vec<_>, _>>()?;
         for linked in folder.linked_nics()? {
             if nics.iter().all(|nic| nic.name != linked) {
@@ -106,7 +110,6 @@ impl Steer {
             verdicts: open(&folder, VERDICTS).map_err(failed(VERDICTS))?,
             folder,
             nics,
-            max_flows,
         };
         steer.write_names()?;
         Ok(steer)
@@ -132,6 +135,27 @@ impl Steer {
             folder.remove_link(&nic.name)?;
         }
         nic.attach(index, mode, &folder)
+    }
+
+    /// Attaches on the highest rung of the ladder that the driver has: native, or else generic,
+    /// which is said in the log because it is slow.
+    ///
+    /// # Errors
+    /// [`XdpError`]; [`XdpError::NoNative`] only with `require_native`.
+    pub fn attach_best(
+        &mut self,
+        nic: NicId,
+        require_native: bool,
+    ) -> Result<AttachMode, XdpError> {
+        match self.attach(nic, AttachMode::Native) {
+            Ok(()) => Ok(AttachMode::Native),
+            Err(error @ XdpError::NoNative { .. }) if !require_native => {
+                warn!(%error, "falling back to generic XDP, which is slow");
+                self.attach(nic, AttachMode::Generic)?;
+                Ok(AttachMode::Generic)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// How the program was attached to a NIC; `None` before [`Self::attach`].
@@ -165,10 +189,11 @@ impl Steer {
         ignore_missing(self.sockets.unset(index)).map_err(failed(SOCKETS))
     }
 
-    /// Makes these ports of a local address media ports, and no others of it.
+    /// Makes these ports of a local address media ports, and no others of it. When they were not
+    /// just these before, the address has no flow any more.
     ///
     /// # Errors
-    /// [`XdpError::Full`], or what the kernel says.
+    /// [`XdpError::TooManyAddresses`], or what the kernel says.
     pub fn set_range(
         &mut self,
         nic: NicId,
@@ -176,15 +201,16 @@ impl Steer {
         ports: RangeInclusive<u16>,
     ) -> Result<(), XdpError> {
         self.check_nic(nic)?;
-        let key = RangeKey::new(nic.0, address).to_bytes();
-        let value = RangeValue {
-            first: *ports.start(),
-            last: *ports.end(),
+        let wanted = Range::new(address, *ports.start(), *ports.end());
+        let (index, found) = match self.range_of(nic, address)? {
+            Some(found) => found,
+            None => self.free_range(nic)?,
+        };
+        if found == wanted {
+            return Ok(());
         }
-        .to_bytes();
-        self.ranges
-            .insert(key, value, 0)
-            .map_err(full_or_failed(RANGES, MAX_RANGES))
+        self.clear_flows_of(index)?;
+        self.write_range(index, wanted)
     }
 
     /// Makes the media ports of these local addresses media ports, and no others. At no time are
@@ -192,41 +218,41 @@ impl Steer {
     /// with ICMP errors.
     ///
     /// # Errors
-    /// [`XdpError::Full`], or what the kernel says.
+    /// [`XdpError::TooManyAddresses`], or what the kernel says.
     pub fn set_ranges(
         &mut self,
         ranges: &[(NicId, IpAddr, RangeInclusive<u16>)],
     ) -> Result<(), XdpError> {
+        for nic in (0..=u8::MAX).map(NicId).take(MAX_NICS as usize) {
+            for place in 0..RANGES_PER_NIC {
+                let index = range_index(nic.0.into(), place);
+                let range = self.range(index)?;
+                let wanted = ranges
+                    .iter()
+                    .any(|(n, a, _)| *n == nic && range.has_address(*a));
+                if !range.is_end() && !wanted {
+                    self.write_range(index, range.closed())?;
+                }
+            }
+        }
         for (nic, address, ports) in ranges {
             self.set_range(*nic, *address, ports.clone())?;
         }
-        let wanted = |key: &[u8; RangeKey::LEN]| {
-            ranges
-                .iter()
-                .any(|(nic, address, _)| RangeKey::new(nic.0, *address).to_bytes() == *key)
-        };
-        remove_all(&mut self.ranges, |key| !wanted(key)).map_err(failed(RANGES))
+        Ok(())
     }
 
-    /// Leaves all ports to the kernel.
+    /// Lets the media for a local address and port through.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn clear_ranges(&mut self) -> Result<(), XdpError> {
-        remove_all(&mut self.ranges, |_| true).map_err(failed(RANGES))
-    }
-
-    /// Lets the media for a local address and port through. It must be in a range.
-    ///
-    /// # Errors
-    /// [`XdpError::Full`], or what the kernel says.
+    /// [`XdpError::NotInRange`], or what the kernel says.
     pub fn insert_flow(&mut self, nic: NicId, local: SocketAddr) -> Result<(), XdpError> {
         self.check_nic(nic)?;
-        let key = FlowKey::new(nic.0, local).to_bytes();
-        let value = FlowValue::default().to_bytes();
-        self.flows
-            .insert(key, value, 0)
-            .map_err(full_or_failed(FLOWS, self.max_flows))
+        match self.range_of(nic, local.ip())? {
+            Some((index, range)) if range.has_port(local.port()) => {
+                self.set_state(index, local.port(), PortState::Flow)
+            }
+            _ => Err(XdpError::NotInRange { local }),
+        }
     }
 
     /// Refuses the media for a local address and port again.
@@ -234,8 +260,10 @@ impl Steer {
     /// # Errors
     /// What the kernel says.
     pub fn remove_flow(&mut self, nic: NicId, local: SocketAddr) -> Result<(), XdpError> {
-        let key = FlowKey::new(nic.0, local).to_bytes();
-        ignore_missing(self.flows.remove(&key)).map_err(failed(FLOWS))
+        match self.range_of(nic, local.ip())? {
+            Some((index, _)) => self.set_state(index, local.port(), PortState::Unknown),
+            None => Ok(()),
+        }
     }
 
     /// Refuses all media.
@@ -243,7 +271,12 @@ impl Steer {
     /// # Errors
     /// What the kernel says.
     pub fn clear_flows(&mut self) -> Result<(), XdpError> {
-        remove_all(&mut self.flows, |_| true).map_err(failed(FLOWS))
+        for index in 0..RANGES_LEN {
+            if !self.range(index)?.is_end() {
+                self.clear_flows_of(index)?;
+            }
+        }
+        Ok(())
     }
 
     /// How many packets of a NIC got each verdict, in the order of [`Verdict::ALL`], summed over
@@ -312,6 +345,61 @@ impl Steer {
         socket_index(nic.0.into(), queue).ok_or(XdpError::QueueTooHigh { queue })
     }
 
+    fn range_of(&self, nic: NicId, address: IpAddr) -> Result<Option<(u32, Range)>, XdpError> {
+        for place in 0..RANGES_PER_NIC {
+            let index = range_index(nic.0.into(), place);
+            let range = self.range(index)?;
+            if range.has_address(address) {
+                return Ok(Some((index, range)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A place for another range of a NIC: behind the last one, or where one was closed.
+    fn free_range(&mut self, nic: NicId) -> Result<(u32, Range), XdpError> {
+        for place in 0..RANGES_PER_NIC {
+            let index = range_index(nic.0.into(), place);
+            let range = self.range(index)?;
+            if range.is_end() || range.is_empty() {
+                return Ok((index, range));
+            }
+        }
+        Err(XdpError::TooManyAddresses {
+            nic: self.nic(nic)?.name.clone(),
+        })
+    }
+
+    fn range(&self, index: u32) -> Result<Range, XdpError> {
+        self.ranges
+            .get(&index, 0)
+            .map(Range::from_words)
+            .map_err(failed(RANGES))
+    }
+
+    fn write_range(&mut self, index: u32, range: Range) -> Result<(), XdpError> {
+        self.ranges
+            .set(index, range.to_words(), 0)
+            .map_err(failed(RANGES))
+    }
+
+    fn set_state(&mut self, range: u32, port: u16, state: PortState) -> Result<(), XdpError> {
+        let index = flow_index(range, port);
+        let word = FlowWord(self.flows.get(&index, 0).map_err(failed(FLOWS))?);
+        self.flows
+            .set(index, word.with(port, state).0, 0)
+            .map_err(failed(FLOWS))
+    }
+
+    fn clear_flows_of(&mut self, range: u32) -> Result<(), XdpError> {
+        for index in flow_index(range, 0)..flow_index(range, 0) + WORDS_PER_RANGE {
+            if self.flows.get(&index, 0).map_err(failed(FLOWS))? != 0 {
+                self.flows.set(index, 0, 0).map_err(failed(FLOWS))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes which NIC has which number. Counters of another NIC that had it start from zero.
     fn write_names(&mut self) -> Result<(), XdpError> {
         let mut names: Array<MapData, [u8; NIC_NAME_LEN]> =
@@ -345,10 +433,9 @@ impl Steer {
 }
 
 impl Nic {
-    fn load(folder: &PinFolder, number: u32, name: &str, max_flows: u32) -> Result<Self, XdpError> {
+    fn load(folder: &PinFolder, number: u32, name: &str) -> Result<Self, XdpError> {
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(folder.path())
-            .map_max_entries(FLOWS, max_flows)
             .override_global("NIC", &number, true)
             .load(PROGRAM)
             .map_err(|error| load_error(&error))?;
@@ -433,7 +520,6 @@ impl fmt::Debug for Steer {
         f.debug_struct("Steer")
             .field("folder", &self.folder)
             .field("nics", &self.nics)
-            .field("max_flows", &self.max_flows)
             .finish_non_exhaustive()
     }
 }
@@ -585,19 +671,6 @@ fn attached_program(index: u32) -> String {
     }
 }
 
-/// Removes the entries whose key is chosen.
-fn remove_all<const K: usize, const V: usize>(
-    map: &mut HashMap<MapData, [u8; K], [u8; V]>,
-    chosen: impl Fn(&[u8; K]) -> bool,
-) -> Result<(), MapError> {
-    // First the keys: the kernel starts over when an entry vanishes under the iterator.
-    let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
-    for key in keys.iter().filter(|key| chosen(key)) {
-        ignore_missing(map.remove(key))?;
-    }
-    Ok(())
-}
-
 fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),
@@ -610,12 +683,5 @@ fn failed(map: &'static str) -> impl Fn(MapError) -> XdpError {
     move |error| XdpError::Map {
         map,
         reason: chain(&error),
-    }
-}
-
-fn full_or_failed(map: &'static str, limit: u32) -> impl Fn(MapError) -> XdpError {
-    move |error| match errno(&error) {
-        Some(libc::E2BIG) => XdpError::Full { map, limit },
-        _ => failed(map)(error),
     }
 }

@@ -324,7 +324,7 @@ impl Socket {
     /// Publishes everything staged with one store, and wakes the kernel as long as it asks for that.
     ///
     /// Call it in every round of the loop, also with nothing staged: it looks again at frames that
-    /// an earlier call could not get rid of (see [`super::ring`] for the race, and a full queue of
+    /// an earlier call could not get rid of (see the module `ring` for the race, and a full queue of
     /// the NIC).
     ///
     /// # Errors
