@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The file as it is written: every key, its type, its default. What is not here is an error.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) version: u32,
+    pub(super) realm: Realms,
+    #[serde(default)]
+    pub(super) dataplane: DataPlane,
+    #[serde(default)]
+    pub(super) agent: Agent,
+}
+
+/// `[realm.*]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Realms {
+    pub(super) access: Realm,
+    pub(super) core: Realm,
+}
+
+/// `[realm.access]` and `[realm.core]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Realm {
+    /// Where XDP attaches.
+    pub(super) nic: String,
+    /// Local media addresses.
+    pub(super) addresses: Vec<IpAddr>,
+    /// First and last media port.
+    pub(super) ports: [u16; 2],
+    /// VLAN ids that leaving packets carry, outermost first.
+    #[serde(default)]
+    pub(super) vlan: Vec<u16>,
+    /// The kernel's interface that has the addresses; the NIC by default.
+    pub(super) interface: Option<String>,
+}
+
+/// `[dataplane]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DataPlane {
+    pub(super) socket: PathBuf,
+    pub(super) pin: PathBuf,
+    pub(super) queues: Option<u32>,
+    pub(super) cpus: Vec<u32>,
+    pub(super) frames: u32,
+    pub(super) max_flows: u32,
+    pub(super) require_zero_copy: bool,
+    pub(super) require_native: bool,
+    pub(super) poll: Poll,
+}
+
+/// `dataplane.poll`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Poll {
+    Wait,
+    Busy,
+}
+
+/// `[agent]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Agent {
+    pub(super) listen: SocketAddr,
+    pub(super) store: PathBuf,
+}
+
+impl File {
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let toml = toml::Deserializer::parse(text).map_err(|error| of_toml(text, "", &error))?;
+        serde_path_to_error::deserialize(toml).map_err(|error| {
+            let path = error.path().to_string();
+            // What the crate calls the top of the file.
+            let key = if path == "." { "" } else { &path };
+            of_toml(text, key, error.inner())
+        })
+    }
+}
+
+impl Realm {
+    pub(super) const fn port_range(&self) -> RangeInclusive<u16> {
+        let [first, last] = self.ports;
+        first..=last
+    }
+}
+
+impl Default for DataPlane {
+    fn default() -> Self {
+        Self {
+            socket: "/run/sallyport/flow.sock".into(),
+            pin: "/sys/fs/bpf/sallyport".into(),
+            queues: None,
+            cpus: Vec::new(),
+            frames: 8192,
+            max_flows: 65_536,
+            require_zero_copy: false,
+            require_native: false,
+            poll: Poll::Wait,
+        }
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            store: "/run/sallyport/sessions.json".into(),
+        }
+    }
+}
+
+/// One line of what the parser says in several.
+fn of_toml(text: &str, key: &str, error: &toml::de::Error) -> ConfigError {
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let line = error.span().map(|span| {
+        let before = text.get(..span.start).unwrap_or_default();
+        1 + before.matches('\n').count()
+    });
+    let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+    ConfigError::key(key, format!("{place}{message}"))
+}
