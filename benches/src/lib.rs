@@ -1,3 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! To be written.
+//! What it costs, and the load generator.
+
+#![forbid(unsafe_code)]
+
+pub mod load;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! End-to-end tests: `sallyport run` between network namespaces, and peers that are not ours.
+//!
+//! They need root and the Debian packages that `cargo xtask setup` installs. What is missing is
+//! said loudly, and fails under `SALLYPORT_REQUIRE_ALL=1`.
+
+#![forbid(unsafe_code)]
+
+mod command_line;
+mod ffmpeg;
+mod gstreamer;
+mod hostile;
+mod libsrtp;
+mod neighbourhood;
+mod queues;
+mod secrecy;
+mod support;
+mod survival;

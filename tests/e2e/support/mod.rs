@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What the tests share: keys, calls, peers, captures.
+
+pub(crate) mod accounts;
+pub(crate) mod call;
+pub(crate) mod capture;
+pub(crate) mod collector;
+mod compile;
+pub(crate) mod frames;
+pub(crate) mod libsrtp;
+pub(crate) mod noise;
+pub(crate) mod suite;
+
+pub(crate) use accounts::expect_balanced;
+pub(crate) use call::{Call, End, Kind, Terms};
+pub(crate) use capture::Capture;
+pub(crate) use collector::Collector;
+pub(crate) use frames::Frames;
+pub(crate) use libsrtp::Libsrtp;
+pub(crate) use noise::Noise;
+pub(crate) use suite::{Key, Suite};
