@@ -4,7 +4,7 @@
 //!
 //! The program in `bin/steer` is a thin shell: this library holds every decision, is compiled for
 //! the kernel and for the host alike, and is tested on the host. In the order of a packet:
-//! [`parser`] finds the UDP datagram in a frame, [`classify`] looks up whose it is in the maps of
+//! [`parser`] finds the UDP datagram in a frame, [`mod@classify`] looks up whose it is in the maps of
 //! [`layout`], and a [`Verdict`] says what happens to it and under which name it is counted.
 
 #![no_std]
