@@ -429,6 +429,36 @@ fn a_packet_that_lies_about_its_length_is_malformed() {
     }
 }
 
+#[test]
+fn no_packet_allocates_not_even_the_first_of_a_flow_or_one_that_is_refused() {
+    let mut bed = Bed::new(|entry| entry.source = SourceFilter::Latch(None));
+    for round in 0..3 {
+        let mut burst = Burst::new();
+        for number in 0..MAX_BURST {
+            let sequence = u16::try_from(round * MAX_BURST + number).unwrap();
+            let mut srtp = bed.protected(Kind::Rtp, &rtp(sequence, &[7; 160]));
+            // Every fourth one is forged.
+            srtp[20] ^= u8::from(number % 4 == 3);
+            let packet = ethernet(address(UE), address(ACCESS_LOCAL), &srtp);
+            let mut frame = bed.pool.take().unwrap();
+            frame.bytes_mut()[256..256 + packet.len()].copy_from_slice(&packet);
+            let received = Received {
+                frame,
+                start: 256,
+                len: packet.len(),
+            };
+            burst.push(Packet::new(received, ACCESS));
+        }
+        let allocated = allocation_counter::measure(|| process_burst(&mut burst, &mut bed.state));
+        assert_eq!(allocated.count_total, 0, "round {round}");
+        let left = burst.iter().filter(|packet| packet.goes_on()).count();
+        assert_eq!(left, MAX_BURST / 4 * 3);
+        burst
+            .drain(..)
+            .for_each(|packet| bed.pool.give(packet.frame));
+    }
+}
+
 /// A few million packets, cut short or random, at every stage: none leaves, nothing panics, every
 /// frame comes back (checked by the bed after each burst).
 #[test]
