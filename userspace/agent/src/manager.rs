@@ -460,7 +460,13 @@ impl State {
                 .flatten()
                 .collect::<Vec<_>>()
         };
-        match data_plane.install(installation(ids)).await {
+        let flows = installation(ids);
+        for id in ids {
+            if let Some(entry) = self.sessions.get_mut(id) {
+                entry.marks.values_mut().for_each(Marks::hand_out);
+            }
+        }
+        match data_plane.install(flows).await {
             Ok(()) => {
                 for id in ids {
                     info!(session = %id, "installed again");

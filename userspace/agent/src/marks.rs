@@ -42,6 +42,21 @@ impl Marks {
     }
 }
 
+impl Marks {
+    /// Moves the sending marks on as the data plane does when it gets them: the next one must not
+    /// start there again if this one dies before it was asked where it stands.
+    pub(crate) fn hand_out(&mut self) {
+        self.protect = self.protect();
+        for mark in &mut self.protect {
+            let moved = mark.rtcp.unwrap_or(0).saturating_add(Mark::RTCP_STEP);
+            mark.rtcp = Some(moved.min(LAST_RTCP));
+        }
+    }
+}
+
+/// The last SRTCP index (RFC 3711 section 3.4).
+const LAST_RTCP: u32 = (1 << 31) - 1;
+
 fn learn(known: &mut Vec<Mark>, new: &[Mark]) {
     for mark in new {
         if let Some(known) = known.iter_mut().find(|known| known.ssrc == mark.ssrc) {
@@ -92,5 +107,26 @@ mod tests {
         assert_eq!(marks(&[]).unprotect(), []);
         let known = [mark(1, Some(70000), Some(9))];
         assert_eq!(marks(&[&known]).protect(), known);
+    }
+
+    #[test]
+    fn two_data_planes_that_die_at_once_do_not_start_at_one_index() {
+        let mut marks = marks(&[&[mark(1, Some(70000), Some(9))]]);
+        marks.hand_out();
+        assert_eq!(
+            marks.protect(),
+            [mark(1, Some(70000), Some(9 + Mark::RTCP_STEP))]
+        );
+        let mut unknown = Marks::default();
+        unknown.hand_out();
+        unknown.hand_out();
+        assert_eq!(
+            unknown.protect(),
+            [mark(0, None, Some(2 * Mark::RTCP_STEP))]
+        );
+        for _ in 0..2000 {
+            unknown.hand_out();
+        }
+        assert_eq!(unknown.protect(), [mark(0, None, Some(LAST_RTCP))]);
     }
 }

@@ -35,6 +35,12 @@ pub struct Mark {
     pub rtcp: Option<u32>,
 }
 
+impl Mark {
+    /// How far a sender's SRTCP indices move on from a mark: more packets than may have been sent
+    /// since it was taken.
+    pub const RTCP_STEP: u32 = 1 << 21;
+}
+
 /// A crypto suite, under its name in the IANA registry of RFC 4568.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[non_exhaustive]

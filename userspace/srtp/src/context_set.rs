@@ -98,14 +98,16 @@ impl ContextSet {
     /// Goes on where another set with the same key stood, which was lost in a restart.
     ///
     /// Every index up to a mark counts as seen. The SRTCP index of a sender moves on by 2^21,
-    /// since packets may have been sent after the mark was taken; so does that of every SSRC
-    /// without a mark, if there is any mark at all. Packets up to the marks count towards the
-    /// lifetime of the key.
+    /// since packets may have been sent after the mark was taken; an SSRC without a mark starts
+    /// where the furthest does, if there is any mark at all. Packets up to the marks count towards
+    /// the lifetime of the key.
     ///
     /// Fails when there are more SSRCs than the policy allows; those that fit are then taken.
     pub fn resume(&mut self, marks: &[Mark]) -> Result<(), TooManySsrcs> {
         if self.direction == Direction::Send && !marks.is_empty() {
-            self.first_rtcp = RTCP_RESUME_STEP;
+            let furthest = marks.iter().filter_map(|mark| mark.rtcp).max();
+            let end = furthest.map_or(0, |index| u64::from(index) + 1);
+            self.first_rtcp = (end + RTCP_RESUME_STEP).min(RTCP_END);
         }
         for mark in marks {
             let contexts = &mut self.state.contexts;
