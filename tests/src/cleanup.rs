@@ -54,13 +54,23 @@ pub fn unique_name(what: &str) -> String {
 
 /// A new folder under the system's temporary one, and the promise to remove it.
 pub fn temporary_folder(what: &str) -> io::Result<(PathBuf, Cleanup)> {
-    let path = std::env::temp_dir().join(unique_name(what));
+    let path = temporary_folders().join(unique_name(what));
     fs::create_dir(&path)?;
     let doomed = path.clone();
     let cleanup = Cleanup::new(move || {
         let _ = fs::remove_dir_all(doomed);
     });
     Ok((path, cleanup))
+}
+
+/// In memory, as `/run` is where a gateway usually keeps its files: a busy disk can keep a write
+/// waiting for seconds.
+fn temporary_folders() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        return memory.to_owned();
+    }
+    std::env::temp_dir()
 }
 
 /// Whether the process was told to end and is cleaning up. What fails now fails because of that.
@@ -107,7 +117,7 @@ fn sweep() {
         }
         let _ = Command::new("ip").args(["netns", "delete", &name]).status();
     }
-    for folder in [Path::new(BPFFS), &std::env::temp_dir()] {
+    for folder in [Path::new(BPFFS), &temporary_folders()] {
         for name in left_behind(folder) {
             let _ = fs::remove_dir_all(folder.join(name));
         }
