@@ -15,6 +15,41 @@ use serde_json::{Value, json};
 use crate::support::frames::{datagram_frame, link_address, vlan_tags};
 use crate::support::{Call, Capture, End, Frames, Kind, Libsrtp, Terms, expect_balanced};
 
+#[test]
+fn media_is_back_after_a_link_went_down_and_up() {
+    if !require::root_and_namespaces() || !Libsrtp::is_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = Gateway::start(&topology, &GatewayOptions::default());
+    let call = Call::new(&topology, &gateway, Terms::default());
+    let mut libsrtp = call.libsrtp();
+    let mut number = 0;
+    let mut crosses = || {
+        number += 1;
+        let packet = media::numbered_rtp(1, number, 160);
+        // While the link is down the peer cannot even send.
+        let _ = call
+            .ue
+            .socket(Kind::Rtp)
+            .send(&libsrtp.protect(Kind::Rtp, &packet));
+        receive_soon(call.core.socket(Kind::Rtp)) == Some(packet)
+    };
+    let patience = Duration::from_secs(5);
+    assert!(wait_until(patience, &mut crosses), "before");
+    for nic in [Topology::ACCESS_NIC, Topology::CORE_NIC] {
+        topology.gateway.ip(&format!("link set dev {nic} down"));
+        assert!(!crosses(), "{nic} is down");
+        topology.gateway.ip(&format!("link set dev {nic} up"));
+        assert!(
+            wait_until(patience, &mut crosses),
+            "{nic} is up again:\n{}",
+            gateway.log()
+        );
+    }
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
 const PACKETS: u32 = 100;
 
 #[test]

@@ -92,3 +92,29 @@ fn a_caller_whose_packets_arrive_on_two_queues_has_one_set_of_indices() {
         "two_queues",
     );
 }
+
+#[test]
+fn a_worker_that_never_sleeps_serves_and_obeys_as_well() {
+    if !require::root_and_namespaces() || !Libsrtp::is_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let options = GatewayOptions {
+        dataplane: "poll = \"busy\"".to_owned(),
+        ..GatewayOptions::default()
+    };
+    let gateway = Gateway::start(&topology, &options);
+    let call = Call::new(&topology, &gateway, Terms::default());
+    let mut libsrtp = call.libsrtp();
+    for sequence in 0..ROUNDS {
+        let plain = media::rtp(0, sequence, 0, 0x71de_0001, &[7; 160]);
+        call.ue.send(Kind::Rtp, &libsrtp.protect(Kind::Rtp, &plain));
+        assert_eq!(
+            call.core.receive(Kind::Rtp),
+            Some(plain),
+            "packet {sequence}"
+        );
+    }
+    gateway.delete(&call.id);
+    assert_eq!(gateway.frames_lost(), 0);
+}
