@@ -11,6 +11,7 @@ mod command_line;
 mod ffmpeg;
 mod gstreamer;
 mod hostile;
+mod interworking;
 mod libsrtp;
 mod neighbourhood;
 mod queues;
