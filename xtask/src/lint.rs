@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::program::{cargo, run, rustup, say, workspace};
-use crate::{setup, toolchain};
+use crate::{packages, setup, toolchain};
 
-/// Where `unsafe` may stand: kernel memory, vector instructions, packet bytes of the XDP program.
+/// Where `unsafe` may stand: kernel memory, vector instructions, packet bytes of the XDP program,
+/// and the peers of the benchmark, which are C libraries and are in no program that is installed.
 const UNSAFE_ROOMS: &[&str] = &[
     "userspace/dataplane/src/xsk",
     "userspace/srtp/src/kernel",
     "ebpf/src",
+    "benches/srtp/peers/ffi.rs",
 ];
 
 /// Everything that can be wrong without running a test.
@@ -27,6 +29,14 @@ pub(crate) fn run_all() -> Result<(), Error> {
         cargo()
             .args(["clippy", "--workspace", "--all-targets"])
             .args(["--", "--deny", "warnings"]),
+        "",
+    )?;
+    say("cargo clippy of the benchmark with its peers");
+    packages::ensure("the benchmark", packages::BENCHES)?;
+    run(
+        cargo()
+            .args(["clippy", "--package", "sallyport-benches", "--all-targets"])
+            .args(["--features", "peers", "--", "--deny", "warnings"]),
         "",
     )?;
     say("cargo clippy of the XDP program");

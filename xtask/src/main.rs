@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// `bench`.
+mod bench;
 /// The BPF file system.
 mod bpffs;
 /// `demo`.
@@ -61,6 +63,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure
+    #[command(subcommand)]
+    Bench(Bench),
     /// Attach the XDP program to NICs
     Load {
         /// Their names
@@ -78,11 +83,25 @@ enum Task {
     Lint,
 }
 
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// SRTP in nanoseconds per packet, beside ipsec-mb, libsrtp, aws-lc-rs and RustCrypto
+    ///
+    /// What it takes: --quick, --suite NAME, --payload BYTES|mix|random, --json PATH. The results
+    /// are printed, and written to target/bench/srtp.json.
+    Srtp {
+        /// Passed to the benchmark as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::everything(),
         Task::Demo { args } => demo::run(&args),
         Task::Test { args } => test::run(&args),
+        Task::Bench(Bench::Srtp { args }) => bench::srtp(&args),
         Task::Load { nics } => steer::run("load", &nics),
         Task::Unload { nics } => steer::run("unload", &nics),
         Task::Status => steer::run("status", &[]),

@@ -12,6 +12,15 @@ use crate::root;
 /// What the demo calls.
 pub(crate) const DEMO: &[&str] = &["iproute2"];
 
+/// What the benchmark of SRTP is compiled and linked with: the peers that are written in C.
+pub(crate) const BENCHES: &[&str] = &[
+    "gcc",
+    "libc6-dev",
+    "libipsec-mb-dev",
+    "libsrtp2-dev",
+    "pkg-config",
+];
+
 /// What the tests call: namespaces, captures, and the peers that are not ours.
 pub(crate) const TESTS: &[&str] = &[
     "ethtool",

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Where contestants are timed: all in one process, in turns of about a millisecond, so that a
+//! clock that wanders and a neighbour that steals cache hit all of them alike. What counts is the
+//! ratio of two turns that follow each other.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use sallyport_srtp::Suite;
+
+use crate::case::{Case, Operation};
+use crate::contestant::Contestant;
+use crate::ours::Ours;
+use crate::pool::{PACKETS, Pool};
+use crate::random::Random;
+
+/// How long a turn lasts.
+const TURN: Duration = Duration::from_millis(1);
+
+/// The most passes of a turn. Indices are shared: they move on while others have their turns, and
+/// must not by 2^15, which receivers could not follow.
+const MAX_PASSES: u32 = 256;
+
+/// Turns of each variant of a contestant before the fastest is chosen.
+const TRIALS: u64 = 3;
+
+/// Some streams of one suite, and where their indices stand.
+pub(crate) struct Course {
+    pub(crate) suite: Suite,
+    pub(crate) operation: Operation,
+    pub(crate) pool: Pool,
+    pub(crate) next: Vec<u64>,
+    /// Protects what the contestants unprotect.
+    sender: Option<Ours>,
+    /// What it costs to read the clock.
+    clock: Duration,
+}
+
+/// What a contestant needs for a packet, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Times {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+}
+
+/// A peer beside ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Rival {
+    pub(crate) name: &'static str,
+    pub(crate) version: String,
+    pub(crate) times: Times,
+    /// Our time over the peer's, median of the rounds.
+    pub(crate) ratio: f64,
+}
+
+/// What came of one case.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) suite: Suite,
+    pub(crate) operation: Operation,
+    pub(crate) case: Case,
+    pub(crate) ours: Times,
+    pub(crate) rivals: Vec<Rival>,
+}
+
+/// A contestant refused packets that are right.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    name: &'static str,
+    version: String,
+    packets: usize,
+}
+
+impl Course {
+    pub(crate) fn new(suite: Suite, operation: Operation, streams: usize) -> Self {
+        let clock = (0..1000).map(|_| Instant::now().elapsed()).min();
+        Self {
+            suite,
+            operation,
+            pool: Pool::new(),
+            next: vec![0; streams],
+            sender: (operation == Operation::Unprotect)
+                .then(|| Ours::new(suite, Operation::Protect, streams)),
+            clock: clock.unwrap_or_default(),
+        }
+    }
+
+    /// Times ours and its peers, each once in a round.
+    pub(crate) fn run(
+        &mut self,
+        case: Case,
+        rounds: u64,
+        ours: &mut Ours,
+        peers: &mut [Box<dyn Contestant>],
+    ) -> Result<Outcome, Refused> {
+        let mut peers: Vec<_> = peers
+            .iter_mut()
+            .filter(|peer| peer.streams() >= case.streams)
+            .collect();
+        for peer in &mut peers {
+            self.choose_fastest(&case, peer.as_mut())?;
+        }
+        let mut our_turns = Vec::new();
+        let mut turns = vec![Vec::new(); peers.len()];
+        for round in 0..rounds {
+            our_turns.push(self.turn(&case, round, ours)?);
+            for (peer, turns) in peers.iter_mut().zip(&mut turns) {
+                turns.push(self.turn(&case, round, peer.as_mut())?);
+            }
+        }
+        let rivals = peers.iter().zip(&turns).map(|(peer, turns)| {
+            let pairs = our_turns.iter().zip(turns);
+            Rival {
+                name: peer.name(),
+                version: peer.version(),
+                times: Times::of(turns),
+                ratio: median(pairs.map(|(ours, peers)| ours / peers).collect()),
+            }
+        });
+        Ok(Outcome {
+            suite: self.suite,
+            operation: self.operation,
+            case,
+            ours: Times::of(&our_turns),
+            rivals: rivals.collect(),
+        })
+    }
+
+    /// Puts the pool into the state that the operation starts from.
+    pub(crate) fn protect_if_needed(&mut self) -> Result<(), Refused> {
+        let Some(sender) = &mut self.sender else {
+            return Ok(());
+        };
+        let refused = sender.run(&mut self.pool, PACKETS);
+        Refused::check(sender, refused)
+    }
+
+    /// The time of a packet, in nanoseconds. The same round has the same packets for everybody.
+    fn turn(
+        &mut self,
+        case: &Case,
+        round: u64,
+        contestant: &mut dyn Contestant,
+    ) -> Result<f64, Refused> {
+        let mut random = Random::new(round + 1);
+        // The first pass brings code and keys back into the caches.
+        self.pass(case, &mut random, contestant)?;
+        let mut spent = Duration::ZERO;
+        let mut passes = 0;
+        while spent < TURN && passes < MAX_PASSES {
+            spent += self.pass(case, &mut random, contestant)?;
+            passes += 1;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a pool has 64 packets")]
+        let packets = f64::from(passes) * PACKETS as f64;
+        Ok(spent.as_secs_f64() * 1e9 / packets)
+    }
+
+    fn pass(
+        &mut self,
+        case: &Case,
+        random: &mut Random,
+        contestant: &mut dyn Contestant,
+    ) -> Result<Duration, Refused> {
+        self.pool.draw(case, random, &mut self.next);
+        self.protect_if_needed()?;
+        contestant.prepare(&self.pool);
+        let start = Instant::now();
+        let refused = contestant.run(&mut self.pool, case.burst);
+        let spent = start.elapsed();
+        Refused::check(contestant, refused)?;
+        Ok(spent.saturating_sub(self.clock))
+    }
+
+    fn choose_fastest(
+        &mut self,
+        case: &Case,
+        contestant: &mut dyn Contestant,
+    ) -> Result<(), Refused> {
+        if contestant.variants() == 1 {
+            return Ok(());
+        }
+        let mut fastest = (f64::INFINITY, 0);
+        for variant in 0..contestant.variants() {
+            contestant.choose(variant);
+            let turns = (0..TRIALS).map(|round| self.turn(case, round, contestant));
+            let time = median(turns.collect::<Result<_, _>>()?);
+            if time < fastest.0 {
+                fastest = (time, variant);
+            }
+        }
+        contestant.choose(fastest.1);
+        Ok(())
+    }
+}
+
+impl Times {
+    fn of(turns: &[f64]) -> Self {
+        Self {
+            median: median(turns.to_vec()),
+            min: turns.iter().copied().fold(f64::INFINITY, f64::min),
+        }
+    }
+}
+
+impl Refused {
+    pub(crate) fn check(contestant: &dyn Contestant, packets: usize) -> Result<(), Self> {
+        if packets == 0 {
+            return Ok(());
+        }
+        Err(Self {
+            name: contestant.name(),
+            version: contestant.version(),
+            packets,
+        })
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({}) refused {} of {PACKETS} packets",
+            self.name, self.version, self.packets
+        )
+    }
+}
+
+/// The middle one, or the mean of the two in the middle.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let half = numbers.len() / 2;
+    if numbers.len().is_multiple_of(2) {
+        f64::midpoint(numbers[half - 1], numbers[half])
+    } else {
+        numbers[half]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{HOT_STREAMS, Payload};
+    use crate::peers;
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "these are exact")]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
+    }
+
+    #[test]
+    fn everybody_runs_the_whole_course() {
+        for operation in Operation::ALL {
+            let suite = Suite::AeadAes128Gcm;
+            let mut course = Course::new(suite, operation, HOT_STREAMS);
+            let mut ours = Ours::new(suite, operation, HOT_STREAMS);
+            let mut peers = peers::all(suite, operation, HOT_STREAMS);
+            let case = Case {
+                payload: Payload::Mix,
+                streams: HOT_STREAMS,
+                burst: 4,
+            };
+            let outcome = course.run(case, 2, &mut ours, &mut peers).unwrap();
+            assert_eq!(outcome.rivals.len(), peers.len());
+            assert!(outcome.rivals.iter().all(|rival| rival.ratio > 0.0));
+            assert!(outcome.ours.min <= outcome.ours.median);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What SRTP costs, in nanoseconds per packet, ours beside others: `cargo xtask bench srtp`.
+//!
+//! All contestants are in this process and take turns of a millisecond ([`course`]). Each pass
+//! works on 64 packets ([`pool`]), in bursts, in place. Not timed is what brings the packets into
+//! being: new sequence numbers, and for unprotecting a pass of protection, so that every packet
+//! is fresh and valid. Before anything is timed, everybody's bytes are compared ([`agreement`]).
+
+#![deny(unsafe_code)] // Only peers/ffi.rs allows it.
+
+mod agreement;
+mod case;
+mod contestant;
+mod course;
+mod keys;
+mod ours;
+mod peers;
+mod pool;
+mod random;
+mod report;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use sallyport_srtp::Suite;
+
+use crate::case::{Case, Operation, Payload, suites};
+use crate::course::{Course, Outcome};
+use crate::ours::Ours;
+
+/// Rounds of a case: an odd number, so that there is a median.
+const ROUNDS: u64 = 31;
+const QUICK_ROUNDS: u64 = 9;
+
+/// Times SRTP beside other implementations, in one process.
+#[derive(Debug, Parser)]
+#[command(name = "sallyport-bench-srtp")]
+struct Options {
+    /// Take a minute: fewer rounds, and many streams and small bursts with two payloads only.
+    #[arg(long)]
+    quick: bool,
+    /// Only this suite, by its registered name.
+    #[arg(long, value_parser = suite)]
+    suite: Option<Suite>,
+    /// Only this payload: bytes, mix (160 or 1200) or random (20 to 1200).
+    #[arg(long)]
+    payload: Option<Payload>,
+    /// Where the results go, for programs.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/bench/srtp.json",
+        overrides_with = "json"
+    )]
+    json: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sallyport-bench-srtp: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    let start = Instant::now();
+    pin();
+    for missing in peers::missing() {
+        eprintln!("without {missing}");
+    }
+    let suites: Vec<Suite> = options
+        .suite
+        .map_or_else(|| suites().collect(), |s| vec![s]);
+    for &suite in &suites {
+        for operation in Operation::ALL {
+            agreement::check(suite, operation)
+                .map_err(|disagreement| format!("{operation} with {suite}: {disagreement}"))?;
+        }
+    }
+    eprintln!("all agree on every byte of every suite; measuring");
+    print!("{}", report::preface());
+    let mut outcomes = Vec::new();
+    for &suite in &suites {
+        for operation in Operation::ALL {
+            let some = measure(options, suite, operation)
+                .map_err(|refused| format!("{operation} with {suite}: {refused}"))?;
+            print!("{}", report::table(&some));
+            outcomes.extend(some);
+        }
+    }
+    write(&options.json, &report::json(&outcomes).to_string())?;
+    eprintln!(
+        "{} cases in {} s; written to {}",
+        outcomes.len(),
+        start.elapsed().as_secs(),
+        options.json.display()
+    );
+    Ok(())
+}
+
+fn measure(
+    options: &Options,
+    suite: Suite,
+    operation: Operation,
+) -> Result<Vec<Outcome>, course::Refused> {
+    let plan = Case::plan(options.quick, options.payload);
+    let rounds = if options.quick { QUICK_ROUNDS } else { ROUNDS };
+    let streams = plan.iter().map(|case| case.streams).max().unwrap_or(0);
+    let mut course = Course::new(suite, operation, streams);
+    let mut ours = Ours::new(suite, operation, streams);
+    let mut peers = peers::all(suite, operation, streams);
+    let outcomes = plan
+        .into_iter()
+        .map(|case| course.run(case, rounds, &mut ours, &mut peers));
+    outcomes.collect()
+}
+
+/// Stays on one CPU, the last that it may have; a kernel that refuses costs only precision.
+fn pin() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).unwrap_or_default();
+    let mut one = CpuSet::new();
+    let last = (0..CpuSet::count()).rfind(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let pinned = last.map(|cpu| one.set(cpu).and_then(|()| sched_setaffinity(this, &one)));
+    if !matches!(pinned, Some(Ok(()))) {
+        eprintln!("not pinned to a CPU: expect more noise");
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .map_err(|cause| {
+            format!(
+                "write {}: {cause}; name a writable place with --json",
+                path.display()
+            )
+        })
+}
+
+/// A suite of the table, by its name.
+fn suite(name: &str) -> Result<Suite, String> {
+    let known: Vec<&str> = suites().map(Suite::name).collect();
+    suites()
+        .find(|suite| suite.name() == name)
+        .ok_or_else(|| format!("not one of {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Options::command().debug_assert();
+    }
+}

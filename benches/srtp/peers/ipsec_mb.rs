@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Intel's multi-buffer library: bare ciphers and tags, with IV and ROC given.
+//!
+//! It has code for several instruction sets and several interfaces, and which is the fastest
+//! depends on the length of the packets and on their number. All are tried before each case, and
+//! the best one is the peer.
+
+use sallyport_srtp::Suite;
+
+use crate::case::{Operation, is_gcm};
+use crate::contestant::Contestant;
+use crate::keys::{Salt, StreamKey, roc};
+use crate::peers::ffi::{Api, Arch, Item, MultiBuffer};
+use crate::pool::{PACKETS, Pool};
+
+pub(crate) struct IpsecMb {
+    managers: Vec<(Arch, MultiBuffer)>,
+    apis: &'static [Api],
+    /// Which manager, which interface.
+    chosen: (usize, usize),
+    salts: Vec<Salt>,
+    is_gcm: bool,
+    operation: Operation,
+}
+
+impl IpsecMb {
+    /// `None` when the CPU has nothing that the library needs.
+    pub(crate) fn new(suite: Suite, operation: Operation, streams: usize) -> Option<Self> {
+        let is_gcm = is_gcm(suite);
+        let mut managers = Vec::new();
+        for arch in Arch::ALL {
+            managers.extend(
+                MultiBuffer::new(arch, is_gcm, suite.key_len(), streams)
+                    .map(|manager| (arch, manager)),
+            );
+        }
+        let mut salts = Vec::new();
+        for stream in 0..streams {
+            let key = StreamKey::of(suite, stream).session(stream);
+            for (_, manager) in &mut managers {
+                manager.set_key(stream, &key.cipher, &key.auth);
+            }
+            salts.push(key.salt);
+        }
+        (!managers.is_empty()).then_some(Self {
+            managers,
+            apis: if is_gcm { Api::OF_GCM } else { Api::OF_CM },
+            chosen: (0, 0),
+            salts,
+            is_gcm,
+            operation,
+        })
+    }
+}
+
+impl Contestant for IpsecMb {
+    fn name(&self) -> &'static str {
+        "ipsec-mb"
+    }
+
+    fn version(&self) -> String {
+        let (manager, api) = self.chosen;
+        let (arch, _) = &self.managers[manager];
+        let version = MultiBuffer::version();
+        format!("{version}, {arch}, {}", self.apis[api])
+    }
+
+    fn streams(&self) -> usize {
+        self.salts.len()
+    }
+
+    fn variants(&self) -> usize {
+        self.managers.len() * self.apis.len()
+    }
+
+    fn choose(&mut self, variant: usize) {
+        self.chosen = (variant / self.apis.len(), variant % self.apis.len());
+    }
+
+    fn prepare(&mut self, pool: &Pool) {
+        let (_, manager) = &mut self.managers[self.chosen.0];
+        for (at, packet) in pool.packets.iter().enumerate() {
+            let salt = self.salts[packet.stream];
+            let mut iv = [0; 16];
+            if self.is_gcm {
+                iv[..12].copy_from_slice(&salt.gcm_iv(packet.index));
+            } else {
+                iv = salt.cm_iv(packet.index);
+            }
+            let item = Item::new(at, packet.len, packet.stream, roc(packet.index), iv);
+            manager.put(at, item);
+        }
+    }
+
+    fn run(&mut self, pool: &mut Pool, burst: usize) -> usize {
+        let (manager, api) = self.chosen;
+        let (_, manager) = &mut self.managers[manager];
+        let unprotect = self.operation == Operation::Unprotect;
+        let bursts = (0..PACKETS).step_by(burst);
+        bursts
+            .map(|first| {
+                let range = first..PACKETS.min(first + burst);
+                manager.run(self.apis[api], unprotect, &mut pool.frames, range)
+            })
+            .sum()
+    }
+}
