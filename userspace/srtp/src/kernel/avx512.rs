@@ -8,27 +8,31 @@ use super::clmul::from_u128;
 use super::ctr::ctr512;
 use super::driver::{GROUP, Tags, counter_mode};
 use super::lane::{Lane, Lanes};
-use super::{sha_ni, sha1_x16};
+use super::{gcm512, sha_ni, sha1_x16};
 
 /// From so many packets on, sixteen lanes are faster than one pair after the other, even if most
 /// of them are empty.
 const WORTH_LANES: usize = 6;
 
 /// See [`super::seal`].
-pub(super) fn seal(mut lanes: Lanes<'_>) {
+pub(super) fn seal(lanes: &mut Lanes<'_>) {
     assert!(Kernel::Avx512.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
         seal_cm(&mut lanes.cm128);
+        gcm512::seal(&mut lanes.gcm128);
+        gcm512::seal(&mut lanes.gcm256);
     }
 }
 
 /// See [`super::open`].
-pub(super) fn open(mut lanes: Lanes<'_>) {
+pub(super) fn open(lanes: &mut Lanes<'_>) {
     assert!(Kernel::Avx512.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
         open_cm(&mut lanes.cm128);
+        gcm512::open(&mut lanes.gcm128);
+        gcm512::open(&mut lanes.gcm256);
     }
 }
 

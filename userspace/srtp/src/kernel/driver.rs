@@ -25,7 +25,11 @@ pub(super) const GROUP: usize = 16;
 pub(super) type Tags = [u128; GROUP];
 
 /// Has the vector kernel do what it can do, and the portable one the rest.
-pub(super) fn burst(items: &mut [Item<'_>], vector: fn(Lanes<'_>), portable: fn(&mut [Item<'_>])) {
+pub(super) fn burst(
+    items: &mut [Item<'_>],
+    vector: fn(&mut Lanes<'_>),
+    portable: fn(&mut [Item<'_>]),
+) {
     for items in items.chunks_mut(MAX_BURST) {
         let mut lanes = Lanes::default();
         for item in items {
@@ -36,7 +40,7 @@ pub(super) fn burst(items: &mut [Item<'_>], vector: fn(Lanes<'_>), portable: fn(
                 portable(slice::from_mut(item));
             }
         }
-        vector(lanes);
+        vector(&mut lanes);
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{HEADROOM, Kind, MAX_BURST, TAILROOM};
 /// The longest text of a vector kernel, in bytes: what `ctr` has counters for.
 pub(super) const MAX_TEXT: usize = 2048;
 
+/// The longest head of a GCM packet, in bytes: one vector.
+const MAX_GCM_HEAD: usize = 64;
+
 /// The longest head of a packet in counter mode, in bytes; only so that its length is small.
 const MAX_CM_HEAD: usize = 2048;
 
@@ -56,7 +59,7 @@ pub(super) fn fits(item: &Item<'_>) -> bool {
     let max_head = match item.keys.block {
         None => return false,
         Some(Block::Cm128(_)) => MAX_CM_HEAD,
-        Some(Block::Gcm128(_) | Block::Gcm256(_)) => return false,
+        Some(Block::Gcm128(_) | Block::Gcm256(_)) => MAX_GCM_HEAD,
     };
     item.kind == Kind::Rtp
         && item.start >= HEADROOM
