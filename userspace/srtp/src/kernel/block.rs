@@ -79,10 +79,10 @@ impl Block {
         unsafe {
             match key.suite {
                 Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
-                    Some(Self::Cm128(CmKey::new(key)))
+                    Some(Self::Cm128(CmKey::boxed(key)))
                 }
-                Suite::AeadAes128Gcm => Some(Self::Gcm128(GcmKey::new(key))),
-                Suite::AeadAes256Gcm => Some(Self::Gcm256(GcmKey::new(key))),
+                Suite::AeadAes128Gcm => Some(Self::Gcm128(GcmKey::boxed(key))),
+                Suite::AeadAes256Gcm => Some(Self::Gcm256(GcmKey::boxed(key))),
             }
         }
     }
@@ -90,7 +90,7 @@ impl Block {
 
 impl<const ROUNDS: usize> CmKey<ROUNDS> {
     #[target_feature(enable = "aes")]
-    fn new(key: &SessionKey) -> Box<Self> {
+    fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {
             states: [0; 16],
             salt: salt(key),
@@ -107,7 +107,7 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
 
 impl<const ROUNDS: usize> GcmKey<ROUNDS> {
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]
-    fn new(key: &SessionKey) -> Box<Self> {
+    fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {
             last: [[0; 16]; 4],
             salt: salt(key),

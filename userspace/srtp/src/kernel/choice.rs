@@ -13,6 +13,8 @@ const VARIABLE: &str = "SALLYPORT_SRTP_KERNEL";
 pub enum Kernel {
     /// One packet after the other, on every CPU.
     Portable,
+    /// Two packets at once: AES-NI, PCLMULQDQ, SHA-NI.
+    AesNi,
     /// Sixteen packets at once: AVX-512 (F, BW, DQ, VL), VAES, VPCLMULQDQ, SHA-NI.
     Avx512,
 }
@@ -22,7 +24,7 @@ static CHOICE: OnceLock<(Kernel, Option<KernelError>)> = OnceLock::new();
 
 impl Kernel {
     /// Every kernel, slowest first.
-    pub const ALL: [Self; 2] = [Self::Portable, Self::Avx512];
+    pub const ALL: [Self; 3] = [Self::Portable, Self::AesNi, Self::Avx512];
 
     /// The kernel that this process uses: the fastest that its CPU has, unless the environment
     /// variable `SALLYPORT_SRTP_KERNEL` names another one. Never changes.
@@ -39,6 +41,7 @@ impl Kernel {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::AesNi => "aesni",
             Self::Avx512 => "avx512",
         }
     }
@@ -50,6 +53,7 @@ impl Kernel {
         let aes = has!("aes") && has!("pclmulqdq") && has!("ssse3") && has!("sse4.1");
         match self {
             Self::Portable => true,
+            Self::AesNi => aes && has!("sha"),
             Self::Avx512 => {
                 aes && has!("sha")
                     && has!("avx512f")

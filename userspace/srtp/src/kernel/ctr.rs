@@ -11,8 +11,10 @@
 //! zeros, so that what is stored there is what was there.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_broadcast_i32x4,
-    _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_storeu_si512, _mm512_xor_si512,
+    __m128i, __m512i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_and_si128, _mm_loadu_si128,
+    _mm_storeu_si128, _mm_xor_si128, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
+    _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_storeu_si512,
+    _mm512_xor_si512,
 };
 
 use super::clmul::from_u128;
@@ -30,10 +32,13 @@ struct Counters([[u8; 16]; EARLY + MAX_TEXT / 16 + LATE]);
 
 static COUNTERS: Counters = {
     let mut blocks = [[0; 16]; EARLY + MAX_TEXT / 16 + LATE];
-    let mut i = EARLY;
-    while i < blocks.len() {
-        [blocks[i][14], blocks[i][15]] = ((i - EARLY) as u16).to_be_bytes();
-        i += 1;
+    let mut counter: u16 = 0;
+    while (counter as usize) < blocks.len() - EARLY {
+        [
+            blocks[EARLY + counter as usize][14],
+            blocks[EARLY + counter as usize][15],
+        ] = counter.to_be_bytes();
+        counter += 1;
     }
     Counters(blocks)
 };
@@ -124,4 +129,77 @@ pub(super) unsafe fn ctr512<const ROUNDS: usize>(
         vectors!(1, |stream| _mm512_maskz_mov_epi8(inside, stream));
     }
     _ = (at, counter);
+}
+
+/// See [`ctr512`]; eight blocks at once, each in its own vector.
+///
+/// # Safety
+///
+/// From `text` on, `len` bytes rounded up to a multiple of 16 can be written, and `len` is at most
+/// [`MAX_TEXT`].
+#[inline]
+#[target_feature(enable = "aes")]
+pub(super) unsafe fn ctr128<const ROUNDS: usize>(
+    rounds: &[[u8; 16]; ROUNDS],
+    iv: __m128i,
+    first: usize,
+    text: *mut u8,
+    len: usize,
+) {
+    let start = _mm_xor_si128(iv, key128(&rounds[0]));
+    let mut at = 0;
+    let mut counters = COUNTERS.0[EARLY + first..].iter();
+    macro_rules! blocks {
+        ($n:literal, $inside:expr) => {
+            let mut blocks = [start; $n];
+            for (block, counter) in blocks.iter_mut().zip(&mut counters) {
+                *block = _mm_xor_si128(*block, key128(counter));
+            }
+            let stream = aes128(rounds, blocks);
+            for (i, stream) in stream.into_iter().enumerate() {
+                // SAFETY: the block starts in the text, so the caller vouches for it.
+                unsafe {
+                    let place = text.add(at + 16 * i).cast();
+                    let stream = _mm_and_si128(stream, from_u128($inside));
+                    _mm_storeu_si128(place, _mm_xor_si128(_mm_loadu_si128(place), stream));
+                }
+            }
+            at += 16 * $n;
+        };
+    }
+    while len - at >= 128 {
+        blocks!(8, u128::MAX);
+    }
+    while len - at >= 16 {
+        blocks!(1, u128::MAX);
+    }
+    if at < len {
+        blocks!(1, u128::MAX >> (128 - 8 * (len - at)));
+    }
+    _ = at;
+}
+
+/// A round key, or a counter.
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(super) fn key128(block: &[u8; 16]) -> __m128i {
+    from_u128(u128::from_ne_bytes(*block))
+}
+
+/// AES of `N` blocks, to which the first round key has been XORed.
+#[inline]
+#[target_feature(enable = "aes")]
+pub(super) fn aes128<const ROUNDS: usize, const N: usize>(
+    rounds: &[[u8; 16]; ROUNDS],
+    mut blocks: [__m128i; N],
+) -> [__m128i; N] {
+    for round in &rounds[1..ROUNDS - 1] {
+        for block in &mut blocks {
+            *block = _mm_aesenc_si128(*block, key128(round));
+        }
+    }
+    for block in &mut blocks {
+        *block = _mm_aesenclast_si128(*block, key128(&rounds[ROUNDS - 1]));
+    }
+    blocks
 }

@@ -188,7 +188,7 @@ fn pass<const ENCRYPT: bool, const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>
         unsafe { _mm512_storeu_si512(at.cast(), data) }
     }
     let data = _mm512_shuffle_epi8(_mm512_maskz_mov_epi8(inside, data), swap);
-    let bits = |bytes: usize| 8 * bytes as i64;
+    let bits = |bytes: usize| 8 * (bytes as u64).cast_signed();
     let lengths = _mm512_or_si512(
         _mm512_maskz_set1_epi64(LAST_PLACE & LOWER_HALVES, bits(len)),
         _mm512_maskz_set1_epi64(LAST_PLACE & !LOWER_HALVES, bits(lane.head)),
@@ -306,10 +306,13 @@ fn move_places(vector: __m512i, places: isize) -> __m512i {
     _mm512_permutex2var_epi64(vector, halves, _mm512_setzero_si512())
 }
 
-/// The lower `bytes` bits.
-fn mask(bytes: usize) -> u64 {
-    debug_assert!(bytes <= 64);
-    u64::MAX.checked_shr(64 - bytes as u32).unwrap_or(0)
+/// So many lower bits, at most all.
+fn mask(bits: usize) -> u64 {
+    debug_assert!(bits <= 64);
+    match bits {
+        0 => 0,
+        _ => u64::MAX >> (64 - bits),
+    }
 }
 
 /// The counter block with zero in place of the counter.

@@ -88,11 +88,12 @@ impl<'a, K> Lane<'a, K> {
             fits(item),
             "a packet without room goes to the portable kernel"
         );
+        let lines = ptr::from_ref(key).cast::<i8>();
         for line in 0..size_of::<K>() / 64 {
             // SAFETY: a prefetch has no effect, wherever it points to.
             unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(key).cast::<i8>().wrapping_add(64 * line))
-            };
+                _mm_prefetch::<_MM_HINT_T0>(lines.wrapping_add(64 * line));
+            }
         }
         let [_, _, roc @ .., _, _] = item.index.to_be_bytes();
         Self {
@@ -123,35 +124,35 @@ impl<'a, K> Lane<'a, K> {
     }
 
     /// The 16 bytes behind the text: the tag, and some bytes of the tailroom.
-    #[inline(always)]
+    #[inline]
     pub(super) fn trailer(&self) -> u128 {
         // SAFETY: there are 80 bytes behind the text, see `fits`.
         unsafe { self.start.add(self.len).cast::<u128>().read_unaligned() }
     }
 
     /// Writes the 16 bytes behind the text.
-    #[inline(always)]
+    #[inline]
     pub(super) fn set_trailer(&mut self, bytes: u128) {
         // SAFETY: there are 80 bytes behind the text, see `fits`.
         unsafe {
             self.start
                 .add(self.len)
                 .cast::<u128>()
-                .write_unaligned(bytes)
+                .write_unaligned(bytes);
         }
     }
 }
 
 impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
     /// How many blocks SHA-1 has to process: the packet, the ROC, a bit, the length.
-    #[inline(always)]
+    #[inline]
     pub(super) fn blocks(&self) -> usize {
         (self.len + 4 + 1 + 8).div_ceil(64)
     }
 
     /// Writes behind the text what SHA-1 hashes after it: the ROC, a bit, zeros, and the number of
     /// bits that went before, counting the first block of HMAC.
-    #[inline(always)]
+    #[inline]
     pub(super) fn pad(&mut self) {
         let bits = 8 * (64 + self.len as u64 + 4);
         let [a, b, c, d] = self.roc;
@@ -162,13 +163,13 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
             let end = self.start.add(self.len);
             end.add(16).cast::<[u8; 64]>().write_unaligned([0; 64]);
             end.cast::<u128>().write_unaligned(front);
-            let length = self.start.add(behind - 8).cast::<u64>();
-            length.write_unaligned(bits.to_be());
+            let length = self.start.add(behind - 8).cast::<[u8; 8]>();
+            length.write_unaligned(bits.to_be_bytes());
         }
     }
 
     /// Ones over the bytes of the trailer that are the tag.
-    #[inline(always)]
+    #[inline]
     pub(super) fn tag_mask(&self) -> u128 {
         // The tag is in the first bytes, which are the lower ones of the number.
         u128::MAX >> (128 - 8 * self.key.states[10])

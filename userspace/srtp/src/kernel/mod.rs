@@ -32,6 +32,8 @@ mod choice;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
+mod aesni;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod block;
@@ -41,6 +43,8 @@ mod clmul;
 mod ctr;
 #[cfg(target_arch = "x86_64")]
 mod driver;
+#[cfg(target_arch = "x86_64")]
+mod gcm128;
 #[cfg(target_arch = "x86_64")]
 mod gcm512;
 #[cfg(target_arch = "x86_64")]
@@ -117,6 +121,8 @@ impl Kernel {
         match self {
             Self::Portable => portable::seal(items),
             #[cfg(target_arch = "x86_64")]
+            Self::AesNi => driver::burst(items, aesni::seal, portable::seal),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => driver::burst(items, avx512::seal, portable::seal),
             #[cfg(not(target_arch = "x86_64"))]
             _ => portable::seal(items),
@@ -126,6 +132,8 @@ impl Kernel {
     fn open(self, items: &mut [Item<'_>]) {
         match self {
             Self::Portable => portable::open(items),
+            #[cfg(target_arch = "x86_64")]
+            Self::AesNi => driver::burst(items, aesni::open, portable::open),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => driver::burst(items, avx512::open, portable::open),
             #[cfg(not(target_arch = "x86_64"))]

@@ -143,20 +143,26 @@ pub(super) fn macs<const ROUNDS: usize>(
     // SAFETY: sixteen words are a vector.
     let blocks_of = unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) };
 
-    // SAFETY: sixteen words are a vector.
-    let keys = lanes.map(|lane| unsafe { _mm512_loadu_si512(lane.key.states.as_ptr().cast()) });
+    // Loops, since `map` is not always inlined, and a call would cost all vectors in registers.
+    let mut keys = [_mm512_setzero_si512(); GROUP];
+    for (keys, lane) in keys.iter_mut().zip(lanes) {
+        // SAFETY: sixteen words are a vector.
+        *keys = unsafe { _mm512_loadu_si512(lane.key.states.as_ptr().cast()) };
+    }
     let keys = transpose!(keys);
     let outer: [_; 5] = array::from_fn(|i| keys[5 + i]);
     let mut state: [_; 5] = array::from_fn(|i| keys[i]);
 
     let big_endian = big_endian();
     for block in 0..most {
-        let rows: [_; GROUP] = array::from_fn(|l| {
+        let mut rows = [big_endian; GROUP];
+        for (l, row) in rows.iter_mut().enumerate() {
             let block = block.min(blocks[l] - 1) as usize;
             // SAFETY: all blocks of a padded lane are in the room of its packet.
-            unsafe { _mm512_loadu_si512(lanes[l].start().add(64 * block).cast()) }
-        });
-        let message = transpose!(rows).map(|words| _mm512_shuffle_epi8(words, big_endian));
+            let words = unsafe { _mm512_loadu_si512(lanes[l].start().add(64 * block).cast()) };
+            *row = _mm512_shuffle_epi8(words, big_endian);
+        }
+        let message = transpose!(rows);
         let result = rounds!(state, message);
         let alive = _mm512_cmpgt_epu32_mask(blocks_of, _mm512_set1_epi32(block.cast_signed()));
         for (state, result) in state.iter_mut().zip(result) {

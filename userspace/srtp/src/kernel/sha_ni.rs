@@ -104,10 +104,10 @@ impl State {
     #[inline]
     #[target_feature(enable = "sse2")]
     fn new(words: &[u32; 16], at: usize) -> Self {
-        let [a, b, c, d, e] = array::from_fn(|i| words[at + i].cast_signed());
+        let w: [_; 5] = array::from_fn(|i| words[at + i].cast_signed());
         Self {
-            abcd: _mm_set_epi32(a, b, c, d),
-            e: _mm_set_epi32(e, 0, 0, 0),
+            abcd: _mm_set_epi32(w[0], w[1], w[2], w[3]),
+            e: _mm_set_epi32(w[4], 0, 0, 0),
         }
     }
 }

@@ -2,6 +2,12 @@
 
 //! Every kernel of this CPU against the portable one, byte by byte.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "patterns and timings, of which no bit counts"
+)]
+
 use proptest::prelude::*;
 
 use super::{Item, Kernel, Keys};
