@@ -62,6 +62,7 @@ mod tests;
 pub use context_set::{ContextSet, Mark, Policy, TooManySsrcs};
 pub use context_sets::{ContextSets, SetId};
 pub use job::{HEADROOM, Job, Kind, MAX_BURST, MAX_GROWTH, Refusal, TAILROOM};
+pub use kernel::{Kernel, KernelError};
 pub use master_key::{KeyError, MasterKey};
 pub use replay::{ReplayWindow, WindowError};
 pub use suite::Suite;

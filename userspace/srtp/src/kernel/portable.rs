@@ -87,7 +87,7 @@ impl<K> PerKind<K> {
 /// See [`super::seal`].
 pub(super) fn seal(items: &mut [Item<'_>]) {
     for item in items {
-        match item.keys {
+        match &item.keys.portable {
             Keys::Cm(keys) => keys.of(item.kind).seal(item),
             Keys::Gcm128(keys) => keys.of(item.kind).seal(item),
             Keys::Gcm256(keys) => keys.of(item.kind).seal(item),
@@ -98,7 +98,7 @@ pub(super) fn seal(items: &mut [Item<'_>]) {
 /// See [`super::open`].
 pub(super) fn open(items: &mut [Item<'_>]) {
     for item in items {
-        item.authentic = match item.keys {
+        item.authentic = match &item.keys.portable {
             Keys::Cm(keys) => keys.of(item.kind).open(item),
             Keys::Gcm128(keys) => keys.of(item.kind).open(item),
             Keys::Gcm256(keys) => keys.of(item.kind).open(item),
@@ -108,7 +108,7 @@ pub(super) fn open(items: &mut [Item<'_>]) {
 
 /// See [`super::restore`].
 pub(super) fn restore(item: &mut Item<'_>) {
-    match item.keys {
+    match &item.keys.portable {
         Keys::Cm(keys) => keys.of(item.kind).xor_keystream(item),
         Keys::Gcm128(keys) => _ = keys.of(item.kind).encrypt(item),
         Keys::Gcm256(keys) => _ = keys.of(item.kind).encrypt(item),
@@ -265,7 +265,7 @@ mod tests {
         let key = hex!("2B7E151628AED2A6ABF7158809CF4F3C");
         let key = SessionKey::from_bytes(Suite::AesCm128HmacSha1_80, &key, &salt);
         let cm = Cm::new(&key, 10);
-        let keys = Keys::new(&key, &key);
+        let keys = super::super::Keys::new(&key, &key);
         let mut frame = vec![0; 1_044_512];
         cm.xor_keystream(&mut Item {
             keys: &keys,

@@ -39,7 +39,7 @@ fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
 }
 
 #[test]
-fn a_set_takes_well_below_two_kilobytes() {
+fn a_set_takes_well_below_three_kilobytes() {
     for suite in Suite::ALL {
         let mut set = None;
         let allocations = allocation_counter::measure(|| {
@@ -47,6 +47,6 @@ fn a_set_takes_well_below_two_kilobytes() {
         });
         let bytes = size_of::<ContextSet>() as u64 + allocations.bytes_current.unsigned_abs();
         println!("{suite}: {bytes} bytes");
-        assert!(bytes <= 1792, "{suite}: {bytes} bytes");
+        assert!(bytes <= 2560, "{suite}: {bytes} bytes");
     }
 }

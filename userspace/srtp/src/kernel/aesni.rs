@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The kernel for AES-NI, PCLMULQDQ and SHA-NI: packets are hashed in pairs, eight blocks are
+//! encrypted at once.
+
+use super::block::CmKey;
+use super::clmul::from_u128;
+use super::ctr::ctr128;
+use super::driver::{GROUP, counter_mode};
+use super::lane::{Lane, Lanes};
+use super::{Kernel, gcm128, sha_ni};
+
+/// See [`super::seal`].
+pub(super) fn seal(lanes: &mut Lanes<'_>) {
+    assert!(Kernel::AesNi.is_available());
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        seal_cm(&mut lanes.cm128);
+        gcm128::seal(&mut lanes.gcm128);
+        gcm128::seal(&mut lanes.gcm256);
+    }
+}
+
+/// See [`super::open`].
+pub(super) fn open(lanes: &mut Lanes<'_>) {
+    assert!(Kernel::AesNi.is_available());
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        open_cm(&mut lanes.cm128);
+        gcm128::open(&mut lanes.gcm128);
+        gcm128::open(&mut lanes.gcm256);
+    }
+}
+
+counter_mode!("aes,sha,ssse3,sse4.1", GROUP, ctr, sha_ni::macs);
+
+#[inline]
+#[target_feature(enable = "aes")]
+pub(super) fn ctr<const ROUNDS: usize>(lane: &mut Lane<'_, CmKey<ROUNDS>>) {
+    let iv = from_u128((lane.nonce << 16).swap_bytes());
+    // SAFETY: a lane has at most MAX_TEXT bytes of text, and 80 bytes behind it.
+    unsafe { ctr128(&lane.key.rounds, iv, 0, lane.text(), lane.text_len()) }
+}

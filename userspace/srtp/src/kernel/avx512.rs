@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The kernel for AVX-512: sixteen packets are hashed at once, four blocks are encrypted at once.
+
+use super::Kernel;
+use super::block::CmKey;
+use super::clmul::from_u128;
+use super::ctr::ctr512;
+use super::driver::{GROUP, Tags, counter_mode};
+use super::lane::{Lane, Lanes};
+use super::{gcm512, sha_ni, sha1_x16};
+
+/// From so many packets on, sixteen lanes are faster than one pair after the other, even if most
+/// of them are empty.
+const WORTH_LANES: usize = 6;
+
+/// See [`super::seal`].
+pub(super) fn seal(lanes: &mut Lanes<'_>) {
+    assert!(Kernel::Avx512.is_available());
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        seal_cm(&mut lanes.cm128);
+        gcm512::seal(&mut lanes.gcm128);
+        gcm512::seal(&mut lanes.gcm256);
+    }
+}
+
+/// See [`super::open`].
+pub(super) fn open(lanes: &mut Lanes<'_>) {
+    assert!(Kernel::Avx512.is_available());
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        open_cm(&mut lanes.cm128);
+        gcm512::open(&mut lanes.gcm128);
+        gcm512::open(&mut lanes.gcm256);
+    }
+}
+
+counter_mode!(
+    "avx512f,avx512bw,avx512dq,avx512vl,vaes,sha",
+    GROUP,
+    ctr,
+    macs
+);
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,sha")]
+fn ctr<const ROUNDS: usize>(lane: &mut Lane<'_, CmKey<ROUNDS>>) {
+    let iv = from_u128((lane.nonce << 16).swap_bytes());
+    // SAFETY: a lane has at most MAX_TEXT bytes of text, and 80 bytes behind it.
+    unsafe { ctr512(&lane.key.rounds, iv, 0, lane.text(), lane.text_len()) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,sha")]
+fn macs<const ROUNDS: usize>(lanes: &[Lane<'_, CmKey<ROUNDS>>], group: &[u8], tags: &mut Tags) {
+    if group.len() >= WORTH_LANES {
+        sha1_x16::macs(lanes, group, tags);
+    } else {
+        sha_ni::macs(lanes, group, tags);
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The order of work of a burst, the same in every vector kernel.
+//!
+//! GCM takes packets as they come. Counter mode with HMAC-SHA1 sorts them by the number of
+//! blocks that SHA-1 has to process, and takes groups of as many as it has lanes:
+//!
+//! * seal: encrypt, pad, hash all, write the tags;
+//! * open: keep the tag, pad, hash all, put the tag back, compare, decrypt what is authentic.
+//!
+//! Padding is written straight behind the text, over the tag and into the tailroom, so that SHA-1
+//! never meets a block that is in two places.
+
+use core::slice;
+
+use super::Item;
+use super::block::CmKey;
+use super::lane::{Lane, Lanes, List, fits};
+use crate::MAX_BURST;
+
+/// Packets that are hashed together, at the most.
+pub(super) const GROUP: usize = 16;
+
+/// The first 16 bytes of the full tags of a group; lower byte first.
+pub(super) type Tags = [u128; GROUP];
+
+/// Has the vector kernel do what it can do, and the portable one the rest.
+pub(super) fn burst(
+    items: &mut [Item<'_>],
+    vector: fn(&mut Lanes<'_>),
+    portable: fn(&mut [Item<'_>]),
+) {
+    for items in items.chunks_mut(MAX_BURST) {
+        let mut lanes = Lanes::default();
+        for item in items {
+            if fits(item) {
+                item.authentic = false;
+                lanes.push(item);
+            } else {
+                portable(slice::from_mut(item));
+            }
+        }
+        vector(&mut lanes);
+    }
+}
+
+/// The packets in the order of their number of blocks.
+#[inline]
+pub(super) fn by_blocks<const ROUNDS: usize>(lanes: &[Lane<'_, CmKey<ROUNDS>>]) -> List<u8> {
+    const LONG: usize = 63;
+    // How many packets have how many blocks, then where those start.
+    let mut starts = [0u8; LONG + 2];
+    for lane in lanes {
+        starts[lane.blocks().min(LONG) + 1] += 1;
+    }
+    let mut sum = 0;
+    for start in &mut starts {
+        sum += *start;
+        *start = sum;
+    }
+    let mut order = [0u8; MAX_BURST];
+    for (at, lane) in (0..).zip(lanes) {
+        let start = &mut starts[lane.blocks().min(LONG)];
+        order[usize::from(*start)] = at;
+        *start += 1;
+    }
+    let mut order = List::from(order);
+    order.truncate(lanes.len());
+    order
+}
+
+/// Functions `seal_cm` and `open_cm` for one kernel. `ctr` XORs the keystream to the text of a
+/// lane; `macs` hashes a group of lanes, at most so many, that are padded.
+macro_rules! counter_mode {
+    ($features:literal, $group:expr, $ctr:path, $macs:path) => {
+        #[target_feature(enable = $features)]
+        fn seal_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
+            let order = $crate::kernel::driver::by_blocks(lanes);
+            let mut tags = [0; $crate::kernel::driver::GROUP];
+            for group in order.chunks($group) {
+                for at in group {
+                    let lane = &mut lanes[usize::from(*at)];
+                    $ctr(lane);
+                    lane.pad();
+                }
+                $macs(lanes, group, &mut tags);
+                for (at, tag) in group.iter().zip(&tags) {
+                    lanes[usize::from(*at)].set_trailer(*tag);
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn open_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
+            let order = $crate::kernel::driver::by_blocks(lanes);
+            let mut tags = [0; $crate::kernel::driver::GROUP];
+            let mut trailers = [0; $crate::kernel::driver::GROUP];
+            for group in order.chunks($group) {
+                for (at, trailer) in group.iter().zip(&mut trailers) {
+                    let lane = &mut lanes[usize::from(*at)];
+                    *trailer = lane.trailer();
+                    lane.pad();
+                }
+                $macs(lanes, group, &mut tags);
+                for ((at, tag), trailer) in group.iter().zip(&tags).zip(&trailers) {
+                    let lane = &mut lanes[usize::from(*at)];
+                    lane.set_trailer(*trailer);
+                    // All bytes at once, so in constant time.
+                    *lane.authentic = (tag ^ trailer) & lane.tag_mask() == 0;
+                    if *lane.authentic {
+                        $ctr(lane);
+                    }
+                }
+            }
+        }
+    };
+}
+pub(super) use counter_mode;

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A packet whose room was checked, as the vector kernels take it.
+//!
+//! Everything that may go wrong with lengths is settled here, once per packet. What follows may
+//! read and write `64` bytes in front of the packet and [`TAILROOM`] behind its text.
+
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::marker::PhantomData;
+use core::ptr;
+
+use arrayvec::ArrayVec;
+
+use super::Item;
+use super::block::{AES_128, AES_256, Block, CmKey, GcmKey};
+use crate::{HEADROOM, Kind, MAX_BURST, TAILROOM};
+
+/// The longest text of a vector kernel, in bytes: what `ctr` has counters for.
+pub(super) const MAX_TEXT: usize = 2048;
+
+/// The longest head of a GCM packet, in bytes: one vector.
+const MAX_GCM_HEAD: usize = 64;
+
+/// The longest head of a packet in counter mode, in bytes; only so that its length is small.
+const MAX_CM_HEAD: usize = 2048;
+
+const _: () = assert!(HEADROOM >= 64 && TAILROOM >= 80);
+
+/// A packet of which the bytes `start - HEADROOM .. start + len + TAILROOM` belong to the kernel.
+pub(super) struct Lane<'a, K> {
+    pub(super) key: &'a K,
+    start: *mut u8,
+    /// Length of the part in front of the text.
+    pub(super) head: usize,
+    /// Length of the packet without its trailer.
+    pub(super) len: usize,
+    /// Salt, SSRC and index.
+    pub(super) nonce: u128,
+    /// Upper 32 bits of the index, as they are hashed.
+    roc: [u8; 4],
+    /// Where to say that the tag was right.
+    pub(super) authentic: &'a mut bool,
+    frame: PhantomData<&'a mut [u8]>,
+}
+
+/// A list of packets of one burst.
+pub(super) type List<T> = ArrayVec<T, MAX_BURST>;
+
+/// The packets of a burst that a vector kernel takes, by their kind of key.
+#[derive(Default)]
+pub(super) struct Lanes<'a> {
+    pub(super) cm128: List<Lane<'a, CmKey<AES_128>>>,
+    pub(super) gcm128: List<Lane<'a, GcmKey<AES_128>>>,
+    pub(super) gcm256: List<Lane<'a, GcmKey<AES_256>>>,
+}
+
+/// Whether a vector kernel can do this packet.
+pub(super) fn fits(item: &Item<'_>) -> bool {
+    let max_head = match item.keys.block {
+        None => return false,
+        Some(Block::Cm128(_)) => MAX_CM_HEAD,
+        Some(Block::Gcm128(_) | Block::Gcm256(_)) => MAX_GCM_HEAD,
+    };
+    item.kind == Kind::Rtp
+        && item.start >= HEADROOM
+        && (item.start..=item.end).contains(&item.text)
+        && item.text - item.start <= max_head
+        && item.end - item.text <= MAX_TEXT
+        && item.frame.len() >= TAILROOM
+        && item.end <= item.frame.len() - TAILROOM
+}
+
+impl<'a> Lanes<'a> {
+    /// Takes a packet that [`fits`], and has its keys fetched.
+    pub(super) fn push(&mut self, item: &'a mut Item<'_>) {
+        match &item.keys.block {
+            Some(Block::Cm128(key)) => self.cm128.push(Lane::new(&**key, key.salt, item)),
+            Some(Block::Gcm128(key)) => self.gcm128.push(Lane::new(&**key, key.salt, item)),
+            Some(Block::Gcm256(key)) => self.gcm256.push(Lane::new(&**key, key.salt, item)),
+            None => {}
+        }
+    }
+}
+
+impl<'a, K> Lane<'a, K> {
+    fn new(key: &'a K, salt: u128, item: &'a mut Item<'_>) -> Self {
+        assert!(
+            fits(item),
+            "a packet without room goes to the portable kernel"
+        );
+        let lines = ptr::from_ref(key).cast::<i8>();
+        for line in 0..size_of::<K>() / 64 {
+            // SAFETY: a prefetch has no effect, wherever it points to.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(lines.wrapping_add(64 * line));
+            }
+        }
+        let [_, _, roc @ .., _, _] = item.index.to_be_bytes();
+        Self {
+            key,
+            start: item.frame.as_mut_ptr().wrapping_add(item.start),
+            head: item.text - item.start,
+            len: item.end - item.start,
+            nonce: salt ^ (u128::from(item.ssrc) << 48) ^ u128::from(item.index),
+            roc,
+            authentic: &mut item.authentic,
+            frame: PhantomData,
+        }
+    }
+
+    /// The first byte of the packet.
+    pub(super) fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// The first byte of the text.
+    pub(super) fn text(&self) -> *mut u8 {
+        self.start.wrapping_add(self.head)
+    }
+
+    /// Length of the text.
+    pub(super) fn text_len(&self) -> usize {
+        self.len - self.head
+    }
+
+    /// The 16 bytes behind the text: the tag, and some bytes of the tailroom.
+    #[inline]
+    pub(super) fn trailer(&self) -> u128 {
+        // SAFETY: there are 80 bytes behind the text, see `fits`.
+        unsafe { self.start.add(self.len).cast::<u128>().read_unaligned() }
+    }
+
+    /// Writes the 16 bytes behind the text.
+    #[inline]
+    pub(super) fn set_trailer(&mut self, bytes: u128) {
+        // SAFETY: there are 80 bytes behind the text, see `fits`.
+        unsafe {
+            self.start
+                .add(self.len)
+                .cast::<u128>()
+                .write_unaligned(bytes);
+        }
+    }
+}
+
+impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
+    /// How many blocks SHA-1 has to process: the packet, the ROC, a bit, the length.
+    #[inline]
+    pub(super) fn blocks(&self) -> usize {
+        (self.len + 4 + 1 + 8).div_ceil(64)
+    }
+
+    /// Writes behind the text what SHA-1 hashes after it: the ROC, a bit, zeros, and the number of
+    /// bits that went before, counting the first block of HMAC.
+    #[inline]
+    pub(super) fn pad(&mut self) {
+        let bits = 8 * (64 + self.len as u64 + 4);
+        let [a, b, c, d] = self.roc;
+        let front = u128::from_le_bytes([a, b, c, d, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let behind = 64 * self.blocks();
+        // SAFETY: padding takes between 13 and 76 bytes behind the text, of the 80 that are there.
+        unsafe {
+            let end = self.start.add(self.len);
+            end.add(16).cast::<[u8; 64]>().write_unaligned([0; 64]);
+            end.cast::<u128>().write_unaligned(front);
+            let length = self.start.add(behind - 8).cast::<[u8; 8]>();
+            length.write_unaligned(bits.to_be_bytes());
+        }
+    }
+
+    /// Ones over the bytes of the trailer that are the tag.
+    #[inline]
+    pub(super) fn tag_mask(&self) -> u128 {
+        // The tag is in the first bytes, which are the lower ones of the number.
+        u128::MAX >> (128 - 8 * self.key.states[10])
+    }
+}

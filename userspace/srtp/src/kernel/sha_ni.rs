@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! HMAC-SHA1 of one packet, or of two at once, with the SHA instructions.
+//!
+//! `sha1rnds4` does four of the 80 rounds, and its result is the input of the next: a chain of 20
+//! for each block, in which the CPU mostly waits. A second packet fits into the pauses. More do
+//! not: then the instructions themselves, and the registers, are the limit.
+//!
+//! A state is in two vectors: `abcd` has the word *a* on top, `e` has *e* on top and zeros below.
+//! Messages are in four vectors of four words, the first word on top; the vector for rounds 4g to
+//! 4g + 3 takes the place of the one 16 rounds before.
+
+use core::arch::x86_64::{
+    __m128i, _mm_add_epi32, _mm_loadu_si128, _mm_or_si128, _mm_set_epi8, _mm_set_epi32,
+    _mm_sha1msg1_epu32, _mm_sha1msg2_epu32, _mm_sha1nexte_epu32, _mm_sha1rnds4_epu32,
+    _mm_shuffle_epi8, _mm_xor_si128,
+};
+use core::array;
+
+use super::block::CmKey;
+use super::clmul::into_u128;
+use super::driver::Tags;
+use super::lane::Lane;
+
+#[derive(Clone, Copy)]
+struct State {
+    abcd: __m128i,
+    e: __m128i,
+}
+
+/// The tags of a small group of padded packets, two by two.
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+pub(super) fn macs<const ROUNDS: usize>(
+    lanes: &[Lane<'_, CmKey<ROUNDS>>],
+    group: &[u8],
+    tags: &mut Tags,
+) {
+    for (pair, tags) in group.chunks(2).zip(tags.chunks_mut(2)) {
+        match *pair {
+            // The second has at least as many blocks as the first.
+            [first, second] => {
+                let pair = [first, second].map(|at| &lanes[usize::from(at)]);
+                tags.copy_from_slice(&hmac(pair));
+            }
+            [single] => [tags[0]] = hmac([&lanes[usize::from(single)]]),
+            _ => {}
+        }
+    }
+}
+
+/// The tags of `N` padded packets in the order of their length.
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+fn hmac<const N: usize, const ROUNDS: usize>(lanes: [&Lane<'_, CmKey<ROUNDS>>; N]) -> [u128; N] {
+    let mut states = lanes.map(|lane| State::new(&lane.key.states, 0));
+    let common = lanes[0].blocks();
+    for block in 0..common {
+        states = compress(states, lanes.map(|lane| load(lane, block)));
+    }
+    // What the longer ones have more.
+    for i in 1..N {
+        for block in common..lanes[i].blocks() {
+            [states[i]] = compress([states[i]], [load(lanes[i], block)]);
+        }
+    }
+    let outer = lanes.map(|lane| State::new(&lane.key.states, 5));
+    let states = compress(outer, states.map(|state| outer_message(state)));
+    states.map(|state| into_u128(_mm_shuffle_epi8(state.abcd, reverse())))
+}
+
+/// The block with the inner hash, 160 bits, behind the outer key, 512 bits.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn outer_message(inner: State) -> [__m128i; 4] {
+    [
+        inner.abcd,
+        _mm_or_si128(inner.e, _mm_set_epi32(0, i32::MIN, 0, 0)),
+        _mm_set_epi32(0, 0, 0, 0),
+        _mm_set_epi32(0, 0, 0, 512 + 160),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "ssse3")]
+fn load<const ROUNDS: usize>(lane: &Lane<'_, CmKey<ROUNDS>>, block: usize) -> [__m128i; 4] {
+    debug_assert!(block < lane.blocks());
+    array::from_fn(|i| {
+        // SAFETY: all blocks of a padded lane are in the room of its packet.
+        let words = unsafe {
+            let at = lane.start().add(64 * block + 16 * i);
+            _mm_loadu_si128(at.cast())
+        };
+        _mm_shuffle_epi8(words, reverse())
+    })
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn reverse() -> __m128i {
+    _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+}
+
+impl State {
+    /// The state of five words from `at` on.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn new(words: &[u32; 16], at: usize) -> Self {
+        let w: [_; 5] = array::from_fn(|i| words[at + i].cast_signed());
+        Self {
+            abcd: _mm_set_epi32(w[0], w[1], w[2], w[3]),
+            e: _mm_set_epi32(w[4], 0, 0, 0),
+        }
+    }
+}
+
+/// SHA-1 of one block in each of `N` lanes (FIPS 180-4 section 6.1.2).
+#[inline]
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+fn compress<const N: usize>(states: [State; N], mut m: [[__m128i; 4]; N]) -> [State; N] {
+    let mut abcd = states.map(|state| state.abcd);
+    // What e is made from after the next four rounds.
+    let mut before = abcd;
+    macro_rules! four_rounds {
+        ($function:literal: $($group:literal)*) => {$(
+            for i in 0..N {
+                let m = &mut m[i];
+                if $group >= 4 {
+                    let step = _mm_sha1msg1_epu32(m[$group % 4], m[($group + 1) % 4]);
+                    let step = _mm_xor_si128(step, m[($group + 2) % 4]);
+                    m[$group % 4] = _mm_sha1msg2_epu32(step, m[($group + 3) % 4]);
+                }
+                let e = if $group == 0 {
+                    _mm_add_epi32(states[i].e, m[0])
+                } else {
+                    _mm_sha1nexte_epu32(before[i], m[$group % 4])
+                };
+                before[i] = abcd[i];
+                abcd[i] = _mm_sha1rnds4_epu32::<$function>(abcd[i], e);
+            }
+        )*};
+    }
+    four_rounds!(0: 0 1 2 3 4);
+    four_rounds!(1: 5 6 7 8 9);
+    four_rounds!(2: 10 11 12 13 14);
+    four_rounds!(3: 15 16 17 18 19);
+    array::from_fn(|i| State {
+        abcd: _mm_add_epi32(abcd[i], states[i].abcd),
+        e: _mm_sha1nexte_epu32(before[i], states[i].e),
+    })
+}
