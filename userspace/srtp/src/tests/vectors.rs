@@ -80,6 +80,35 @@ fn suites_with_a_32_bit_tag_keep_80_bits_on_srtcp() {
 }
 
 #[test]
+fn packets_under_long_keys_are_those_of_libsrtp() {
+    let rtp = hex!("800f0000decafbad00000000abababababababababababababababab");
+    assert_both_ways(
+        legs(
+            Suite::Aes192CmHmacSha1_80,
+            &hex!(
+                "73edc66c4fa15776fb57f9505c17136550ffda71f3e8e5f1
+                 c8522f3acd4ce86d5add78edbb11"
+            ),
+        ),
+        Kind::Rtp,
+        &rtp,
+        &hex!("800f0000decafbad00000000d98865552f2762c3ef37f837acfdb7122d6bc4dc84c76f74aea5"),
+    );
+    assert_both_ways(
+        legs(
+            Suite::Aes256CmHmacSha1_80,
+            &hex!(
+                "f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6
+                 3b04803de51ee7c96423ab5b78d2"
+            ),
+        ),
+        Kind::Rtp,
+        &RTP,
+        &hex!("800f1234decafbadcafebabef1d9de17ff251ff1aa007774b0b4b40da08d9d9a5b3a55d8873b"),
+    );
+}
+
+#[test]
 fn gcm_packets_are_those_of_libsrtp() {
     let suite = Suite::AeadAes128Gcm;
     assert_both_ways(
