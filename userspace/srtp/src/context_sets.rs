@@ -12,6 +12,15 @@ pub struct SetId {
     generation: u32,
 }
 
+#[cfg(test)]
+impl SetId {
+    /// Names nothing.
+    pub(crate) const NONE: Self = Self {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
+}
+
 /// All context sets of one worker.
 #[derive(Debug, Default)]
 pub struct ContextSets {

@@ -2,8 +2,8 @@
 
 //! From a master key to session keys (RFC 3711 section 4.3, RFC 7714 section 11).
 //!
-//! The key derivation rate is zero: session keys are derived once, from r = 0. A rate above zero
-//! would put r, 48 bits of it, behind the label.
+//! With a key derivation rate, session keys are derived anew whenever the index has grown by that
+//! many packets; `r` counts how often. Without one it stays 0.
 
 use aes::{Aes128Enc, Aes192Enc, Aes256Enc};
 use ctr::Ctr128BE;
@@ -23,7 +23,7 @@ pub(crate) struct SessionKey {
 }
 
 impl SessionKey {
-    pub(crate) fn derive(master: &MasterKey, kind: Kind) -> Self {
+    pub(crate) fn derive(master: &MasterKey, kind: Kind, r: u64) -> Self {
         let suite = master.suite();
         let labels = match kind {
             Kind::Rtp => [0, 1, 2],
@@ -31,11 +31,16 @@ impl SessionKey {
         };
         let [cipher_label, auth_label, salt_label] = labels;
         let mut session = Self::zero(suite);
-        generate(master, cipher_label, &mut session.cipher[..suite.key_len()]);
+        generate(
+            master,
+            cipher_label,
+            r,
+            &mut session.cipher[..suite.key_len()],
+        );
         if !suite.is_aead() {
-            generate(master, auth_label, &mut session.auth);
+            generate(master, auth_label, r, &mut session.auth);
         }
-        generate(master, salt_label, &mut session.salt[..suite.salt_len()]);
+        generate(master, salt_label, r, &mut session.salt[..suite.salt_len()]);
         session
     }
 
@@ -75,12 +80,15 @@ impl SessionKey {
 
 /// The PRF of RFC 3711 section 4.3.3 and RFC 6188 section 3: the keystream of AES-CM under the
 /// master key, from the IV `(label || r) XOR master_salt`.
-fn generate(master: &MasterKey, label: u8, out: &mut [u8]) {
+pub(crate) fn generate(master: &MasterKey, label: u8, r: u64, out: &mut [u8]) {
     // A 96-bit salt is padded on the right to 112 bits (RFC 7714 section 11); two more bytes
     // count blocks.
     let mut iv = [0; 16];
     iv[..master.salt().len()].copy_from_slice(master.salt());
     iv[7] ^= label;
+    // 48 bits, also for SRTCP, whose index has 31 (RFC 3711 section 4.3.2).
+    let [_, _, r @ ..] = r.to_be_bytes();
+    iv[8..14].iter_mut().zip(r).for_each(|(byte, r)| *byte ^= r);
     out.fill(0);
     match master.key().len() {
         16 => keystream::<Ctr128BE<Aes128Enc>>(master.key(), &iv, out),
@@ -108,7 +116,7 @@ mod tests {
 
     #[test]
     fn srtp_keys_are_those_of_rfc_3711_b_3() {
-        let session = SessionKey::derive(&master(), Kind::Rtp);
+        let session = SessionKey::derive(&master(), Kind::Rtp, 0);
         assert_eq!(session.cipher(), hex!("C61E7A93744F39EE10734AFE3FF7A087"));
         assert_eq!(session.salt(), hex!("30CBBC08863D8C85D49DB34A9AE1"));
         assert_eq!(
@@ -117,7 +125,7 @@ mod tests {
         );
         // The RFC prints a longer authentication key than HMAC-SHA1 takes.
         let mut long = [0; 94];
-        generate(&master(), 1, &mut long);
+        generate(&master(), 1, 0, &mut long);
         assert_eq!(
             long,
             hex!(
@@ -130,7 +138,7 @@ mod tests {
 
     #[test]
     fn srtcp_keys_have_labels_of_their_own() {
-        let session = SessionKey::derive(&master(), Kind::Rtcp);
+        let session = SessionKey::derive(&master(), Kind::Rtcp, 0);
         assert_eq!(session.cipher(), hex!("4c1aa45a81f73d61c800bbb00fbb1eaa"));
         assert_eq!(session.salt(), hex!("9581c7ad87b3e530bf3e4454a8b3"));
         assert_eq!(
@@ -140,13 +148,37 @@ mod tests {
     }
 
     #[test]
+    fn the_rate_is_part_of_the_derivation() {
+        // Nobody publishes vectors; these were computed with other software.
+        for (r, cipher, auth, salt) in [
+            (
+                1,
+                hex!("53870b4b8e2af0c6f0cc8b1544c34138"),
+                hex!("c70d7f14e755380e6ff4ed24f4f611aad19685ce"),
+                hex!("c6da1bbcdc3f429cd82f2593eb60"),
+            ),
+            (
+                0x37_ab6f,
+                hex!("7c59fb0f986c6411bfa125b78559226a"),
+                hex!("cc63105168759e00bcdded0834009478b357ec5c"),
+                hex!("106aa60f588a2fa168cab05dc9af"),
+            ),
+        ] {
+            let session = SessionKey::derive(&master(), Kind::Rtp, r);
+            assert_eq!(session.cipher(), cipher, "{r}");
+            assert_eq!(*session.auth(), auth, "{r}");
+            assert_eq!(session.salt(), salt, "{r}");
+        }
+    }
+
+    #[test]
     fn gcm_salts_are_padded_on_the_right() {
         let key = hex!("000102030405060708090a0b0c0d0e0fa0a1a2a3a4a5a6a7a8a9aaab");
         let master = MasterKey::new(Suite::AeadAes128Gcm, &key).unwrap();
-        let rtp = SessionKey::derive(&master, Kind::Rtp);
+        let rtp = SessionKey::derive(&master, Kind::Rtp, 0);
         assert_eq!(rtp.cipher(), hex!("077c6143cb221bc355ff23d5f984a16e"));
         assert_eq!(rtp.salt(), hex!("9af3e95364ebac9c99c5a7c4"));
-        let rtcp = SessionKey::derive(&master, Kind::Rtcp);
+        let rtcp = SessionKey::derive(&master, Kind::Rtcp, 0);
         assert_eq!(rtcp.cipher(), hex!("615dcd9042600666f6fd4d9e4fe4519f"));
         assert_eq!(rtcp.salt(), hex!("fcca937b9112a500dac72269"));
     }
@@ -188,12 +220,12 @@ mod tests {
             ),
         ] {
             let master = MasterKey::new(suite, key).unwrap();
-            let session = SessionKey::derive(&master, Kind::Rtp);
+            let session = SessionKey::derive(&master, Kind::Rtp, 0);
             assert_eq!(session.cipher(), cipher, "{suite}");
             assert_eq!(session.salt(), salt, "{suite}");
             assert_eq!(session.auth()[..], auth[..20], "{suite}");
             let mut long = [0; 94];
-            generate(&master, 1, &mut long);
+            generate(&master, 1, 0, &mut long);
             assert_eq!(long, auth, "{suite}");
         }
     }
@@ -206,10 +238,10 @@ mod tests {
         padded[..38].copy_from_slice(&KEY_192);
         let long = MasterKey::new(Suite::Aes256CmHmacSha1_80, &padded).unwrap();
         let mut out = [0; 24];
-        generate(&long, 0, &mut out);
+        generate(&long, 0, 0, &mut out);
         assert_eq!(out, wrong);
         let master = MasterKey::new(Suite::Aes192CmHmacSha1_80, &KEY_192).unwrap();
-        let session = SessionKey::derive(&master, Kind::Rtp);
+        let session = SessionKey::derive(&master, Kind::Rtp, 0);
         assert_ne!(session.cipher(), wrong);
     }
 }

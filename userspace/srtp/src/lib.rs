@@ -43,6 +43,7 @@
 
 #![deny(unsafe_code)] // Only kernels may allow it.
 
+mod around;
 mod burst;
 mod context_set;
 mod context_sets;
@@ -55,13 +56,15 @@ mod kernel;
 mod master_key;
 mod packet;
 mod replay;
+mod session;
 mod suite;
 #[cfg(test)]
 mod tests;
 
-pub use context_set::{ContextSet, Mark, Policy, TooManySsrcs};
+pub use context_set::{ContextSet, KeySetError, Mark, Policy, TooManySsrcs, Usage};
 pub use context_sets::{ContextSets, SetId};
 pub use job::{HEADROOM, Job, Kind, MAX_BURST, MAX_GROWTH, Refusal, TAILROOM};
-pub use master_key::{KeyError, MasterKey};
+pub use master_key::{KeyError, MAX_MKI_LEN, MasterKey, MkiError};
 pub use replay::{ReplayWindow, WindowError};
+pub use session::{KeyDerivationRate, RateError};
 pub use suite::Suite;

@@ -9,11 +9,35 @@
 //!                 clear   | text     | trailer
 //! ```
 //!
-//! (RFC 3711 sections 3.1 and 3.4, RFC 7714 sections 8 and 9.) An MKI would stand in front of the
-//! tag of the first two, and at the end of the third.
+//! (RFC 3711 sections 3.1 and 3.4, RFC 7714 sections 8 and 9.) An MKI stands in front of the tag
+//! where HMAC made it, and at the very end where GCM did. It is not authenticated.
 
 use crate::header::{RtcpHeader, RtpHeader};
 use crate::{Kind, Suite};
+
+/// What the packets of a set have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Format {
+    pub(crate) suite: Suite,
+    /// Length of the MKI in each packet, in bytes.
+    pub(crate) mki_len: usize,
+}
+
+impl Format {
+    /// How much longer protection makes a packet of this kind, in bytes.
+    pub(crate) fn growth(self, kind: Kind) -> usize {
+        self.suite.growth(kind) + self.mki_len
+    }
+
+    /// Where the MKI of a protected packet stands, whose text ends at `end`.
+    pub(crate) fn mki_at(self, kind: Kind, end: usize) -> usize {
+        if self.suite.is_aead() {
+            end + self.suite.growth(kind)
+        } else {
+            tag_at(kind, end)
+        }
+    }
+}
 
 /// Length of the flag E and the index behind an SRTCP packet, in bytes.
 pub(crate) const INDEX_WORD_LEN: usize = 4;
@@ -32,6 +56,10 @@ pub(crate) struct Packet {
     pub(crate) clear: usize,
     /// Where the text ends, counted from the start of the packet.
     pub(crate) end: usize,
+    /// Number of the master key in its set.
+    pub(crate) key: usize,
+    /// Whether there is more to do than the kernel does.
+    pub(crate) has_surroundings: bool,
 }
 
 /// What a packet says of its index.
@@ -47,7 +75,8 @@ pub(crate) enum Claim {
 
 impl Packet {
     /// Reads an RTP or RTCP packet; `None` when it is malformed.
-    pub(crate) fn plain(kind: Kind, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn plain(format: Format, kind: Kind, bytes: &[u8], key: usize) -> Option<Self> {
+        let has_surroundings = format.mki_len > 0;
         Some(match kind {
             Kind::Rtp => {
                 let header = RtpHeader::parse(bytes)?;
@@ -56,6 +85,8 @@ impl Packet {
                     claim: Claim::Sequence(header.sequence),
                     clear: header.len,
                     end: bytes.len(),
+                    key,
+                    has_surroundings,
                 }
             }
             Kind::Rtcp => Self {
@@ -63,16 +94,18 @@ impl Packet {
                 claim: Claim::Next,
                 clear: RtcpHeader::LEN,
                 end: bytes.len(),
+                key,
+                has_surroundings,
             },
         })
     }
 
     /// Reads an SRTP or SRTCP packet; `None` when it is malformed.
-    pub(crate) fn protected(suite: Suite, kind: Kind, bytes: &[u8]) -> Option<Self> {
-        let end = bytes.len().checked_sub(suite.growth(kind))?;
-        let mut packet = Self::plain(kind, &bytes[..end])?;
+    pub(crate) fn protected(format: Format, kind: Kind, bytes: &[u8]) -> Option<Self> {
+        let end = bytes.len().checked_sub(format.growth(kind))?;
+        let mut packet = Self::plain(format, kind, &bytes[..end], 0)?;
         if kind == Kind::Rtcp {
-            let word = bytes[index_word_at(suite, end)..].first_chunk()?;
+            let word = bytes[index_word_at(format.suite, end)..].first_chunk()?;
             let word = u32::from_be_bytes(*word);
             if word & ENCRYPTED == 0 {
                 return None;
@@ -80,6 +113,14 @@ impl Packet {
             packet.claim = Claim::Index(word & !ENCRYPTED);
         }
         Some(packet)
+    }
+}
+
+/// Where the tag of HMAC stands when there is no MKI, in a packet whose text ends at `end`.
+pub(crate) fn tag_at(kind: Kind, end: usize) -> usize {
+    match kind {
+        Kind::Rtp => end,
+        Kind::Rtcp => end + INDEX_WORD_LEN,
     }
 }
 

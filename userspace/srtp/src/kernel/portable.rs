@@ -60,16 +60,27 @@ impl Keys {
     pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
         match rtp.suite {
             Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
-                Self::Cm128(Cm::pair(rtp, rtcp))
+                Self::Cm128(Box::new(Cm::pair(rtp, rtcp)))
             }
             Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => {
-                Self::Cm192(Cm::pair(rtp, rtcp))
+                Self::Cm192(Box::new(Cm::pair(rtp, rtcp)))
             }
             Suite::Aes256CmHmacSha1_80 | Suite::Aes256CmHmacSha1_32 => {
-                Self::Cm256(Cm::pair(rtp, rtcp))
+                Self::Cm256(Box::new(Cm::pair(rtp, rtcp)))
             }
-            Suite::AeadAes128Gcm => Self::Gcm128(Gcm::pair(rtp, rtcp)),
-            Suite::AeadAes256Gcm => Self::Gcm256(Gcm::pair(rtp, rtcp)),
+            Suite::AeadAes128Gcm => Self::Gcm128(Box::new(Gcm::pair(rtp, rtcp))),
+            Suite::AeadAes256Gcm => Self::Gcm256(Box::new(Gcm::pair(rtp, rtcp))),
+        }
+    }
+
+    /// Takes other keys of the same suite, without allocating.
+    pub(crate) fn renew(&mut self, rtp: &SessionKey, rtcp: &SessionKey) {
+        match self {
+            Self::Cm128(keys) => **keys = Cm::pair(rtp, rtcp),
+            Self::Cm192(keys) => **keys = Cm::pair(rtp, rtcp),
+            Self::Cm256(keys) => **keys = Cm::pair(rtp, rtcp),
+            Self::Gcm128(keys) => **keys = Gcm::pair(rtp, rtcp),
+            Self::Gcm256(keys) => **keys = Gcm::pair(rtp, rtcp),
         }
     }
 }
@@ -124,11 +135,11 @@ impl<A> Cm<A>
 where
     A: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
 {
-    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> Box<PerKind<Self>> {
-        Box::new(PerKind {
+    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> PerKind<Self> {
+        PerKind {
             rtp: Self::new(rtp, rtp.suite.rtp_tag_len()),
             rtcp: Self::new(rtcp, rtcp.suite.rtcp_tag_len()),
-        })
+        }
     }
 
     fn new(key: &SessionKey, tag_len: usize) -> Self {
@@ -189,11 +200,11 @@ where
     A: KeyInit,
     AesGcm<A, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + From<A>,
 {
-    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> Box<PerKind<Self>> {
-        Box::new(PerKind {
+    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> PerKind<Self> {
+        PerKind {
             rtp: Self::new(rtp),
             rtcp: Self::new(rtcp),
-        })
+        }
     }
 
     fn new(key: &SessionKey) -> Self {

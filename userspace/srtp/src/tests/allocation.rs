@@ -3,14 +3,21 @@
 //! What memory is taken, and when.
 
 use super::{START, framed, key, rtcp, rtp};
-use crate::{ContextSet, ContextSets, Job, Kind, Policy, Suite};
+use crate::{ContextSet, ContextSets, Job, KeyDerivationRate, Kind, Policy, Suite};
 
 #[test]
 fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
-    for suite in Suite::ALL {
+    let rate = Some(KeyDerivationRate::new(1).unwrap());
+    let variants = Suite::ALL.map(|suite| [(suite, None), (suite, rate)]);
+    for (suite, key_derivation_rate) in variants.into_iter().flatten() {
         let mut sets = ContextSets::new();
-        let sender = sets.insert(ContextSet::sender(&key(suite), Policy::default()));
-        let receiver = sets.insert(ContextSet::receiver(&key(suite), Policy::default()));
+        let policy = Policy {
+            key_derivation_rate,
+            ..Policy::default()
+        };
+        let key = key(suite).with_mki(b"key").unwrap();
+        let sender = sets.insert(ContextSet::sender(&key, policy));
+        let receiver = sets.insert(ContextSet::receiver(&key, policy));
         // More packets than one burst, of more SSRCs than one set takes.
         let mut frames = Vec::new();
         for sequence in 0..10 {

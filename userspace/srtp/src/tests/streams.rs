@@ -96,7 +96,7 @@ fn the_replay_window_ends_where_its_size_says() {
         let policy = Policy {
             replay_window: ReplayWindow::new(packets).unwrap(),
             ssrc_limit: 1,
-            lifetime: None,
+            ..Policy::default()
         };
         // The sender numbers all packets in order; the network delays three of them.
         let mut sender = Leg::sender(Suite::AeadAes128Gcm, policy);

@@ -63,6 +63,25 @@ fn cm_packets_are_those_of_libsrtp() {
 }
 
 #[test]
+fn a_cm_packet_with_an_mki_is_that_of_libsrtp() {
+    let key = MasterKey::new(Suite::AesCm128HmacSha1_80, &CM_KEY).unwrap();
+    let key = key.with_mki(&hex!("e1f97a0d")).unwrap();
+    let policy = Policy::default();
+    assert_both_ways(
+        (
+            Leg::new(ContextSet::sender(&key, policy), Way::Protect),
+            Leg::new(ContextSet::receiver(&key, policy), Way::Unprotect),
+        ),
+        Kind::Rtp,
+        &RTP,
+        &hex!(
+            "800f1234decafbadcafebabe4e55dc4ce79978d88ca4d215949d2402
+             e1f97a0db78d6acc99ea179b8dbb"
+        ),
+    );
+}
+
+#[test]
 fn suites_with_a_32_bit_tag_keep_80_bits_on_srtcp() {
     let suite = Suite::AesCm128HmacSha1_32;
     assert_both_ways(
