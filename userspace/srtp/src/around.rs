@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is done to a packet before and after the kernel, which knows no MKI.
+//! What is done to a packet before and after the kernel, which knows neither MKI nor F8.
 
+use crate::f8;
 use crate::kernel::Item;
-use crate::packet::{Format, INDEX_WORD_LEN, Packet, index_word, index_word_at, tag_at};
+use crate::packet::{Cipher, Format, INDEX_WORD_LEN, Packet, index_word, index_word_at, tag_at};
 use crate::session::Session;
 use crate::{Job, Kind};
 
@@ -21,8 +22,9 @@ impl<'s> Crypto<'s> {
         job.len = packet.end + self.format.growth(job.kind);
         if job.kind == Kind::Rtcp {
             let word = job.start + index_word_at(self.format.suite, packet.end);
-            job.frame[word..][..INDEX_WORD_LEN].copy_from_slice(&index_word(index));
+            job.frame[word..][..INDEX_WORD_LEN].copy_from_slice(&index_word(index, packet.cipher));
         }
+        self.outer_cipher(job, packet, index);
     }
 
     /// Completes a packet that was sealed.
@@ -44,6 +46,12 @@ impl<'s> Crypto<'s> {
         self.insert_mki(job, packet);
     }
 
+    /// Completes a packet that was opened and accepted.
+    pub(crate) fn after_open(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
+        self.outer_cipher(job, packet, index);
+        job.len = packet.end;
+    }
+
     /// What the kernel takes.
     pub(crate) fn item<'a>(self, job: &'a mut Job<'_>, packet: &Packet, index: u64) -> Item<'a>
     where
@@ -53,12 +61,28 @@ impl<'s> Crypto<'s> {
             keys: &self.session.keys,
             kind: job.kind,
             start: job.start,
-            text: job.start + packet.clear,
+            text: job.start
+                + match packet.cipher {
+                    Cipher::Kernel => packet.clear,
+                    Cipher::Outside | Cipher::Null => packet.end,
+                },
             end: job.start + packet.end,
             frame: job.frame,
             ssrc: packet.ssrc,
             index,
             authentic: false,
+        }
+    }
+
+    /// Encrypts or decrypts what the kernel does not.
+    fn outer_cipher(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
+        if packet.cipher != Cipher::Outside {
+            return;
+        }
+        let bytes = &mut job.frame[job.start..][..packet.end];
+        if let Some(f8) = self.session.f8(job.kind) {
+            let iv = f8::iv(job.kind, bytes, index, index_word(index, packet.cipher));
+            f8.apply(iv, &mut bytes[packet.clear..]);
         }
     }
 

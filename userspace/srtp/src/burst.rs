@@ -180,7 +180,7 @@ fn settle(sets: &mut ContextSets, job: &mut Job<'_>, work: &Work) -> Result<(), 
         crypto.after_refusal(job, packet);
         return Err(Refusal::AuthFailed);
     }
-    job.len = packet.end;
+    crypto.after_open(job, packet, index);
     set.commit(job.kind, packet.ssrc, index, packet.key);
     Ok(())
 }

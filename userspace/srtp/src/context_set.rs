@@ -36,16 +36,20 @@ pub struct Policy {
     /// How often session keys are derived; `None` for once. With a rate, packets are processed
     /// one by one, not in bursts, and every derivation costs more than a packet.
     pub key_derivation_rate: Option<KeyDerivationRate>,
+    /// Whether SRTCP is sent without encryption, and taken with or without (RFC 4568 section
+    /// 6.3.2). It is authenticated in any case.
+    pub unencrypted_srtcp: bool,
 }
 
 impl Default for Policy {
-    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once.
+    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once, all encrypted.
     fn default() -> Self {
         Self {
             replay_window: ReplayWindow::default(),
             ssrc_limit: 16,
             lifetime: None,
             key_derivation_rate: None,
+            unencrypted_srtcp: false,
         }
     }
 }
@@ -304,6 +308,7 @@ impl ContextSet {
         let format = Format {
             suite: keys[0].suite(),
             mki_len: keys[0].mki().len(),
+            unencrypted_srtcp: policy.unencrypted_srtcp,
         };
         let keys = keys.iter().map(|key| Key {
             mki: key.mki().iter().copied().collect(),
@@ -326,6 +331,7 @@ impl ContextSet {
         let format = Format {
             suite: rtp.suite,
             mki_len: 0,
+            unencrypted_srtcp: policy.unencrypted_srtcp,
         };
         Self::assemble(Box::new([key]), format, policy, direction)
     }

@@ -30,9 +30,9 @@
 //!
 //! SRTCP sends its index, 31 bits, behind each packet, and the sender counts it: from 1, as
 //! libsrtp does, though the RFC can be read as from 0. A receiver takes either. The flag E in
-//! front of it says "encrypted". Packets without it would be legal only where
-//! UNENCRYPTED_SRTCP was negotiated (RFC 4568 section 6.3.2), which it never is here: they are
-//! [`Refusal::Malformed`].
+//! front of it says "encrypted". Packets without it are [`Refusal::Malformed`], unless
+//! UNENCRYPTED_SRTCP was negotiated (RFC 4568 section 6.3.2, [`Policy::unencrypted_srtcp`]) or the
+//! suite does not encrypt.
 //!
 //! # A burst
 //!
@@ -49,6 +49,7 @@ mod context_set;
 mod context_sets;
 mod contexts;
 mod derivation;
+mod f8;
 pub mod header;
 mod index;
 mod job;

@@ -21,9 +21,30 @@ pub(crate) struct Format {
     pub(crate) suite: Suite,
     /// Length of the MKI in each packet, in bytes.
     pub(crate) mki_len: usize,
+    /// Whether SRTCP is only authenticated.
+    pub(crate) unencrypted_srtcp: bool,
+}
+
+/// Who encrypts a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cipher {
+    /// The kernel, when it authenticates.
+    Kernel,
+    /// Somebody else, before the kernel authenticates; see `around.rs`.
+    Outside,
+    /// Nobody.
+    Null,
 }
 
 impl Format {
+    fn cipher(self) -> Cipher {
+        match self.suite {
+            Suite::F8128HmacSha1_80 => Cipher::Outside,
+            suite if suite.encrypts() => Cipher::Kernel,
+            _ => Cipher::Null,
+        }
+    }
+
     /// How much longer protection makes a packet of this kind, in bytes.
     pub(crate) fn growth(self, kind: Kind) -> usize {
         self.suite.growth(kind) + self.mki_len
@@ -58,6 +79,7 @@ pub(crate) struct Packet {
     pub(crate) end: usize,
     /// Number of the master key in its set.
     pub(crate) key: usize,
+    pub(crate) cipher: Cipher,
     /// Whether there is more to do than the kernel does.
     pub(crate) has_surroundings: bool,
 }
@@ -86,6 +108,7 @@ impl Packet {
                     clear: header.len,
                     end: bytes.len(),
                     key,
+                    cipher: format.cipher(),
                     has_surroundings,
                 }
             }
@@ -95,6 +118,11 @@ impl Packet {
                 clear: RtcpHeader::LEN,
                 end: bytes.len(),
                 key,
+                cipher: if format.unencrypted_srtcp {
+                    Cipher::Null
+                } else {
+                    format.cipher()
+                },
                 has_surroundings,
             },
         })
@@ -107,9 +135,13 @@ impl Packet {
         if kind == Kind::Rtcp {
             let word = bytes[index_word_at(format.suite, end)..].first_chunk()?;
             let word = u32::from_be_bytes(*word);
-            if word & ENCRYPTED == 0 {
+            packet.cipher = if word & ENCRYPTED != 0 {
+                format.cipher()
+            } else if format.unencrypted_srtcp || format.cipher() == Cipher::Null {
+                Cipher::Null
+            } else {
                 return None;
-            }
+            };
             packet.claim = Claim::Index(word & !ENCRYPTED);
         }
         Some(packet)
@@ -138,6 +170,10 @@ pub(crate) fn index_word_at(suite: Suite, end: usize) -> usize {
     clippy::cast_possible_truncation,
     reason = "an SRTCP index has 31 bits"
 )]
-pub(crate) fn index_word(index: u64) -> [u8; INDEX_WORD_LEN] {
-    (ENCRYPTED | index as u32).to_be_bytes()
+pub(crate) fn index_word(index: u64, cipher: Cipher) -> [u8; INDEX_WORD_LEN] {
+    let flag = match cipher {
+        Cipher::Null => 0,
+        Cipher::Kernel | Cipher::Outside => ENCRYPTED,
+    };
+    (flag | index as u32).to_be_bytes()
 }

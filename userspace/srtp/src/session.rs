@@ -5,8 +5,9 @@
 use core::fmt;
 
 use crate::derivation::SessionKey;
+use crate::f8::F8;
 use crate::kernel::Keys;
-use crate::{Kind, MasterKey};
+use crate::{Kind, MasterKey, Suite};
 
 /// How many packets a session key protects before the next is derived: a power of two
 /// (RFC 3711 section 4.3.1).
@@ -53,13 +54,26 @@ impl core::error::Error for RateError {}
 /// The session keys that hold at one time.
 pub(crate) struct Session {
     pub(crate) keys: Keys,
+    /// In suites with F8: for SRTP and for SRTCP.
+    f8: Option<Box<[F8; 2]>>,
 }
 
 impl Session {
     pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
+        let has_f8 = rtp.suite == Suite::F8128HmacSha1_80;
         Self {
             keys: Keys::new(rtp, rtcp),
+            f8: has_f8.then(|| Box::new([F8::new(rtp), F8::new(rtcp)])),
         }
+    }
+
+    /// The cipher of F8 suites.
+    pub(crate) fn f8(&self, kind: Kind) -> Option<&F8> {
+        let [rtp, rtcp] = &**self.f8.as_ref()?;
+        Some(match kind {
+            Kind::Rtp => rtp,
+            Kind::Rtcp => rtcp,
+        })
     }
 
     fn derive(master: &MasterKey, r: u64) -> Self {
@@ -71,10 +85,12 @@ impl Session {
 
     /// Derives anew, in the same memory.
     fn renew(&mut self, master: &MasterKey, r: u64) {
-        self.keys.renew(
-            &SessionKey::derive(master, Kind::Rtp, r),
-            &SessionKey::derive(master, Kind::Rtcp, r),
-        );
+        let rtp = SessionKey::derive(master, Kind::Rtp, r);
+        let rtcp = SessionKey::derive(master, Kind::Rtcp, r);
+        self.keys.renew(&rtp, &rtcp);
+        if let Some(f8) = &mut self.f8 {
+            **f8 = [F8::new(&rtp), F8::new(&rtcp)];
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::Item;
 use crate::derivation::SessionKey;
 use crate::header::RtcpHeader;
-use crate::packet::{INDEX_WORD_LEN, index_word};
+use crate::packet::INDEX_WORD_LEN;
 use crate::{Kind, Suite};
 
 /// Length of a GCM tag, in bytes.
@@ -59,9 +59,12 @@ struct Salt(Zeroizing<u128>);
 impl Keys {
     pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
         match rtp.suite {
-            Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
-                Self::Cm128(Box::new(Cm::pair(rtp, rtcp)))
-            }
+            // Of F8 and NULL this kernel makes the tag only; their items have no text.
+            Suite::AesCm128HmacSha1_80
+            | Suite::AesCm128HmacSha1_32
+            | Suite::F8128HmacSha1_80
+            | Suite::NullHmacSha1_80
+            | Suite::NullHmacSha1_32 => Self::Cm128(Box::new(Cm::pair(rtp, rtcp))),
             Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => {
                 Self::Cm192(Box::new(Cm::pair(rtp, rtcp)))
             }
@@ -221,28 +224,51 @@ where
     }
 
     fn open(&self, item: &mut Item<'_>) -> bool {
+        if is_clear_rtcp(item) {
+            let tag = self.clear_rtcp_tag(item);
+            return item.frame[item.end..][..TAG_LEN].ct_eq(&tag).into();
+        }
         let nonce = self.nonce(item);
         let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
         let (text, trailer) = rest.split_at_mut(item.end - item.text);
         let Some(tag) = trailer.first_chunk::<TAG_LEN>() else {
             return false;
         };
+        let word = &trailer[TAG_LEN..];
         // Verifies first; wrong packets stay as they were.
-        let result = with_associated_data(item.kind, item.index, head, |data| {
+        let result = with_associated_data(item.kind, head, word, |data| {
             (self.aead).decrypt_inout_detached(&nonce, data, text.into(), &Tag::from(*tag))
         });
         result.is_ok()
     }
 
     fn encrypt(&self, item: &mut Item<'_>) -> [u8; TAG_LEN] {
+        if is_clear_rtcp(item) {
+            return self.clear_rtcp_tag(item);
+        }
         let nonce = self.nonce(item);
         let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
-        let text = &mut rest[..item.end - item.text];
-        with_associated_data(item.kind, item.index, head, |data| {
+        let (text, trailer) = rest.split_at_mut(item.end - item.text);
+        let word = &trailer[TAG_LEN..];
+        with_associated_data(item.kind, head, word, |data| {
             (self.aead).encrypt_inout_detached(&nonce, data, text.into())
         })
         .expect("a packet is shorter than the 64 GiB that GCM encrypts")
         .into()
+    }
+
+    /// The tag of SRTCP that is not encrypted: all of the packet is associated data, and the word
+    /// behind it (RFC 7714 section 9.3). The frame is as before in the end.
+    fn clear_rtcp_tag(&self, item: &mut Item<'_>) -> [u8; TAG_LEN] {
+        let nonce = self.nonce(item);
+        let behind = item.end..item.end + TAG_LEN + INDEX_WORD_LEN;
+        item.frame[behind.clone()].rotate_right(INDEX_WORD_LEN);
+        let data = &item.frame[item.start..item.end + INDEX_WORD_LEN];
+        let text: &mut [u8] = &mut [];
+        let tag = (self.aead).encrypt_inout_detached(&nonce, data, text.into());
+        item.frame[behind].rotate_left(INDEX_WORD_LEN);
+        tag.expect("a packet is shorter than what GCM authenticates")
+            .into()
     }
 
     /// RFC 7714 sections 8.1 and 9.1.
@@ -252,21 +278,26 @@ where
     }
 }
 
+/// Whether an item is SRTCP with flag E not set, in a suite with GCM.
+fn is_clear_rtcp(item: &Item<'_>) -> bool {
+    item.kind == Kind::Rtcp && item.frame[item.end + TAG_LEN] & 0x80 == 0
+}
+
 /// What GCM authenticates without encrypting it: the head of the packet, and behind it for SRTCP
-/// the word with the index (RFC 7714 sections 8.2 and 9.2).
+/// the word with the index, with which `word` begins (RFC 7714 sections 8.2 and 9.2).
 fn with_associated_data<R>(
     kind: Kind,
-    index: u64,
     head: &[u8],
+    word: &[u8],
     then: impl FnOnce(&[u8]) -> R,
 ) -> R {
     match kind {
         Kind::Rtp => then(head),
         Kind::Rtcp => {
             let mut data = [0; RtcpHeader::LEN + INDEX_WORD_LEN];
-            let (front, word) = data.split_at_mut(RtcpHeader::LEN);
+            let (front, back) = data.split_at_mut(RtcpHeader::LEN);
             front.copy_from_slice(head);
-            word.copy_from_slice(&index_word(index));
+            back.copy_from_slice(&word[..INDEX_WORD_LEN]);
             then(&data)
         }
     }
@@ -357,5 +388,47 @@ mod tests {
                 (0xff01, hex!("6eb246913062a16891433e97dd01a57f")),
             ],
         );
+    }
+
+    #[test]
+    fn tags_without_text_are_those_of_rfc_7714() {
+        // Sections 16.1.3 and 16.2.3: an RTP packet of which nothing is encrypted.
+        let packet = hex!(
+            "8040f17b8041f8d35501a0b247616c6c696120657374206f6d6e697320646976
+             69736120696e207061727465732074726573"
+        );
+        let salt = hex!("517569642070726f2071756f");
+        let key: Vec<u8> = (0..32).collect();
+        for (suite, tag) in [
+            (
+                Suite::AeadAes128Gcm,
+                hex!("22493f82d2bce397e9d79e3b19aa4216"),
+            ),
+            (
+                Suite::AeadAes256Gcm,
+                hex!("a866d5910f887463067ceefec45215d4"),
+            ),
+        ] {
+            let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &salt);
+            let keys = Keys::new(&key, &key);
+            let mut frame = packet.to_vec();
+            frame.resize(packet.len() + TAG_LEN, 0);
+            let mut item = Item {
+                keys: &keys,
+                kind: Kind::Rtp,
+                start: 0,
+                text: packet.len(),
+                end: packet.len(),
+                frame: &mut frame,
+                ssrc: 0x5501_a0b2,
+                index: 0xf17b,
+                authentic: false,
+            };
+            seal(std::slice::from_mut(&mut item));
+            open(std::slice::from_mut(&mut item));
+            assert!(item.authentic, "{suite}");
+            assert_eq!(frame[..packet.len()], packet, "{suite}");
+            assert_eq!(frame[packet.len()..], tag, "{suite}");
+        }
     }
 }

@@ -85,15 +85,15 @@ impl Terms {
 fn terms() -> impl Strategy<Value = Terms> {
     let mki_len = prop_oneof![Just(0usize), Just(1), Just(4), Just(16)];
     let exponent = prop::option::weighted(0.3, prop_oneof![0u8..4, 14u8..18]);
-    (prop::sample::select(&Suite::ALL[..]), mki_len, exponent).prop_map(|(suite, len, exponent)| {
-        Terms {
-            suite,
-            mkis: [vec![0xe1; len], vec![0x10; len]],
-            policy: Policy {
-                key_derivation_rate: exponent.map(|e| KeyDerivationRate::new(e).unwrap()),
-                ..Policy::default()
-            },
-        }
+    let suite = prop::sample::select(&Suite::ALL[..]);
+    (suite, mki_len, exponent, any::<bool>()).prop_map(|(suite, len, exponent, clear)| Terms {
+        suite,
+        mkis: [vec![0xe1; len], vec![0x10; len]],
+        policy: Policy {
+            key_derivation_rate: exponent.map(|e| KeyDerivationRate::new(e).unwrap()),
+            unencrypted_srtcp: clear,
+            ..Policy::default()
+        },
     })
 }
 

@@ -233,8 +233,8 @@ fn gcm_packets_are_those_of_rfc_7714() {
 }
 
 #[test]
-fn srtcp_that_is_only_authenticated_is_refused() {
-    // RFC 7714 sections 17.3 and 17.4: right tags, flag E not set, which was not negotiated.
+fn srtcp_that_is_only_authenticated_is_that_of_rfc_7714_and_taken_where_it_was_agreed() {
+    // RFC 7714 sections 17.3 and 17.4: flag E is not set.
     let salt = hex!("517569642070726f2071756f");
     let key: Vec<u8> = (0..32).collect();
     for (suite, tag) in [
@@ -255,6 +255,20 @@ fn srtcp_that_is_only_authenticated_is_refused() {
         .to_vec();
         packet.extend(tag);
         packet.extend(hex!("000005d4"));
+        let clear = Policy {
+            unencrypted_srtcp: true,
+            ..Policy::default()
+        };
+        let leg = |direction, way| {
+            let set = ContextSet::with_session_keys(&key, &key, clear, direction);
+            Leg::new(set, way)
+        };
+        let mut sender = leg(Direction::Send, Way::Protect);
+        sender.set_mut().start_rtcp_at(0x5d4);
+        let receiver = leg(Direction::Receive, Way::Unprotect);
+        let plain = &packet[..packet.len() - 20];
+        assert_both_ways((sender, receiver), Kind::Rtcp, plain, &packet);
+
         let (_, mut receiver) = session_legs(&key);
         assert_eq!(
             receiver.pass(Kind::Rtcp, &packet),
