@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use nix::sched::sched_getaffinity;
 use nix::unistd::Pid;
 use sallyport_flow::Realm;
+use sallyport_srtp::Kernel;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -88,6 +89,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             steer.set_socket(id, queue, std::os::fd::AsFd::as_fd(&socket))?;
         }
     }
+    if let Some(complaint) = Kernel::complaint() {
+        warn!(%complaint, "crypto kernel");
+    }
+    info!(kernel = %Kernel::current(), "crypto kernel");
     let (asks, asked) = mpsc::channel(ASKS);
     let instance = instance()?;
     let server = tokio::spawn(server::serve(listener, instance, asks));

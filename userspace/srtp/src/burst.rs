@@ -15,21 +15,24 @@
 //!    by what step 2 found. Where the answer differs (a second copy, a new SSRC, SEQ far ahead)
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
+//!
+//! Where session keys depend on the index, packets are processed alone, in order: sealed when
+//! they have their index, opened when they are settled.
 
 use core::slice;
 
 use arrayvec::ArrayVec;
 
 use crate::context_set::Direction;
-use crate::kernel::{self, Item};
-use crate::packet::{INDEX_WORD_LEN, Packet, index_word, index_word_at};
-use crate::{ContextSet, ContextSets, Job, Kind, MAX_BURST, Refusal};
+use crate::kernel;
+use crate::packet::Packet;
+use crate::{ContextSet, ContextSets, Job, MAX_BURST, Refusal};
 
 /// What is known of a packet during the steps.
 struct Work {
     packet: Packet,
-    /// Its index, or why it may not have one.
-    index: Result<u64, Refusal>,
+    /// Its index, or why it may not have one. `None` if that is still to be found out.
+    index: Option<Result<u64, Refusal>>,
     authentic: bool,
 }
 
@@ -58,27 +61,41 @@ fn protect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
 
     let mut items = ArrayVec::<_, MAX_BURST>::new();
     for (job, (packet, index)) in waiting(burst).zip(&work) {
-        let set = known(sets, job);
-        job.len = packet.end + set.suite().growth(job.kind);
-        if job.kind == Kind::Rtcp {
-            let word = job.start + index_word_at(set.suite(), packet.end);
-            job.frame[word..][..INDEX_WORD_LEN].copy_from_slice(&index_word(*index));
+        if let Some(crypto) = known(sets, job).crypto(packet.key) {
+            crypto.before_seal(job, packet, *index);
+            items.push(crypto.item(job, packet, *index));
         }
-        items.push(item(set, job, packet, *index));
     }
     kernel::seal(&mut items);
+    drop(items);
+
+    for (job, (packet, _)) in waiting(burst).zip(&work) {
+        if packet.has_surroundings
+            && let Some(crypto) = known(sets, job).crypto(packet.key)
+        {
+            crypto.after_seal(job, packet);
+        }
+    }
 }
 
-/// Gives a packet to be sent its index, which is used from then on.
-fn assign(sets: &mut ContextSets, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
+/// Gives a packet to be sent its index, which is used from then on. Seals it, if that cannot be
+/// done with the others.
+fn assign(sets: &mut ContextSets, job: &mut Job<'_>) -> Result<(Packet, u64), Refusal> {
     let set = sets
         .set_mut(job.set)
         .filter(|set| set.direction() == Direction::Send)
         .ok_or(Refusal::UnknownSet)?;
-    let bytes = job.packet(set.suite().growth(job.kind))?;
-    let packet = Packet::plain(job.kind, bytes).ok_or(Refusal::Malformed)?;
-    let index = set.admit(packet.ssrc, packet.claim)?;
-    set.commit(job.kind, packet.ssrc, index);
+    let (format, key) = (set.format(), set.current_key());
+    let bytes = job.packet(format.growth(job.kind))?;
+    let packet = Packet::plain(format, job.kind, bytes, key).ok_or(Refusal::Malformed)?;
+    let index = set.admit(packet.ssrc, packet.claim, key)?;
+    set.commit(job.kind, packet.ssrc, index, key);
+    if set.crypto(key).is_none() {
+        let crypto = set.crypto_at(key, index);
+        crypto.before_seal(job, &packet, index);
+        kernel::seal(slice::from_mut(&mut crypto.item(job, &packet, index)));
+        crypto.after_seal(job, &packet);
+    }
     Ok((packet, index))
 }
 
@@ -93,19 +110,24 @@ fn unprotect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
 
     let mut items = ArrayVec::<_, MAX_BURST>::new();
     for (job, work) in waiting(burst).zip(&work) {
-        if let Ok(index) = work.index {
-            items.push(item(known(sets, job), job, &work.packet, index));
+        if let Some(Ok(index)) = work.index
+            && let Some(crypto) = known(sets, job).crypto(work.packet.key)
+        {
+            crypto.before_open(job, &work.packet);
+            items.push(crypto.item(job, &work.packet, index));
         }
     }
     kernel::open(&mut items);
-    let opened = work.iter_mut().filter(|work| work.index.is_ok());
+    let opened = work
+        .iter_mut()
+        .filter(|work| matches!(work.index, Some(Ok(_))));
     for (work, item) in opened.zip(&items) {
         work.authentic = item.authentic;
     }
     drop(items);
 
     for (job, work) in waiting(burst).zip(work) {
-        job.outcome = settle(sets, job, work);
+        job.outcome = settle(sets, job, &work);
     }
 }
 
@@ -116,38 +138,50 @@ fn guess(sets: &ContextSets, job: &Job<'_>) -> Result<Work, Refusal> {
         .filter(|set| set.direction() == Direction::Receive)
         .ok_or(Refusal::UnknownSet)?;
     let bytes = job.packet(0)?;
-    let packet = Packet::protected(set.suite(), job.kind, bytes).ok_or(Refusal::Malformed)?;
+    let format = set.format();
+    let mut packet = Packet::protected(format, job.kind, bytes).ok_or(Refusal::Malformed)?;
+    let mki = &bytes[format.mki_at(job.kind, packet.end)..][..format.mki_len];
+    packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
+    let crypto = set.crypto(packet.key);
     Ok(Work {
         packet,
-        index: set.admit(packet.ssrc, packet.claim),
+        index: crypto.map(|_| set.admit(packet.ssrc, packet.claim, packet.key)),
         authentic: false,
     })
 }
 
 /// Step 3 of unprotecting.
-fn settle(sets: &mut ContextSets, job: &mut Job<'_>, mut work: Work) -> Result<(), Refusal> {
+fn settle(sets: &mut ContextSets, job: &mut Job<'_>, work: &Work) -> Result<(), Refusal> {
     let packet = &work.packet;
-    let set = known(sets, job);
-    let index = set.admit(packet.ssrc, packet.claim);
-    if index != work.index {
-        if let (true, Ok(guessed)) = (work.authentic, work.index) {
-            kernel::restore(&mut item(set, job, packet, guessed));
+    let set = sets
+        .set_mut(job.set)
+        .expect("the first step refuses packets without a set");
+    let index = set.admit(packet.ssrc, packet.claim, packet.key);
+
+    let mut authentic = work.authentic;
+    if work.index != Some(index) {
+        if let Some(Ok(guessed)) = work.index {
+            let crypto = set.crypto_at(packet.key, guessed);
+            if authentic {
+                kernel::restore(&mut crypto.item(job, packet, guessed));
+            }
+            crypto.after_refusal(job, packet);
         }
-        work.authentic = index.is_ok_and(|index| {
-            let mut item = item(set, job, packet, index);
-            kernel::open(slice::from_mut(&mut item));
-            item.authentic
-        });
+        let crypto = set.crypto_at(packet.key, index?);
+        crypto.before_open(job, packet);
+        let mut item = crypto.item(job, packet, index?);
+        kernel::open(slice::from_mut(&mut item));
+        authentic = item.authentic;
     }
 
     let index = index?;
-    if !work.authentic {
+    let crypto = set.crypto_at(packet.key, index);
+    if !authentic {
+        crypto.after_refusal(job, packet);
         return Err(Refusal::AuthFailed);
     }
-    if let Some(set) = sets.set_mut(job.set) {
-        set.commit(job.kind, packet.ssrc, index);
-    }
-    job.len = packet.end;
+    crypto.after_open(job, packet, index);
+    set.commit(job.kind, packet.ssrc, index, packet.key);
     Ok(())
 }
 
@@ -160,18 +194,4 @@ fn waiting<'a, 'f>(burst: &'a mut [Job<'f>]) -> impl Iterator<Item = &'a mut Job
 fn known<'s>(sets: &'s ContextSets, job: &Job<'_>) -> &'s ContextSet {
     sets.set(job.set)
         .expect("the first step refuses packets without a set")
-}
-
-fn item<'a>(set: &'a ContextSet, job: &'a mut Job<'_>, packet: &Packet, index: u64) -> Item<'a> {
-    Item {
-        keys: set.keys(),
-        kind: job.kind,
-        start: job.start,
-        text: job.start + packet.clear,
-        end: job.start + packet.end,
-        frame: job.frame,
-        ssrc: packet.ssrc,
-        index,
-        authentic: false,
-    }
 }

@@ -2,14 +2,19 @@
 
 //! The crypto contexts of one leg in one direction.
 
-use core::fmt;
+use core::{fmt, slice};
 
+use crate::around::Crypto;
 use crate::contexts::Contexts;
+#[cfg(test)]
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
-use crate::kernel::Keys;
-use crate::packet::Claim;
-use crate::{Kind, MasterKey, Refusal, ReplayWindow, Suite};
+use crate::master_key::Mki;
+use crate::packet::{Claim, Format};
+#[cfg(test)]
+use crate::session::Session;
+use crate::session::Sessions;
+use crate::{KeyDerivationRate, Kind, MasterKey, Refusal, ReplayWindow};
 
 /// The index of the first SRTCP packet, as libsrtp has it.
 const FIRST_RTCP: u64 = 1;
@@ -28,29 +33,44 @@ pub struct Policy {
     /// How many SRTP packets, and how many SRTCP packets, the master key may protect; `None` for
     /// the most that RFC 3711 section 9.2 allows, 2^48 and 2^31.
     pub lifetime: Option<u64>,
+    /// How often session keys are derived; `None` for once. With a rate, packets are processed
+    /// one by one, not in bursts, and every derivation costs more than a packet.
+    pub key_derivation_rate: Option<KeyDerivationRate>,
+    /// Whether SRTCP is sent without encryption, and taken with or without (RFC 4568 section
+    /// 6.3.2). It is authenticated in any case.
+    pub unencrypted_srtcp: bool,
 }
 
 impl Default for Policy {
-    /// 128 packets, 16 SSRCs, no shorter lifetime.
+    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once, all encrypted.
     fn default() -> Self {
         Self {
             replay_window: ReplayWindow::default(),
             ssrc_limit: 16,
             lifetime: None,
+            key_derivation_rate: None,
+            unencrypted_srtcp: false,
         }
     }
 }
 
-/// The crypto contexts of one leg in one direction: one master key, one context per SSRC.
+/// The crypto contexts of one leg in one direction: one master key, or several with MKIs, and one
+/// context per SSRC.
 ///
-/// Takes about 2 KiB with the default policy, 2.4 KiB for AES-256.
+/// Takes about 2 KiB with the default policy and one key, 2.4 KiB for AES-256 in GCM.
 pub struct ContextSet {
-    suite: Suite,
     direction: Direction,
     lifetime: u64,
     first_rtcp: u64,
-    keys: Keys,
+    format: Format,
+    keys: Box<[Key]>,
     state: State,
+}
+
+/// One master key.
+struct Key {
+    mki: Mki,
+    sessions: Sessions,
 }
 
 /// Which way the packets of a set go.
@@ -67,19 +87,75 @@ pub(crate) enum Direction {
 #[cfg_attr(test, derive(Clone, PartialEq))]
 pub(crate) struct State {
     contexts: Contexts,
-    rtp_packets: u64,
-    rtcp_packets: u64,
+    /// What each master key has protected.
+    packets: Box<[Packets]>,
+    /// The number of the key of the last packet; senders stay with it.
+    current: usize,
+}
+
+/// How many packets a master key has protected.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Packets {
+    rtp: u64,
+    rtcp: u64,
 }
 
 impl ContextSet {
     /// Contexts to protect with.
     pub fn sender(key: &MasterKey, policy: Policy) -> Self {
-        Self::derive(key, policy, Direction::Send)
+        Self::with_keys(slice::from_ref(key), policy, Direction::Send)
     }
 
     /// Contexts to unprotect with.
     pub fn receiver(key: &MasterKey, policy: Policy) -> Self {
-        Self::derive(key, policy, Direction::Receive)
+        Self::with_keys(slice::from_ref(key), policy, Direction::Receive)
+    }
+
+    /// Contexts to protect with the first of several keys, until [`ContextSet::switch_key`].
+    pub fn sender_of(keys: &[MasterKey], policy: Policy) -> Result<Self, KeySetError> {
+        check(keys)?;
+        Ok(Self::with_keys(keys, policy, Direction::Send))
+    }
+
+    /// Contexts to unprotect with whichever of several keys a packet names by its MKI. The index
+    /// of an SSRC goes on when the key changes (RFC 3711 section 3.3.1).
+    pub fn receiver_of(keys: &[MasterKey], policy: Policy) -> Result<Self, KeySetError> {
+        check(keys)?;
+        Ok(Self::with_keys(keys, policy, Direction::Receive))
+    }
+
+    /// Protects with the key that has this MKI from now on; `false` if there is none.
+    pub fn switch_key(&mut self, mki: &[u8]) -> bool {
+        let found = self.key_named(mki);
+        if let Some(key) = found {
+            self.state.current = key;
+        }
+        found.is_some()
+    }
+
+    /// What the master key in use has protected: of a sender the one it protects with, of a
+    /// receiver that of the last packet.
+    pub fn usage(&self) -> Usage {
+        let Packets { rtp, rtcp } = self.state.packets[self.state.current];
+        let rtp_limit = self.lifetime.min(RTP_END);
+        let rtcp_limit = self.lifetime.min(RTCP_END);
+        let contexts = &self.state.contexts;
+        let near = |count: u64, limit: u64| count >= limit - limit / 8;
+        // RFC 4568 section 6.4.2, on keys that several SSRCs share.
+        let shared = contexts.ssrcs().nth(1).is_some();
+        let aggregate = if shared { 1 << 31 } else { RTP_END };
+        Usage {
+            rtp_packets: rtp,
+            rtp_limit,
+            rtcp_packets: rtcp,
+            rtcp_limit,
+            near_end: near(rtp, rtp_limit.min(aggregate))
+                || near(rtcp, rtcp_limit)
+                || contexts.ssrcs().any(|(at, _)| {
+                    near(contexts.end(at, Kind::Rtp), RTP_END)
+                        || near(contexts.end(at, Kind::Rtcp), RTCP_END)
+                }),
+        }
     }
 
     /// Where the indices of each SSRC stand.
@@ -100,7 +176,7 @@ impl ContextSet {
     /// Every index up to a mark counts as seen. The SRTCP index of a sender moves on by 2^21,
     /// since packets may have been sent after the mark was taken; an SSRC without a mark starts
     /// where the furthest does, if there is any mark at all. Packets up to the marks count towards
-    /// the lifetime of the key.
+    /// the lifetime of the key, and of each key if there are several.
     ///
     /// Fails when there are more SSRCs than the policy allows; those that fit are then taken.
     pub fn resume(&mut self, marks: &[Mark]) -> Result<(), TooManySsrcs> {
@@ -117,8 +193,10 @@ impl ContextSet {
                 .rtcp
                 .map_or(0, |index| u64::from(index) + 1)
                 .min(RTCP_END);
-            self.state.rtp_packets = self.state.rtp_packets.saturating_add(rtp_end);
-            self.state.rtcp_packets = self.state.rtcp_packets.saturating_add(rtcp_end);
+            for packets in &mut self.state.packets {
+                packets.rtp = packets.rtp.saturating_add(rtp_end);
+                packets.rtcp = packets.rtcp.saturating_add(rtcp_end);
+            }
             contexts.raise(at, Kind::Rtp, rtp_end);
             contexts.raise(
                 at,
@@ -133,30 +211,57 @@ impl ContextSet {
     }
 
     /// Whether the master key must be replaced: it has protected as many packets as it may, or
-    /// some SSRC has used its last index.
+    /// some SSRC has used its last index. See [`ContextSet::usage`] for an earlier warning.
     pub fn expired(&self) -> bool {
         let contexts = &self.state.contexts;
-        self.is_spent()
+        self.is_spent(self.state.current)
             || contexts.ssrcs().any(|(at, _)| {
                 contexts.end(at, Kind::Rtp) >= RTP_END || contexts.end(at, Kind::Rtcp) >= RTCP_END
             })
-    }
-
-    pub(crate) fn suite(&self) -> Suite {
-        self.suite
     }
 
     pub(crate) fn direction(&self) -> Direction {
         self.direction
     }
 
-    pub(crate) fn keys(&self) -> &Keys {
-        &self.keys
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The number of the key of the last packet, or to send with.
+    pub(crate) fn current_key(&self) -> usize {
+        self.state.current
+    }
+
+    /// The number of the key with this MKI.
+    pub(crate) fn key_named(&self, mki: &[u8]) -> Option<usize> {
+        self.keys.iter().position(|key| key.mki[..] == *mki)
+    }
+
+    /// What it takes to process packets under a key; `None` if that depends on their index.
+    pub(crate) fn crypto(&self, key: usize) -> Option<Crypto<'_>> {
+        let key = &self.keys[key];
+        let session = key.sessions.fixed()?;
+        Some(Crypto {
+            format: self.format,
+            mki: &key.mki,
+            session,
+        })
+    }
+
+    /// What it takes to process the packet with this index.
+    pub(crate) fn crypto_at(&mut self, key: usize, index: u64) -> Crypto<'_> {
+        let key = &mut self.keys[key];
+        Crypto {
+            format: self.format,
+            mki: &key.mki,
+            session: key.sessions.at(index),
+        }
     }
 
     /// The index of a packet, if the packet may use it; changes nothing.
-    pub(crate) fn admit(&self, ssrc: u32, claim: Claim) -> Result<u64, Refusal> {
-        if self.is_spent() {
+    pub(crate) fn admit(&self, ssrc: u32, claim: Claim, key: usize) -> Result<u64, Refusal> {
+        if self.is_spent(key) {
             return Err(Refusal::KeyExpired);
         }
         let contexts = &self.state.contexts;
@@ -185,52 +290,73 @@ impl ContextSet {
 
     /// Takes note of a packet that [`ContextSet::admit`] let pass and that authenticated or is
     /// about to be sent.
-    pub(crate) fn commit(&mut self, kind: Kind, ssrc: u32, index: u64) {
+    pub(crate) fn commit(&mut self, kind: Kind, ssrc: u32, index: u64, key: usize) {
         let at = self
             .state
             .contexts
             .find_or_add(ssrc)
             .expect("an SSRC without room is not admitted");
         self.state.contexts.mark(at, kind, index);
+        self.state.current = key;
         match kind {
-            Kind::Rtp => self.state.rtp_packets += 1,
-            Kind::Rtcp => self.state.rtcp_packets += 1,
+            Kind::Rtp => self.state.packets[key].rtp += 1,
+            Kind::Rtcp => self.state.packets[key].rtcp += 1,
         }
     }
 
-    fn derive(key: &MasterKey, policy: Policy, direction: Direction) -> Self {
-        Self::with_session_keys(
-            &SessionKey::derive(key, Kind::Rtp),
-            &SessionKey::derive(key, Kind::Rtcp),
-            policy,
-            direction,
-        )
+    /// All keys have the suite and the length of MKI of the first; there is one.
+    fn with_keys(keys: &[MasterKey], policy: Policy, direction: Direction) -> Self {
+        let rate = policy.key_derivation_rate;
+        let format = Format {
+            suite: keys[0].suite(),
+            mki_len: keys[0].mki().len(),
+            unencrypted_srtcp: policy.unencrypted_srtcp,
+        };
+        let keys = keys.iter().map(|key| Key {
+            mki: key.mki().iter().copied().collect(),
+            sessions: Sessions::new(key, rate),
+        });
+        Self::assemble(keys.collect(), format, policy, direction)
     }
 
+    #[cfg(test)]
     pub(crate) fn with_session_keys(
         rtp: &SessionKey,
         rtcp: &SessionKey,
         policy: Policy,
         direction: Direction,
     ) -> Self {
-        Self {
+        let key = Key {
+            mki: Mki::new(),
+            sessions: Sessions::Fixed(Session::new(rtp, rtcp)),
+        };
+        let format = Format {
             suite: rtp.suite,
+            mki_len: 0,
+            unencrypted_srtcp: policy.unencrypted_srtcp,
+        };
+        Self::assemble(Box::new([key]), format, policy, direction)
+    }
+
+    fn assemble(keys: Box<[Key]>, format: Format, policy: Policy, direction: Direction) -> Self {
+        Self {
             direction,
             lifetime: policy.lifetime.unwrap_or(u64::MAX),
             first_rtcp: FIRST_RTCP,
-            keys: Keys::new(rtp, rtcp),
+            format,
             state: State {
                 contexts: Contexts::new(policy.ssrc_limit, policy.replay_window),
-                rtp_packets: 0,
-                rtcp_packets: 0,
+                packets: keys.iter().map(|_| Packets::default()).collect(),
+                current: 0,
             },
+            keys,
         }
     }
 
-    /// Whether the master key has protected as many packets as it may.
-    fn is_spent(&self) -> bool {
-        self.state.rtp_packets >= self.lifetime.min(RTP_END)
-            || self.state.rtcp_packets >= self.lifetime.min(RTCP_END)
+    /// Whether a master key has protected as many packets as it may.
+    fn is_spent(&self, key: usize) -> bool {
+        let packets = self.state.packets[key];
+        packets.rtp >= self.lifetime.min(RTP_END) || packets.rtcp >= self.lifetime.min(RTCP_END)
     }
 
     #[cfg(test)]
@@ -247,10 +373,74 @@ impl ContextSet {
 impl fmt::Debug for ContextSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ContextSet")
-            .field("suite", &self.suite)
+            .field("suite", &self.format.suite)
             .field("direction", &self.direction)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether keys can be in one set.
+fn check(keys: &[MasterKey]) -> Result<(), KeySetError> {
+    let (first, rest) = keys.split_first().ok_or(KeySetError::NoKey)?;
+    for (i, key) in rest.iter().enumerate() {
+        if key.suite() != first.suite() {
+            return Err(KeySetError::SuitesDiffer);
+        }
+        if key.mki().is_empty() || key.mki().len() != first.mki().len() {
+            return Err(KeySetError::MkiLengthsDiffer);
+        }
+        if keys[..=i].iter().any(|other| other.mki() == key.mki()) {
+            return Err(KeySetError::SameMki);
+        }
+    }
+    Ok(())
+}
+
+/// Master keys that cannot be in one set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeySetError {
+    /// There is none.
+    NoKey,
+    /// They are for different suites.
+    SuitesDiffer,
+    /// Some have no MKI, or one of another length (RFC 4568 section 6.1 wants one length).
+    MkiLengthsDiffer,
+    /// Two have the same MKI.
+    SameMki,
+}
+
+impl fmt::Display for KeySetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoKey => "a context set without a master key; give at least one",
+            Self::SuitesDiffer => {
+                "master keys of one set for different suites; make one set for each suite"
+            }
+            Self::MkiLengthsDiffer => {
+                "several master keys in one set; give each an MKI, all of the same length"
+            }
+            Self::SameMki => "two master keys with the same MKI; give each its own",
+        })
+    }
+}
+
+impl core::error::Error for KeySetError {}
+
+/// How much of a master key's life is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Usage {
+    /// SRTP packets that the key has protected.
+    pub rtp_packets: u64,
+    /// How many it may.
+    pub rtp_limit: u64,
+    /// SRTCP packets that the key has protected.
+    pub rtcp_packets: u64,
+    /// How many it may.
+    pub rtcp_limit: u64,
+    /// Whether it is time to agree on another key: one eighth or less of a limit is left, or of
+    /// the 2^31 packets that RFC 4568 section 6.4.2 gives to a key of several SSRCs, or of some
+    /// SSRC's indices.
+    pub near_end: bool,
 }
 
 /// Where one SSRC's indices stand. Not secret.

@@ -2,7 +2,7 @@
 
 //! All context sets of one worker.
 
-use crate::{ContextSet, Job, burst};
+use crate::{ContextSet, Job, Kernel, burst};
 
 /// Names a set in the [`ContextSets`] that gave it out. Never given out twice: the id of a set
 /// that was removed names nothing.
@@ -12,8 +12,17 @@ pub struct SetId {
     generation: u32,
 }
 
+#[cfg(test)]
+impl SetId {
+    /// Names nothing.
+    pub(crate) const NONE: Self = Self {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
+}
+
 /// All context sets of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ContextSets {
     slots: Vec<Slot>,
     /// Slots without a set.
@@ -30,11 +39,13 @@ struct Slot {
 impl ContextSets {
     /// No sets.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_capacity(0)
     }
 
     /// No sets, and room for so many.
     pub fn with_capacity(sets: usize) -> Self {
+        // The choice reads the environment: now, rather than for the first packet.
+        Kernel::current();
         Self {
             slots: Vec::with_capacity(sets),
             free: Vec::with_capacity(sets),

@@ -2,10 +2,10 @@
 
 //! From a master key to session keys (RFC 3711 section 4.3, RFC 7714 section 11).
 //!
-//! The key derivation rate is zero: session keys are derived once, from r = 0. A rate above zero
-//! would put r, 48 bits of it, behind the label.
+//! With a key derivation rate, session keys are derived anew whenever the index has grown by that
+//! many packets; `r` counts how often. Without one it stays 0.
 
-use aes::{Aes128Enc, Aes256Enc};
+use aes::{Aes128Enc, Aes192Enc, Aes256Enc};
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -23,7 +23,7 @@ pub(crate) struct SessionKey {
 }
 
 impl SessionKey {
-    pub(crate) fn derive(master: &MasterKey, kind: Kind) -> Self {
+    pub(crate) fn derive(master: &MasterKey, kind: Kind, r: u64) -> Self {
         let suite = master.suite();
         let labels = match kind {
             Kind::Rtp => [0, 1, 2],
@@ -31,11 +31,16 @@ impl SessionKey {
         };
         let [cipher_label, auth_label, salt_label] = labels;
         let mut session = Self::zero(suite);
-        generate(master, cipher_label, &mut session.cipher[..suite.key_len()]);
+        generate(
+            master,
+            cipher_label,
+            r,
+            &mut session.cipher[..suite.key_len()],
+        );
         if !suite.is_aead() {
-            generate(master, auth_label, &mut session.auth);
+            generate(master, auth_label, r, &mut session.auth);
         }
-        generate(master, salt_label, &mut session.salt[..suite.salt_len()]);
+        generate(master, salt_label, r, &mut session.salt[..suite.salt_len()]);
         session
     }
 
@@ -75,15 +80,19 @@ impl SessionKey {
 
 /// The PRF of RFC 3711 section 4.3.3 and RFC 6188 section 3: the keystream of AES-CM under the
 /// master key, from the IV `(label || r) XOR master_salt`.
-fn generate(master: &MasterKey, label: u8, out: &mut [u8]) {
+pub(crate) fn generate(master: &MasterKey, label: u8, r: u64, out: &mut [u8]) {
     // A 96-bit salt is padded on the right to 112 bits (RFC 7714 section 11); two more bytes
     // count blocks.
     let mut iv = [0; 16];
     iv[..master.salt().len()].copy_from_slice(master.salt());
     iv[7] ^= label;
+    // 48 bits, also for SRTCP, whose index has 31 (RFC 3711 section 4.3.2).
+    let [_, _, r @ ..] = r.to_be_bytes();
+    iv[8..14].iter_mut().zip(r).for_each(|(byte, r)| *byte ^= r);
     out.fill(0);
     match master.key().len() {
         16 => keystream::<Ctr128BE<Aes128Enc>>(master.key(), &iv, out),
+        24 => keystream::<Ctr128BE<Aes192Enc>>(master.key(), &iv, out),
         _ => keystream::<Ctr128BE<Aes256Enc>>(master.key(), &iv, out),
     }
     iv.zeroize();
@@ -107,7 +116,7 @@ mod tests {
 
     #[test]
     fn srtp_keys_are_those_of_rfc_3711_b_3() {
-        let session = SessionKey::derive(&master(), Kind::Rtp);
+        let session = SessionKey::derive(&master(), Kind::Rtp, 0);
         assert_eq!(session.cipher(), hex!("C61E7A93744F39EE10734AFE3FF7A087"));
         assert_eq!(session.salt(), hex!("30CBBC08863D8C85D49DB34A9AE1"));
         assert_eq!(
@@ -116,7 +125,7 @@ mod tests {
         );
         // The RFC prints a longer authentication key than HMAC-SHA1 takes.
         let mut long = [0; 94];
-        generate(&master(), 1, &mut long);
+        generate(&master(), 1, 0, &mut long);
         assert_eq!(
             long,
             hex!(
@@ -129,7 +138,7 @@ mod tests {
 
     #[test]
     fn srtcp_keys_have_labels_of_their_own() {
-        let session = SessionKey::derive(&master(), Kind::Rtcp);
+        let session = SessionKey::derive(&master(), Kind::Rtcp, 0);
         assert_eq!(session.cipher(), hex!("4c1aa45a81f73d61c800bbb00fbb1eaa"));
         assert_eq!(session.salt(), hex!("9581c7ad87b3e530bf3e4454a8b3"));
         assert_eq!(
@@ -139,36 +148,100 @@ mod tests {
     }
 
     #[test]
+    fn the_rate_is_part_of_the_derivation() {
+        // Nobody publishes vectors; these were computed with other software.
+        for (r, cipher, auth, salt) in [
+            (
+                1,
+                hex!("53870b4b8e2af0c6f0cc8b1544c34138"),
+                hex!("c70d7f14e755380e6ff4ed24f4f611aad19685ce"),
+                hex!("c6da1bbcdc3f429cd82f2593eb60"),
+            ),
+            (
+                0x37_ab6f,
+                hex!("7c59fb0f986c6411bfa125b78559226a"),
+                hex!("cc63105168759e00bcdded0834009478b357ec5c"),
+                hex!("106aa60f588a2fa168cab05dc9af"),
+            ),
+        ] {
+            let session = SessionKey::derive(&master(), Kind::Rtp, r);
+            assert_eq!(session.cipher(), cipher, "{r}");
+            assert_eq!(*session.auth(), auth, "{r}");
+            assert_eq!(session.salt(), salt, "{r}");
+        }
+    }
+
+    #[test]
     fn gcm_salts_are_padded_on_the_right() {
         let key = hex!("000102030405060708090a0b0c0d0e0fa0a1a2a3a4a5a6a7a8a9aaab");
         let master = MasterKey::new(Suite::AeadAes128Gcm, &key).unwrap();
-        let rtp = SessionKey::derive(&master, Kind::Rtp);
+        let rtp = SessionKey::derive(&master, Kind::Rtp, 0);
         assert_eq!(rtp.cipher(), hex!("077c6143cb221bc355ff23d5f984a16e"));
         assert_eq!(rtp.salt(), hex!("9af3e95364ebac9c99c5a7c4"));
-        let rtcp = SessionKey::derive(&master, Kind::Rtcp);
+        let rtcp = SessionKey::derive(&master, Kind::Rtcp, 0);
         assert_eq!(rtcp.cipher(), hex!("615dcd9042600666f6fd4d9e4fe4519f"));
         assert_eq!(rtcp.salt(), hex!("fcca937b9112a500dac72269"));
     }
 
+    /// RFC 6188 section 7.4: master key, then master salt.
+    const KEY_192: [u8; 38] = hex!(
+        "73edc66c4fa15776fb57f9505c17136550ffda71f3e8e5f1
+         c8522f3acd4ce86d5add78edbb11"
+    );
+
     #[test]
-    fn a_256_bit_master_key_uses_the_prf_of_rfc_6188() {
-        // RFC 6188 section 7.2 has a 112-bit salt, which no suite here combines with AES-256:
-        // its last two bytes are where GCM's padding is, so only the PRF itself is compared.
-        let key = hex!("f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6");
-        let mut iv = hex!("3b04803de51ee7c96423ab5b78d20000");
-        for (label, expected) in [
+    fn keys_of_192_and_256_bits_are_those_of_rfc_6188() {
+        let key_256 = hex!(
+            "f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6
+             3b04803de51ee7c96423ab5b78d2"
+        );
+        for (suite, key, cipher, salt, auth) in [
             (
-                0,
-                hex!("5ba1064e30ec51613cad926c5a28ef731ec7fb397f70a960653caf06554cd8c4").as_slice(),
+                Suite::Aes192CmHmacSha1_80,
+                KEY_192.as_slice(),
+                hex!("31874736a8f1143870c26e4857d8a5b2c4a354407faadabb").as_slice(),
+                hex!("2372b82d639b6d8503a47adc0a6c"),
+                hex!(
+                    "355b10973cd95b9eacf4061c7e1a7151e7cfbfcbdcd37d4728a7e3c3224f1657
+                     131f9e979663e299518aa33e9c2a4b3ac12346caa968c0cc71bc26caf5e92e13
+                     d17d32d87e6be71521b2e43b7f74bea5f9afab1cae2ec64de37553b402cc"
+                ),
             ),
-            (1, &hex!("fd9c32d39ed5fbb5a9dc96b30818454d1313dc05")),
-            (2, &hex!("fa31791685ca444a9e07c6c64e93")),
+            (
+                Suite::Aes256CmHmacSha1_80,
+                &key_256,
+                &hex!("5ba1064e30ec51613cad926c5a28ef731ec7fb397f70a960653caf06554cd8c4"),
+                hex!("fa31791685ca444a9e07c6c64e93"),
+                hex!(
+                    "fd9c32d39ed5fbb5a9dc96b30818454d1313dc053a84dee41c05faa6a60014da
+                     a924fb02b8680e0621addacfd9d8b0f70ab0ce4ff9468ebaeb038792c2ca01b8
+                     cfc61d0e38c323074e2475a92c9ea321e39704bb371a7fff3d3f9bb249bf"
+                ),
+            ),
         ] {
-            iv[7] ^= label;
-            let mut out = vec![0; expected.len()];
-            keystream::<Ctr128BE<Aes256Enc>>(&key, &iv, &mut out);
-            iv[7] ^= label;
-            assert_eq!(out, expected, "label {label}");
+            let master = MasterKey::new(suite, key).unwrap();
+            let session = SessionKey::derive(&master, Kind::Rtp, 0);
+            assert_eq!(session.cipher(), cipher, "{suite}");
+            assert_eq!(session.salt(), salt, "{suite}");
+            assert_eq!(session.auth()[..], auth[..20], "{suite}");
+            let mut long = [0; 94];
+            generate(&master, 1, 0, &mut long);
+            assert_eq!(long, auth, "{suite}");
         }
+    }
+
+    #[test]
+    fn a_192_bit_key_is_not_derived_as_libsrtp_763_does() {
+        // Some builds take key and salt, 38 bytes, for the first of 46, and use AES-256.
+        let wrong = hex!("7af9f9f2cb705d213cce5fa377b290a0183389701878e7d7");
+        let mut padded = [0; 46];
+        padded[..38].copy_from_slice(&KEY_192);
+        let long = MasterKey::new(Suite::Aes256CmHmacSha1_80, &padded).unwrap();
+        let mut out = [0; 24];
+        generate(&long, 0, 0, &mut out);
+        assert_eq!(out, wrong);
+        let master = MasterKey::new(Suite::Aes192CmHmacSha1_80, &KEY_192).unwrap();
+        let session = SessionKey::derive(&master, Kind::Rtp, 0);
+        assert_ne!(session.cipher(), wrong);
     }
 }

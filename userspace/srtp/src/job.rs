@@ -12,8 +12,8 @@ pub const HEADROOM: usize = 64;
 /// Bytes behind a packet, at its longest, that belong to the crypto.
 pub const TAILROOM: usize = 80;
 
-/// The most bytes that protection adds: a GCM tag and the index of SRTCP.
-pub const MAX_GROWTH: usize = 16 + 4;
+/// The most bytes that protection adds: a GCM tag, the index of SRTCP, and an MKI.
+pub const MAX_GROWTH: usize = 16 + 4 + crate::MAX_MKI_LEN;
 
 /// The most packets that the crypto takes at once; longer slices are processed in pieces.
 pub const MAX_BURST: usize = 64;
@@ -94,7 +94,7 @@ pub enum Refusal {
     TooBig,
     /// No such set, or one for the other direction.
     UnknownSet,
-    /// No master key has the MKI of this packet. Not yet: sets have one master key and no MKI.
+    /// No master key of the set has the MKI of this packet.
     UnknownMki,
 }
 

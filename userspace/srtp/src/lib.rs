@@ -30,9 +30,9 @@
 //!
 //! SRTCP sends its index, 31 bits, behind each packet, and the sender counts it: from 1, as
 //! libsrtp does, though the RFC can be read as from 0. A receiver takes either. The flag E in
-//! front of it says "encrypted". Packets without it would be legal only where
-//! UNENCRYPTED_SRTCP was negotiated (RFC 4568 section 6.3.2), which it never is here: they are
-//! [`Refusal::Malformed`].
+//! front of it says "encrypted". Packets without it are [`Refusal::Malformed`], unless
+//! UNENCRYPTED_SRTCP was negotiated (RFC 4568 section 6.3.2, [`Policy::unencrypted_srtcp`]) or the
+//! suite does not encrypt.
 //!
 //! # A burst
 //!
@@ -43,11 +43,13 @@
 
 #![deny(unsafe_code)] // Only kernels may allow it.
 
+mod around;
 mod burst;
 mod context_set;
 mod context_sets;
 mod contexts;
 mod derivation;
+mod f8;
 pub mod header;
 mod index;
 mod job;
@@ -55,14 +57,16 @@ mod kernel;
 mod master_key;
 mod packet;
 mod replay;
+mod session;
 mod suite;
 #[cfg(test)]
 mod tests;
 
-pub use context_set::{ContextSet, Mark, Policy, TooManySsrcs};
+pub use context_set::{ContextSet, KeySetError, Mark, Policy, TooManySsrcs, Usage};
 pub use context_sets::{ContextSets, SetId};
 pub use job::{HEADROOM, Job, Kind, MAX_BURST, MAX_GROWTH, Refusal, TAILROOM};
 pub use kernel::{Kernel, KernelError};
-pub use master_key::{KeyError, MasterKey};
+pub use master_key::{KeyError, MAX_MKI_LEN, MasterKey, MkiError};
 pub use replay::{ReplayWindow, WindowError};
+pub use session::{KeyDerivationRate, RateError};
 pub use suite::Suite;

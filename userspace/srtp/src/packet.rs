@@ -9,11 +9,56 @@
 //!                 clear   | text     | trailer
 //! ```
 //!
-//! (RFC 3711 sections 3.1 and 3.4, RFC 7714 sections 8 and 9.) An MKI would stand in front of the
-//! tag of the first two, and at the end of the third.
+//! (RFC 3711 sections 3.1 and 3.4, RFC 7714 sections 8 and 9.) An MKI stands in front of the tag
+//! where HMAC made it, and at the very end where GCM did. It is not authenticated.
 
 use crate::header::{RtcpHeader, RtpHeader};
 use crate::{Kind, Suite};
+
+/// What the packets of a set have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Format {
+    pub(crate) suite: Suite,
+    /// Length of the MKI in each packet, in bytes.
+    pub(crate) mki_len: usize,
+    /// Whether SRTCP is only authenticated.
+    pub(crate) unencrypted_srtcp: bool,
+}
+
+/// Who encrypts a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cipher {
+    /// The kernel, when it authenticates.
+    Kernel,
+    /// Somebody else, before the kernel authenticates; see `around.rs`.
+    Outside,
+    /// Nobody.
+    Null,
+}
+
+impl Format {
+    fn cipher(self) -> Cipher {
+        match self.suite {
+            Suite::F8128HmacSha1_80 => Cipher::Outside,
+            suite if suite.encrypts() => Cipher::Kernel,
+            _ => Cipher::Null,
+        }
+    }
+
+    /// How much longer protection makes a packet of this kind, in bytes.
+    pub(crate) fn growth(self, kind: Kind) -> usize {
+        self.suite.growth(kind) + self.mki_len
+    }
+
+    /// Where the MKI of a protected packet stands, whose text ends at `end`.
+    pub(crate) fn mki_at(self, kind: Kind, end: usize) -> usize {
+        if self.suite.is_aead() {
+            end + self.suite.growth(kind)
+        } else {
+            tag_at(kind, end)
+        }
+    }
+}
 
 /// Length of the flag E and the index behind an SRTCP packet, in bytes.
 pub(crate) const INDEX_WORD_LEN: usize = 4;
@@ -32,6 +77,11 @@ pub(crate) struct Packet {
     pub(crate) clear: usize,
     /// Where the text ends, counted from the start of the packet.
     pub(crate) end: usize,
+    /// Number of the master key in its set.
+    pub(crate) key: usize,
+    pub(crate) cipher: Cipher,
+    /// Whether there is more to do than the kernel does.
+    pub(crate) has_surroundings: bool,
 }
 
 /// What a packet says of its index.
@@ -47,7 +97,8 @@ pub(crate) enum Claim {
 
 impl Packet {
     /// Reads an RTP or RTCP packet; `None` when it is malformed.
-    pub(crate) fn plain(kind: Kind, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn plain(format: Format, kind: Kind, bytes: &[u8], key: usize) -> Option<Self> {
+        let has_surroundings = format.mki_len > 0;
         Some(match kind {
             Kind::Rtp => {
                 let header = RtpHeader::parse(bytes)?;
@@ -56,6 +107,9 @@ impl Packet {
                     claim: Claim::Sequence(header.sequence),
                     clear: header.len,
                     end: bytes.len(),
+                    key,
+                    cipher: format.cipher(),
+                    has_surroundings,
                 }
             }
             Kind::Rtcp => Self {
@@ -63,23 +117,42 @@ impl Packet {
                 claim: Claim::Next,
                 clear: RtcpHeader::LEN,
                 end: bytes.len(),
+                key,
+                cipher: if format.unencrypted_srtcp {
+                    Cipher::Null
+                } else {
+                    format.cipher()
+                },
+                has_surroundings,
             },
         })
     }
 
     /// Reads an SRTP or SRTCP packet; `None` when it is malformed.
-    pub(crate) fn protected(suite: Suite, kind: Kind, bytes: &[u8]) -> Option<Self> {
-        let end = bytes.len().checked_sub(suite.growth(kind))?;
-        let mut packet = Self::plain(kind, &bytes[..end])?;
+    pub(crate) fn protected(format: Format, kind: Kind, bytes: &[u8]) -> Option<Self> {
+        let end = bytes.len().checked_sub(format.growth(kind))?;
+        let mut packet = Self::plain(format, kind, &bytes[..end], 0)?;
         if kind == Kind::Rtcp {
-            let word = bytes[index_word_at(suite, end)..].first_chunk()?;
+            let word = bytes[index_word_at(format.suite, end)..].first_chunk()?;
             let word = u32::from_be_bytes(*word);
-            if word & ENCRYPTED == 0 {
+            packet.cipher = if word & ENCRYPTED != 0 {
+                format.cipher()
+            } else if format.unencrypted_srtcp || format.cipher() == Cipher::Null {
+                Cipher::Null
+            } else {
                 return None;
-            }
+            };
             packet.claim = Claim::Index(word & !ENCRYPTED);
         }
         Some(packet)
+    }
+}
+
+/// Where the tag of HMAC stands when there is no MKI, in a packet whose text ends at `end`.
+pub(crate) fn tag_at(kind: Kind, end: usize) -> usize {
+    match kind {
+        Kind::Rtp => end,
+        Kind::Rtcp => end + INDEX_WORD_LEN,
     }
 }
 
@@ -97,6 +170,10 @@ pub(crate) fn index_word_at(suite: Suite, end: usize) -> usize {
     clippy::cast_possible_truncation,
     reason = "an SRTCP index has 31 bits"
 )]
-pub(crate) fn index_word(index: u64) -> [u8; INDEX_WORD_LEN] {
-    (ENCRYPTED | index as u32).to_be_bytes()
+pub(crate) fn index_word(index: u64, cipher: Cipher) -> [u8; INDEX_WORD_LEN] {
+    let flag = match cipher {
+        Cipher::Null => 0,
+        Cipher::Kernel | Cipher::Outside => ENCRYPTED,
+    };
+    (flag | index as u32).to_be_bytes()
 }

@@ -83,6 +83,13 @@ impl Block {
                 }
                 Suite::AeadAes128Gcm => Some(Self::Gcm128(GcmKey::boxed(key))),
                 Suite::AeadAes256Gcm => Some(Self::Gcm256(GcmKey::boxed(key))),
+                Suite::Aes192CmHmacSha1_80
+                | Suite::Aes192CmHmacSha1_32
+                | Suite::Aes256CmHmacSha1_80
+                | Suite::Aes256CmHmacSha1_32
+                | Suite::F8128HmacSha1_80
+                | Suite::NullHmacSha1_80
+                | Suite::NullHmacSha1_32 => None,
             }
         }
     }

@@ -78,6 +78,16 @@ impl Keys {
             block: block::Block::new(rtp),
         }
     }
+
+    /// Takes other keys of the same suite, without allocating. From then on they are those of the
+    /// portable kernel only: keys that change are rare, and not worth a second expansion.
+    pub(crate) fn renew(&mut self, rtp: &SessionKey, rtcp: &SessionKey) {
+        self.portable.renew(rtp, rtcp);
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.block = None;
+        }
+    }
 }
 
 /// One packet of a burst, with all that a kernel needs.

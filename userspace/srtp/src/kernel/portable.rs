@@ -3,11 +3,11 @@
 //! The kernel that runs everywhere, one packet after the other, on the RustCrypto crates. They
 //! use AES-NI, VAES, PCLMUL and SHA-NI where the CPU has them.
 
-use aes::{Aes128Enc, Aes256Enc};
+use aes::{Aes128Enc, Aes192Enc, Aes256Enc};
 use aes_gcm::aead::consts::{U12, U16};
 use aes_gcm::{AeadInOut, AesGcm, Nonce, Tag};
 use ctr::Ctr128BE;
-use ctr::cipher::{InnerIvInit, StreamCipher};
+use ctr::cipher::{BlockCipherEncrypt, BlockSizeUser, InnerIvInit, StreamCipher};
 use hmac::block_api::HmacCore;
 use hmac::digest::block_api::{Buffer, CoreProxy};
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::Item;
 use crate::derivation::SessionKey;
 use crate::header::RtcpHeader;
-use crate::packet::{INDEX_WORD_LEN, index_word};
+use crate::packet::INDEX_WORD_LEN;
 use crate::{Kind, Suite};
 
 /// Length of a GCM tag, in bytes.
@@ -26,7 +26,9 @@ const TAG_LEN: usize = 16;
 
 /// The session keys of a set, expanded. On the heap, so that moving a set leaves no copy behind.
 pub(crate) enum Keys {
-    Cm(Box<PerKind<Cm>>),
+    Cm128(Box<PerKind<Cm<Aes128Enc>>>),
+    Cm192(Box<PerKind<Cm<Aes192Enc>>>),
+    Cm256(Box<PerKind<Cm<Aes256Enc>>>),
     Gcm128(Box<PerKind<Gcm<Aes128Enc>>>),
     Gcm256(Box<PerKind<Gcm<Aes256Enc>>>),
 }
@@ -37,8 +39,8 @@ pub(crate) struct PerKind<K> {
 }
 
 /// AES in counter mode and HMAC-SHA1 (RFC 3711 sections 4.1.1 and 4.2.1).
-pub(crate) struct Cm {
-    cipher: Aes128Enc,
+pub(crate) struct Cm<A> {
+    cipher: A,
     /// HMAC with the key's own two blocks already hashed.
     mac: HmacCore<Sha1>,
     salt: Salt,
@@ -57,20 +59,31 @@ struct Salt(Zeroizing<u128>);
 impl Keys {
     pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
         match rtp.suite {
-            Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
-                Self::Cm(Box::new(PerKind {
-                    rtp: Cm::new(rtp, rtp.suite.rtp_tag_len()),
-                    rtcp: Cm::new(rtcp, rtcp.suite.rtcp_tag_len()),
-                }))
+            // Of F8 and NULL this kernel makes the tag only; their items have no text.
+            Suite::AesCm128HmacSha1_80
+            | Suite::AesCm128HmacSha1_32
+            | Suite::F8128HmacSha1_80
+            | Suite::NullHmacSha1_80
+            | Suite::NullHmacSha1_32 => Self::Cm128(Box::new(Cm::pair(rtp, rtcp))),
+            Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => {
+                Self::Cm192(Box::new(Cm::pair(rtp, rtcp)))
             }
-            Suite::AeadAes128Gcm => Self::Gcm128(Box::new(PerKind {
-                rtp: Gcm::new(rtp),
-                rtcp: Gcm::new(rtcp),
-            })),
-            Suite::AeadAes256Gcm => Self::Gcm256(Box::new(PerKind {
-                rtp: Gcm::new(rtp),
-                rtcp: Gcm::new(rtcp),
-            })),
+            Suite::Aes256CmHmacSha1_80 | Suite::Aes256CmHmacSha1_32 => {
+                Self::Cm256(Box::new(Cm::pair(rtp, rtcp)))
+            }
+            Suite::AeadAes128Gcm => Self::Gcm128(Box::new(Gcm::pair(rtp, rtcp))),
+            Suite::AeadAes256Gcm => Self::Gcm256(Box::new(Gcm::pair(rtp, rtcp))),
+        }
+    }
+
+    /// Takes other keys of the same suite, without allocating.
+    pub(crate) fn renew(&mut self, rtp: &SessionKey, rtcp: &SessionKey) {
+        match self {
+            Self::Cm128(keys) => **keys = Cm::pair(rtp, rtcp),
+            Self::Cm192(keys) => **keys = Cm::pair(rtp, rtcp),
+            Self::Cm256(keys) => **keys = Cm::pair(rtp, rtcp),
+            Self::Gcm128(keys) => **keys = Gcm::pair(rtp, rtcp),
+            Self::Gcm256(keys) => **keys = Gcm::pair(rtp, rtcp),
         }
     }
 }
@@ -88,7 +101,9 @@ impl<K> PerKind<K> {
 pub(super) fn seal(items: &mut [Item<'_>]) {
     for item in items {
         match &item.keys.portable {
-            Keys::Cm(keys) => keys.of(item.kind).seal(item),
+            Keys::Cm128(keys) => keys.of(item.kind).seal(item),
+            Keys::Cm192(keys) => keys.of(item.kind).seal(item),
+            Keys::Cm256(keys) => keys.of(item.kind).seal(item),
             Keys::Gcm128(keys) => keys.of(item.kind).seal(item),
             Keys::Gcm256(keys) => keys.of(item.kind).seal(item),
         }
@@ -99,7 +114,9 @@ pub(super) fn seal(items: &mut [Item<'_>]) {
 pub(super) fn open(items: &mut [Item<'_>]) {
     for item in items {
         item.authentic = match &item.keys.portable {
-            Keys::Cm(keys) => keys.of(item.kind).open(item),
+            Keys::Cm128(keys) => keys.of(item.kind).open(item),
+            Keys::Cm192(keys) => keys.of(item.kind).open(item),
+            Keys::Cm256(keys) => keys.of(item.kind).open(item),
             Keys::Gcm128(keys) => keys.of(item.kind).open(item),
             Keys::Gcm256(keys) => keys.of(item.kind).open(item),
         };
@@ -109,18 +126,30 @@ pub(super) fn open(items: &mut [Item<'_>]) {
 /// See [`super::restore`].
 pub(super) fn restore(item: &mut Item<'_>) {
     match &item.keys.portable {
-        Keys::Cm(keys) => keys.of(item.kind).xor_keystream(item),
+        Keys::Cm128(keys) => keys.of(item.kind).xor_keystream(item),
+        Keys::Cm192(keys) => keys.of(item.kind).xor_keystream(item),
+        Keys::Cm256(keys) => keys.of(item.kind).xor_keystream(item),
         Keys::Gcm128(keys) => _ = keys.of(item.kind).encrypt(item),
         Keys::Gcm256(keys) => _ = keys.of(item.kind).encrypt(item),
     }
 }
 
-impl Cm {
+impl<A> Cm<A>
+where
+    A: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
+{
+    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> PerKind<Self> {
+        PerKind {
+            rtp: Self::new(rtp, rtp.suite.rtp_tag_len()),
+            rtcp: Self::new(rtcp, rtcp.suite.rtcp_tag_len()),
+        }
+    }
+
     fn new(key: &SessionKey, tag_len: usize) -> Self {
-        let cipher = Aes128Enc::new_from_slice(key.cipher());
+        let cipher = A::new_from_slice(key.cipher());
         let mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key.auth());
         Self {
-            cipher: cipher.expect("the suite's cipher key has 16 bytes"),
+            cipher: cipher.expect("a suite's key length is its cipher's"),
             mac: mac.expect("HMAC takes keys of any length").decompose().0,
             salt: Salt::new(key),
             tag_len,
@@ -174,6 +203,13 @@ where
     A: KeyInit,
     AesGcm<A, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + From<A>,
 {
+    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> PerKind<Self> {
+        PerKind {
+            rtp: Self::new(rtp),
+            rtcp: Self::new(rtcp),
+        }
+    }
+
     fn new(key: &SessionKey) -> Self {
         let cipher = A::new_from_slice(key.cipher());
         Self {
@@ -188,28 +224,51 @@ where
     }
 
     fn open(&self, item: &mut Item<'_>) -> bool {
+        if is_clear_rtcp(item) {
+            let tag = self.clear_rtcp_tag(item);
+            return item.frame[item.end..][..TAG_LEN].ct_eq(&tag).into();
+        }
         let nonce = self.nonce(item);
         let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
         let (text, trailer) = rest.split_at_mut(item.end - item.text);
         let Some(tag) = trailer.first_chunk::<TAG_LEN>() else {
             return false;
         };
+        let word = &trailer[TAG_LEN..];
         // Verifies first; wrong packets stay as they were.
-        let result = with_associated_data(item.kind, item.index, head, |data| {
+        let result = with_associated_data(item.kind, head, word, |data| {
             (self.aead).decrypt_inout_detached(&nonce, data, text.into(), &Tag::from(*tag))
         });
         result.is_ok()
     }
 
     fn encrypt(&self, item: &mut Item<'_>) -> [u8; TAG_LEN] {
+        if is_clear_rtcp(item) {
+            return self.clear_rtcp_tag(item);
+        }
         let nonce = self.nonce(item);
         let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
-        let text = &mut rest[..item.end - item.text];
-        with_associated_data(item.kind, item.index, head, |data| {
+        let (text, trailer) = rest.split_at_mut(item.end - item.text);
+        let word = &trailer[TAG_LEN..];
+        with_associated_data(item.kind, head, word, |data| {
             (self.aead).encrypt_inout_detached(&nonce, data, text.into())
         })
         .expect("a packet is shorter than the 64 GiB that GCM encrypts")
         .into()
+    }
+
+    /// The tag of SRTCP that is not encrypted: all of the packet is associated data, and the word
+    /// behind it (RFC 7714 section 9.3). The frame is as before in the end.
+    fn clear_rtcp_tag(&self, item: &mut Item<'_>) -> [u8; TAG_LEN] {
+        let nonce = self.nonce(item);
+        let behind = item.end..item.end + TAG_LEN + INDEX_WORD_LEN;
+        item.frame[behind.clone()].rotate_right(INDEX_WORD_LEN);
+        let data = &item.frame[item.start..item.end + INDEX_WORD_LEN];
+        let text: &mut [u8] = &mut [];
+        let tag = (self.aead).encrypt_inout_detached(&nonce, data, text.into());
+        item.frame[behind].rotate_left(INDEX_WORD_LEN);
+        tag.expect("a packet is shorter than what GCM authenticates")
+            .into()
     }
 
     /// RFC 7714 sections 8.1 and 9.1.
@@ -219,21 +278,26 @@ where
     }
 }
 
+/// Whether an item is SRTCP with flag E not set, in a suite with GCM.
+fn is_clear_rtcp(item: &Item<'_>) -> bool {
+    item.kind == Kind::Rtcp && item.frame[item.end + TAG_LEN] & 0x80 == 0
+}
+
 /// What GCM authenticates without encrypting it: the head of the packet, and behind it for SRTCP
-/// the word with the index (RFC 7714 sections 8.2 and 9.2).
+/// the word with the index, with which `word` begins (RFC 7714 sections 8.2 and 9.2).
 fn with_associated_data<R>(
     kind: Kind,
-    index: u64,
     head: &[u8],
+    word: &[u8],
     then: impl FnOnce(&[u8]) -> R,
 ) -> R {
     match kind {
         Kind::Rtp => then(head),
         Kind::Rtcp => {
             let mut data = [0; RtcpHeader::LEN + INDEX_WORD_LEN];
-            let (front, word) = data.split_at_mut(RtcpHeader::LEN);
+            let (front, back) = data.split_at_mut(RtcpHeader::LEN);
             front.copy_from_slice(head);
-            word.copy_from_slice(&index_word(index));
+            back.copy_from_slice(&word[..INDEX_WORD_LEN]);
             then(&data)
         }
     }
@@ -258,16 +322,14 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    #[test]
-    fn the_keystream_is_that_of_rfc_3711_b_2() {
-        // The salt is F0F1..FD, SSRC and index are zero.
+    /// Blocks of the keystream of AES-CM, at their numbers; RFC 3711 appendix B.2 and RFC 6188
+    /// section 7 have the salt F0F1..FD, and SSRC and index zero.
+    fn assert_keystream(suite: Suite, key: &[u8], blocks: [(usize, [u8; 16]); 6]) {
         let salt = hex!("F0F1F2F3F4F5F6F7F8F9FAFBFCFD");
-        let key = hex!("2B7E151628AED2A6ABF7158809CF4F3C");
-        let key = SessionKey::from_bytes(Suite::AesCm128HmacSha1_80, &key, &salt);
-        let cm = Cm::new(&key, 10);
+        let key = SessionKey::from_bytes(suite, key, &salt);
         let keys = super::super::Keys::new(&key, &key);
         let mut frame = vec![0; 1_044_512];
-        cm.xor_keystream(&mut Item {
+        restore(&mut Item {
             keys: &keys,
             kind: Kind::Rtp,
             start: 0,
@@ -278,15 +340,95 @@ mod tests {
             index: 0,
             authentic: false,
         });
-        for (block, expected) in [
-            (0, hex!("E03EAD0935C95E80E166B16DD92B4EB4")),
-            (1, hex!("D23513162B02D0F72A43A2FE4A5F97AB")),
-            (2, hex!("41E95B3BB0A2E8DD477901E4FCA894C0")),
-            (0xfeff, hex!("EC8CDF7398607CB0F2D21675EA9EA1E4")),
-            (0xff00, hex!("362B7C3C6773516318A077D7FC5073AE")),
-            (0xff01, hex!("6A2CC3787889374FBEB4C81B17BA6C44")),
+        for (block, expected) in blocks {
+            assert_eq!(frame[16 * block..][..16], expected, "{suite} {block:x}");
+        }
+    }
+
+    #[test]
+    fn the_keystream_is_that_of_rfc_3711_b_2() {
+        assert_keystream(
+            Suite::AesCm128HmacSha1_80,
+            &hex!("2B7E151628AED2A6ABF7158809CF4F3C"),
+            [
+                (0, hex!("E03EAD0935C95E80E166B16DD92B4EB4")),
+                (1, hex!("D23513162B02D0F72A43A2FE4A5F97AB")),
+                (2, hex!("41E95B3BB0A2E8DD477901E4FCA894C0")),
+                (0xfeff, hex!("EC8CDF7398607CB0F2D21675EA9EA1E4")),
+                (0xff00, hex!("362B7C3C6773516318A077D7FC5073AE")),
+                (0xff01, hex!("6A2CC3787889374FBEB4C81B17BA6C44")),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_keystreams_of_long_keys_are_those_of_rfc_6188() {
+        // Sections 7.3 and 7.1.
+        assert_keystream(
+            Suite::Aes192CmHmacSha1_80,
+            &hex!("eab234764e517b2d3d160d587d8c86219740f65f99b6bcf7"),
+            [
+                (0, hex!("35096cba4610028dc1b57503804ce37c")),
+                (1, hex!("5de986291dcce161d5165ec4568f5c9a")),
+                (2, hex!("474a40c77894bc17180202272a4c264d")),
+                (0xfeff, hex!("d108d1a31a00bad6367ec23eb044b415")),
+                (0xff00, hex!("c8f57129fdeb970b59f917b257662d4c")),
+                (0xff01, hex!("a5dab625811034e8cebdfeb6dc158dd3")),
+            ],
+        );
+        assert_keystream(
+            Suite::Aes256CmHmacSha1_80,
+            &hex!("57f82fe3613fd170a85ec93c40b1f0922ec4cb0dc025b58272147cc438944a98"),
+            [
+                (0, hex!("92bdd28a93c3f52511c677d08b5515a4")),
+                (1, hex!("9da71b2378a854f67050756ded165bac")),
+                (2, hex!("63c4868b7096d88421b563b8c94c9a31")),
+                (0xfeff, hex!("cea518c90fd91ced9cbb18c078a54711")),
+                (0xff00, hex!("3dbc4814f4da5f00a08772b63c6a046d")),
+                (0xff01, hex!("6eb246913062a16891433e97dd01a57f")),
+            ],
+        );
+    }
+
+    #[test]
+    fn tags_without_text_are_those_of_rfc_7714() {
+        // Sections 16.1.3 and 16.2.3: an RTP packet of which nothing is encrypted.
+        let packet = hex!(
+            "8040f17b8041f8d35501a0b247616c6c696120657374206f6d6e697320646976
+             69736120696e207061727465732074726573"
+        );
+        let salt = hex!("517569642070726f2071756f");
+        let key: Vec<u8> = (0..32).collect();
+        for (suite, tag) in [
+            (
+                Suite::AeadAes128Gcm,
+                hex!("22493f82d2bce397e9d79e3b19aa4216"),
+            ),
+            (
+                Suite::AeadAes256Gcm,
+                hex!("a866d5910f887463067ceefec45215d4"),
+            ),
         ] {
-            assert_eq!(frame[16 * block..][..16], expected, "block {block:x}");
+            let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &salt);
+            let keys = super::super::Keys::new(&key, &key);
+            let mut frame = packet.to_vec();
+            frame.resize(packet.len() + TAG_LEN, 0);
+            let mut item = Item {
+                keys: &keys,
+                kind: Kind::Rtp,
+                start: 0,
+                text: packet.len(),
+                end: packet.len(),
+                frame: &mut frame,
+                ssrc: 0x5501_a0b2,
+                index: 0xf17b,
+                authentic: false,
+            };
+            seal(std::slice::from_mut(&mut item));
+            open(std::slice::from_mut(&mut item));
+            assert!(item.authentic, "{suite}");
+            assert_eq!(frame[..packet.len()], packet, "{suite}");
+            assert_eq!(frame[packet.len()..], tag, "{suite}");
         }
     }
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::{Item, Kernel, Keys};
 use crate::derivation::SessionKey;
-use crate::packet::{INDEX_WORD_LEN, index_word, index_word_at};
+use crate::packet::{Cipher, INDEX_WORD_LEN, index_word, index_word_at};
 use crate::{HEADROOM, Kind, MasterKey, Suite, TAILROOM};
 
 const FILL: u8 = 0xa5;
@@ -39,8 +39,8 @@ fn keys(suite: Suite, seed: u8) -> Keys {
         .collect();
     let key = MasterKey::new(suite, &bytes).unwrap();
     Keys::new(
-        &SessionKey::derive(&key, Kind::Rtp),
-        &SessionKey::derive(&key, Kind::Rtcp),
+        &SessionKey::derive(&key, Kind::Rtp, 0),
+        &SessionKey::derive(&key, Kind::Rtcp, 0),
     )
 }
 
@@ -73,7 +73,7 @@ impl Packet {
         let end = frame.len();
         frame.resize(end + suite.growth(kind) + TAILROOM + MARGIN, FILL);
         if kind == Kind::Rtcp {
-            let word = index_word(index);
+            let word = index_word(index, Cipher::Kernel);
             frame[index_word_at(suite, end)..][..INDEX_WORD_LEN].copy_from_slice(&word);
         }
         Self {

@@ -4,37 +4,35 @@
 
 use proptest::prelude::*;
 
-use super::{Leg, Passage, Way, key, pass, rtcp, rtp};
+use super::{Leg, Passage, START, Terms, Way, framed, key, pass, rtcp, rtp, terms};
 use crate::context_set::State;
-use crate::kernel::{self, Item};
-use crate::packet::{INDEX_WORD_LEN, index_word, index_word_at};
-use crate::{ContextSet, ContextSets, Kind, Policy, Refusal, ReplayWindow, SetId, Suite};
+use crate::kernel;
+use crate::packet::Packet;
+use crate::{
+    ContextSet, ContextSets, Job, Kind, MAX_GROWTH, Policy, Refusal, ReplayWindow, SetId, Suite,
+};
 
 /// An RTP or RTCP packet protected at any index, which no sender would do in this order.
 fn sealed(suite: Suite, kind: Kind, ssrc: u32, index: u64) -> Vec<u8> {
-    let (plain, text) = match kind {
-        Kind::Rtp => (rtp(ssrc, (index & 0xffff) as u16, 30), 12),
-        Kind::Rtcp => (rtcp(ssrc, 30), 8),
+    let mut set = ContextSet::sender(&key(suite), Policy::default());
+    sealed_by(&mut set, kind, ssrc, index)
+}
+
+/// The same under the current key of a set.
+fn sealed_by(set: &mut ContextSet, kind: Kind, ssrc: u32, index: u64) -> Vec<u8> {
+    let plain = match kind {
+        Kind::Rtp => rtp(ssrc, (index & 0xffff) as u16, 30),
+        Kind::Rtcp => rtcp(ssrc, 30),
     };
-    let end = plain.len();
-    let mut frame = plain;
-    frame.resize(end + suite.growth(kind), 0);
-    if kind == Kind::Rtcp {
-        frame[index_word_at(suite, end)..][..INDEX_WORD_LEN].copy_from_slice(&index_word(index));
-    }
-    let set = ContextSet::sender(&key(suite), Policy::default());
-    kernel::seal(&mut [Item {
-        keys: set.keys(),
-        kind,
-        start: 0,
-        text,
-        end,
-        frame: &mut frame,
-        ssrc,
-        index,
-        authentic: false,
-    }]);
-    frame
+    let number = set.current_key();
+    let mut frame = framed(&plain);
+    let mut job = Job::new(&mut frame, START, plain.len(), kind, SetId::NONE);
+    let packet = Packet::plain(set.format(), kind, &plain, number).unwrap();
+    let crypto = set.crypto_at(number, index);
+    crypto.before_seal(&mut job, &packet, index);
+    kernel::seal(&mut [crypto.item(&mut job, &packet, index)]);
+    crypto.after_seal(&mut job, &packet);
+    job.frame[START..][..job.len].to_vec()
 }
 
 fn assert_same(
@@ -198,6 +196,7 @@ struct Move {
     ssrc: u8,
     rtcp: bool,
     step: i64,
+    second_key: bool,
     forge: Option<usize>,
 }
 
@@ -213,13 +212,15 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         0u8..4,
         prop::bool::weighted(0.2),
         step,
+        prop::bool::weighted(0.3),
         prop::option::weighted(0.1, 0usize..60),
     )
-        .prop_map(|(second_set, ssrc, rtcp, step, forge)| Move {
+        .prop_map(|(second_set, ssrc, rtcp, step, second_key, forge)| Move {
             second_set,
             ssrc,
             rtcp,
             step,
+            second_key,
             forge,
         });
     prop::collection::vec(one, 1..150)
@@ -231,29 +232,31 @@ proptest! {
     #[test]
     fn unprotecting_a_burst_equals_one_by_one(
         moves in moves(),
-        first in prop::sample::select(&Suite::ALL[..]),
-        second in prop::sample::select(&Suite::ALL[..]),
+        first in terms(),
+        second in terms(),
         starts in prop::array::uniform4(prop_oneof![0u64..100, 32_700u64..32_800, 65_500u64..65_536]),
         window in prop::sample::select(&[64u32, 128, 1024, 32768][..]),
         ssrc_limit in 1u16..5,
         lifetime in prop::option::weighted(0.2, 1u64..100),
     ) {
         let replay_window = ReplayWindow::new(window).unwrap();
-        let policy = Policy { replay_window, ssrc_limit, lifetime };
+        let agreed = [first, second].map(|terms| Terms {
+            policy: Policy { replay_window, ssrc_limit, lifetime, ..terms.policy },
+            ..terms
+        });
         let make = || {
             let mut sets = ContextSets::new();
-            let ids = [first, second]
-                .map(|suite| sets.insert(ContextSet::receiver(&key(suite), policy)));
+            let ids = agreed.clone().map(|terms| sets.insert(terms.receiver()));
             (sets, ids.to_vec())
         };
         let ids = make().1;
+        let mut senders = agreed.clone().map(|terms| terms.sender());
         let mut at = [starts; 2];
         let mut rtcp_at = [[1u64; 4]; 2];
         let passages: Vec<_> = moves
             .iter()
             .map(|m| {
                 let set = usize::from(m.second_set);
-                let suite = [first, second][set];
                 let ssrc = usize::from(m.ssrc);
                 let (kind, index) = if m.rtcp {
                     (Kind::Rtcp, &mut rtcp_at[set][ssrc])
@@ -261,7 +264,8 @@ proptest! {
                     (Kind::Rtp, &mut at[set][ssrc])
                 };
                 *index = index.saturating_add_signed(m.step);
-                let mut packet = sealed(suite, kind, u32::from(m.ssrc), *index);
+                agreed[set].switch(&mut senders[set], m.second_key);
+                let mut packet = sealed_by(&mut senders[set], kind, u32::from(m.ssrc), *index);
                 if let Some(byte) = m.forge {
                     let byte = byte % packet.len();
                     packet[byte] ^= 0x10;
@@ -275,15 +279,16 @@ proptest! {
     #[test]
     fn protecting_a_burst_equals_one_by_one(
         moves in moves(),
-        suite in prop::sample::select(&Suite::ALL[..]),
+        terms in terms(),
         starts in prop::array::uniform4(any::<u16>()),
         ssrc_limit in 1u16..5,
         lifetime in prop::option::weighted(0.2, 1u64..100),
     ) {
-        let policy = Policy { ssrc_limit, lifetime, ..Policy::default() };
+        let policy = Policy { ssrc_limit, lifetime, ..terms.policy };
+        let terms = Terms { policy, ..terms };
         let make = || {
             let mut sets = ContextSets::new();
-            let id = sets.insert(ContextSet::sender(&key(suite), policy));
+            let id = sets.insert(terms.sender());
             (sets, vec![id])
         };
         let id = make().1[0];
@@ -303,5 +308,39 @@ proptest! {
             })
             .collect();
         assert_same(make, Way::Protect, &passages);
+    }
+
+    #[test]
+    fn what_was_protected_in_bursts_is_unprotected_in_bursts(
+        steps in prop::collection::vec((0u32..4, any::<bool>(), 0usize..100), 1..200),
+        terms in terms(),
+        start in any::<u16>(),
+    ) {
+        let mut sets = ContextSets::new();
+        let sender = sets.insert(terms.sender());
+        let receiver = sets.insert(terms.receiver());
+        let mut sequence = start;
+        let mut plain: Vec<_> = steps
+            .into_iter()
+            .map(|(ssrc, is_rtcp, len)| {
+                sequence = sequence.wrapping_add(1);
+                if is_rtcp {
+                    Passage::new(Kind::Rtcp, sender, rtcp(ssrc, len))
+                } else {
+                    Passage::new(Kind::Rtp, sender, terms.rtp(ssrc, sequence, len))
+                }
+            })
+            .collect();
+        let mut passages = plain.clone();
+        pass(&mut sets, Way::Protect, &mut passages);
+        for passage in plain.iter_mut().chain(&mut passages) {
+            passage.set = receiver;
+        }
+        for (plain, wire) in plain.iter().zip(&passages) {
+            prop_assert_eq!(wire.outcome, Ok(()));
+            prop_assert!(wire.packet.len() <= plain.packet.len() + MAX_GROWTH);
+        }
+        pass(&mut sets, Way::Unprotect, &mut passages);
+        prop_assert_eq!(passages, plain);
     }
 }

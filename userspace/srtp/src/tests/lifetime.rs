@@ -41,6 +41,43 @@ fn a_key_protects_as_many_packets_as_agreed_whatever_their_ssrc() {
 }
 
 #[test]
+fn the_end_of_a_key_is_announced_when_an_eighth_is_left() {
+    for suite in Suite::ALL {
+        let mut sender = Leg::sender(suite, policy(80));
+        for step in 0..80 {
+            let usage = sender.set().usage();
+            assert_eq!(usage.rtp_packets, step.into());
+            assert_eq!((usage.rtp_limit, usage.rtcp_limit), (80, 80));
+            assert_eq!(usage.near_end, step >= 70, "{suite} {step}");
+            sender.pass(Kind::Rtp, &rtp(7, step, 20)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_key_of_several_ssrcs_is_near_its_end_before_2_31_packets() {
+    let suite = Suite::AesCm128HmacSha1_80;
+    let mark = |ssrc, rtp| Mark {
+        ssrc,
+        rtp: Some(rtp),
+        rtcp: None,
+    };
+    for (marks, near_end) in [
+        (vec![mark(1, (1 << 31) - 1)], false),
+        (vec![mark(1, (1 << 31) - 1), mark(2, 1)], true),
+        (vec![mark(1, 1 << 30), mark(2, 1 << 30)], true),
+        (vec![mark(1, 1 << 30), mark(2, 1 << 29)], false),
+        (vec![mark(1, (1 << 48) - (1 << 45))], true),
+    ] {
+        let mut leg = Leg::receiver(suite, Policy::default());
+        leg.set_mut().resume(&marks).unwrap();
+        let usage = leg.set().usage();
+        assert_eq!(usage.near_end, near_end, "{marks:?}");
+        assert_eq!((usage.rtp_limit, usage.rtcp_limit), (1 << 48, 1 << 31));
+    }
+}
+
+#[test]
 fn a_lifetime_of_nothing_protects_nothing() {
     let mut sender = Leg::sender(Suite::AeadAes128Gcm, policy(0));
     assert!(sender.set().expired());

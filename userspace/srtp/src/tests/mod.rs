@@ -6,15 +6,19 @@ mod allocation;
 mod burst;
 mod forgery;
 mod lifetime;
+mod mki;
+mod rate;
 mod resume;
 mod round_trip;
 mod streams;
 mod vectors;
 
+use proptest::prelude::*;
+
 use crate::context_set::State;
 use crate::{
-    ContextSet, ContextSets, HEADROOM, Job, Kind, MAX_GROWTH, MasterKey, Policy, Refusal, SetId,
-    Suite, TAILROOM,
+    ContextSet, ContextSets, HEADROOM, Job, KeyDerivationRate, Kind, MAX_GROWTH, MasterKey, Policy,
+    Refusal, SetId, Suite, TAILROOM,
 };
 
 /// What frames are filled with around their packets.
@@ -29,6 +33,68 @@ const START: usize = MARGIN + HEADROOM;
 fn key(suite: Suite) -> MasterKey {
     let bytes: Vec<u8> = (1..).take(suite.key_len() + suite.salt_len()).collect();
     MasterKey::new(suite, &bytes).unwrap()
+}
+
+/// Some other key for a suite.
+fn second_key(suite: Suite) -> MasterKey {
+    let bytes: Vec<u8> = (101..).take(suite.key_len() + suite.salt_len()).collect();
+    MasterKey::new(suite, &bytes).unwrap()
+}
+
+/// All that two sides may agree on.
+#[derive(Clone, Debug)]
+struct Terms {
+    suite: Suite,
+    /// The MKI of the first key and of the second; one key without MKI when they are empty.
+    mkis: [Vec<u8>; 2],
+    policy: Policy,
+}
+
+impl Terms {
+    fn keys(&self) -> Vec<MasterKey> {
+        if self.mkis[0].is_empty() {
+            return vec![key(self.suite)];
+        }
+        let keys = [key(self.suite), second_key(self.suite)];
+        let named = keys.into_iter().zip(&self.mkis);
+        named.map(|(key, mki)| key.with_mki(mki).unwrap()).collect()
+    }
+
+    fn sender(&self) -> ContextSet {
+        ContextSet::sender_of(&self.keys(), self.policy).unwrap()
+    }
+
+    fn receiver(&self) -> ContextSet {
+        ContextSet::receiver_of(&self.keys(), self.policy).unwrap()
+    }
+
+    /// Has a sender of these terms use the first key or the second, if there is one.
+    fn switch(&self, sender: &mut ContextSet, second: bool) {
+        if !self.mkis[0].is_empty() {
+            assert!(sender.switch_key(&self.mkis[usize::from(second)]));
+        }
+    }
+
+    /// A packet that comes out of all as it went in.
+    #[expect(clippy::unused_self, reason = "some terms ask for other headers")]
+    fn rtp(&self, ssrc: u32, sequence: u16, len: usize) -> Vec<u8> {
+        rtp(ssrc, sequence, len)
+    }
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let mki_len = prop_oneof![Just(0usize), Just(1), Just(4), Just(16)];
+    let exponent = prop::option::weighted(0.3, prop_oneof![0u8..4, 14u8..18]);
+    let suite = prop::sample::select(&Suite::ALL[..]);
+    (suite, mki_len, exponent, any::<bool>()).prop_map(|(suite, len, exponent, clear)| Terms {
+        suite,
+        mkis: [vec![0xe1; len], vec![0x10; len]],
+        policy: Policy {
+            key_derivation_rate: exponent.map(|e| KeyDerivationRate::new(e).unwrap()),
+            unencrypted_srtcp: clear,
+            ..Policy::default()
+        },
+    })
 }
 
 /// An RTP packet with a payload of this length.

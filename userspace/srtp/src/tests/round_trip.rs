@@ -5,7 +5,8 @@
 use proptest::prelude::*;
 
 use super::{Leg, rtcp, rtp};
-use crate::{Kind, MAX_GROWTH, Suite};
+use crate::packet::index_word_at;
+use crate::{Kind, MAX_GROWTH, Policy, Suite};
 
 #[test]
 fn every_length_survives_in_every_suite() {
@@ -58,7 +59,7 @@ proptest! {
         let (mut sender, mut receiver) = Leg::pair(suite);
         let wire = sender.pass(Kind::Rtp, &packet).unwrap();
         prop_assert_eq!(&wire[..header], &packet[..header]);
-        if payload.len() >= 8 {
+        if payload.len() >= 8 && suite.encrypts() {
             prop_assert_ne!(&wire[header..packet.len()], &payload[..]);
         }
         prop_assert_eq!(receiver.pass(Kind::Rtp, &wire).unwrap(), packet);
@@ -76,5 +77,41 @@ proptest! {
         let wire = sender.pass(Kind::Rtcp, &packet).unwrap();
         prop_assert_eq!(&wire[..8], &packet[..8]);
         prop_assert_eq!(receiver.pass(Kind::Rtcp, &wire).unwrap(), packet);
+    }
+}
+
+#[test]
+fn srtcp_without_encryption_is_readable_and_authentic() {
+    let policy = Policy {
+        unencrypted_srtcp: true,
+        ..Policy::default()
+    };
+    for suite in Suite::ALL {
+        let mut sender = Leg::sender(suite, policy);
+        let mut receiver = Leg::receiver(suite, policy);
+        let mut strict = Leg::receiver(suite, Policy::default());
+        for len in 0..100 {
+            let plain = rtcp(7, len);
+            let wire = sender.pass(Kind::Rtcp, &plain).unwrap();
+            assert_eq!(wire[..plain.len()], plain, "{suite}");
+            let word = &wire[index_word_at(suite, plain.len())..][..4];
+            assert_eq!(*word, u32::try_from(len + 1).unwrap().to_be_bytes());
+            for byte in 0..wire.len() {
+                let mut forged = wire.clone();
+                forged[byte] ^= 0x80;
+                assert!(receiver.pass(Kind::Rtcp, &forged).is_err(), "{suite}");
+            }
+            assert_eq!(receiver.pass(Kind::Rtcp, &wire).as_ref(), Ok(&plain));
+            let outcome = strict.pass(Kind::Rtcp, &wire);
+            assert_eq!(outcome.is_ok(), !suite.encrypts(), "{suite}");
+        }
+        // Encryption is never too much.
+        let plain = rtcp(8, 50);
+        let wire = Leg::sender(suite, Policy::default()).pass(Kind::Rtcp, &plain);
+        assert_eq!(receiver.pass(Kind::Rtcp, &wire.unwrap()), Ok(plain));
+        // SRTP stays as it is.
+        let plain = rtp(7, 1, 50);
+        let wire = sender.pass(Kind::Rtp, &plain).unwrap();
+        assert_eq!(wire[..plain.len()] == plain, !suite.encrypts());
     }
 }

@@ -63,6 +63,25 @@ fn cm_packets_are_those_of_libsrtp() {
 }
 
 #[test]
+fn a_cm_packet_with_an_mki_is_that_of_libsrtp() {
+    let key = MasterKey::new(Suite::AesCm128HmacSha1_80, &CM_KEY).unwrap();
+    let key = key.with_mki(&hex!("e1f97a0d")).unwrap();
+    let policy = Policy::default();
+    assert_both_ways(
+        (
+            Leg::new(ContextSet::sender(&key, policy), Way::Protect),
+            Leg::new(ContextSet::receiver(&key, policy), Way::Unprotect),
+        ),
+        Kind::Rtp,
+        &RTP,
+        &hex!(
+            "800f1234decafbadcafebabe4e55dc4ce79978d88ca4d215949d2402
+             e1f97a0db78d6acc99ea179b8dbb"
+        ),
+    );
+}
+
+#[test]
 fn suites_with_a_32_bit_tag_keep_80_bits_on_srtcp() {
     let suite = Suite::AesCm128HmacSha1_32;
     assert_both_ways(
@@ -76,6 +95,35 @@ fn suites_with_a_32_bit_tag_keep_80_bits_on_srtcp() {
         Kind::Rtcp,
         &RTCP,
         &hex!("81c8000bcafebabe7128035be487b9bdbef89041f977a5a880000001993e08cd54d6c1230798"),
+    );
+}
+
+#[test]
+fn packets_under_long_keys_are_those_of_libsrtp() {
+    let rtp = hex!("800f0000decafbad00000000abababababababababababababababab");
+    assert_both_ways(
+        legs(
+            Suite::Aes192CmHmacSha1_80,
+            &hex!(
+                "73edc66c4fa15776fb57f9505c17136550ffda71f3e8e5f1
+                 c8522f3acd4ce86d5add78edbb11"
+            ),
+        ),
+        Kind::Rtp,
+        &rtp,
+        &hex!("800f0000decafbad00000000d98865552f2762c3ef37f837acfdb7122d6bc4dc84c76f74aea5"),
+    );
+    assert_both_ways(
+        legs(
+            Suite::Aes256CmHmacSha1_80,
+            &hex!(
+                "f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6
+                 3b04803de51ee7c96423ab5b78d2"
+            ),
+        ),
+        Kind::Rtp,
+        &RTP,
+        &hex!("800f1234decafbadcafebabef1d9de17ff251ff1aa007774b0b4b40da08d9d9a5b3a55d8873b"),
     );
 }
 
@@ -185,8 +233,8 @@ fn gcm_packets_are_those_of_rfc_7714() {
 }
 
 #[test]
-fn srtcp_that_is_only_authenticated_is_refused() {
-    // RFC 7714 sections 17.3 and 17.4: right tags, flag E not set, which was not negotiated.
+fn srtcp_that_is_only_authenticated_is_that_of_rfc_7714_and_taken_where_it_was_agreed() {
+    // RFC 7714 sections 17.3 and 17.4: flag E is not set.
     let salt = hex!("517569642070726f2071756f");
     let key: Vec<u8> = (0..32).collect();
     for (suite, tag) in [
@@ -207,6 +255,20 @@ fn srtcp_that_is_only_authenticated_is_refused() {
         .to_vec();
         packet.extend(tag);
         packet.extend(hex!("000005d4"));
+        let clear = Policy {
+            unencrypted_srtcp: true,
+            ..Policy::default()
+        };
+        let leg = |direction, way| {
+            let set = ContextSet::with_session_keys(&key, &key, clear, direction);
+            Leg::new(set, way)
+        };
+        let mut sender = leg(Direction::Send, Way::Protect);
+        sender.set_mut().start_rtcp_at(0x5d4);
+        let receiver = leg(Direction::Receive, Way::Unprotect);
+        let plain = &packet[..packet.len() - 20];
+        assert_both_ways((sender, receiver), Kind::Rtcp, plain, &packet);
+
         let (_, mut receiver) = session_legs(&key);
         assert_eq!(
             receiver.pass(Kind::Rtcp, &packet),
