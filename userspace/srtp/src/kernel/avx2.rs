@@ -14,7 +14,7 @@ use super::{Kernel, gcm128, sha_ni, sha1_x8};
 
 /// From so many packets on, eight lanes are faster than one pair after the other, even if some of
 /// them are empty.
-const WORTH_LANES: usize = 6;
+const WORTH_LANES: usize = 7;
 
 /// See [`super::seal`].
 pub(super) fn seal(lanes: &mut Lanes<'_>) {

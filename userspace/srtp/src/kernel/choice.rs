@@ -6,7 +6,7 @@ use core::fmt;
 use std::sync::OnceLock;
 
 /// Names the kernel to use.
-const VARIABLE: &str = "SALLYPORT_SRTP_KERNEL";
+pub(super) const VARIABLE: &str = "SALLYPORT_SRTP_KERNEL";
 
 /// An implementation of ciphers and tags, by the instructions it needs.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
