@@ -6,7 +6,7 @@ use core::fmt;
 use std::sync::OnceLock;
 
 /// Names the kernel to use.
-const VARIABLE: &str = "SALLYPORT_SRTP_KERNEL";
+pub(super) const VARIABLE: &str = "SALLYPORT_SRTP_KERNEL";
 
 /// An implementation of ciphers and tags, by the instructions it needs.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Kernel {
     Portable,
     /// Two packets at once: AES-NI, PCLMULQDQ, SHA-NI.
     AesNi,
+    /// Eight packets at once: AVX2, AES-NI, PCLMULQDQ; SHA-NI for small groups if there is.
+    Avx2,
     /// Sixteen packets at once: AVX-512 (F, BW, DQ, VL), VAES, VPCLMULQDQ, SHA-NI.
     Avx512,
 }
@@ -24,7 +26,7 @@ static CHOICE: OnceLock<(Kernel, Option<KernelError>)> = OnceLock::new();
 
 impl Kernel {
     /// Every kernel, slowest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::AesNi, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::AesNi, Self::Avx2, Self::Avx512];
 
     /// The kernel that this process uses: the fastest that its CPU has, unless the environment
     /// variable `SALLYPORT_SRTP_KERNEL` names another one. Never changes.
@@ -42,6 +44,7 @@ impl Kernel {
         match self {
             Self::Portable => "portable",
             Self::AesNi => "aesni",
+            Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
     }
@@ -54,6 +57,7 @@ impl Kernel {
         match self {
             Self::Portable => true,
             Self::AesNi => aes && has!("sha"),
+            Self::Avx2 => aes && has!("avx2"),
             Self::Avx512 => {
                 aes && has!("sha")
                     && has!("avx512f")

@@ -170,6 +170,9 @@ pub(super) unsafe fn ctr128<const ROUNDS: usize>(
     while len - at >= 128 {
         blocks!(8, u128::MAX);
     }
+    if len - at >= 64 {
+        blocks!(4, u128::MAX);
+    }
     while len - at >= 16 {
         blocks!(1, u128::MAX);
     }

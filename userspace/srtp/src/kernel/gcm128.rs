@@ -82,6 +82,47 @@ fn tag<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> u128 {
     hash.finish().swap_bytes() ^ into_u128(stream)
 }
 
+/// A product before its reduction, in three parts: of the lower halves, mixed, of the upper.
+struct Product {
+    low: __m128i,
+    middle: __m128i,
+    high: __m128i,
+}
+
+impl Product {
+    #[inline]
+    #[target_feature(enable = "pclmulqdq")]
+    fn new(block: __m128i, power: &[u8; 16]) -> Self {
+        let zero = _mm_setzero_si128();
+        let mut product = Self {
+            low: zero,
+            middle: zero,
+            high: zero,
+        };
+        product.add(block, power);
+        product
+    }
+
+    #[inline]
+    #[target_feature(enable = "pclmulqdq")]
+    fn add(&mut self, block: __m128i, power: &[u8; 16]) {
+        let power = key128(power);
+        let mixed = _mm_xor_si128(
+            _mm_clmulepi64_si128::<0x01>(block, power),
+            _mm_clmulepi64_si128::<0x10>(block, power),
+        );
+        self.low = _mm_xor_si128(self.low, _mm_clmulepi64_si128::<0x00>(block, power));
+        self.middle = _mm_xor_si128(self.middle, mixed);
+        self.high = _mm_xor_si128(self.high, _mm_clmulepi64_si128::<0x11>(block, power));
+    }
+
+    #[inline]
+    #[target_feature(enable = "pclmulqdq")]
+    fn reduce(self) -> __m128i {
+        fold(self.low, self.middle, self.high)
+    }
+}
+
 struct Hash<'a> {
     /// H^4, H^3, H^2, H^1.
     powers: &'a [[u8; 16]; 4],
@@ -114,6 +155,23 @@ impl<'a> Hash<'a> {
     unsafe fn update(&mut self, bytes: *const u8, len: usize) {
         let swap = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         let mut at = 0;
+        if len >= 64 && self.count > 0 {
+            self.absorb();
+        }
+        while len - at >= 64 {
+            let mut blocks = [swap; 4];
+            for (i, block) in blocks.iter_mut().enumerate() {
+                // SAFETY: the four blocks are within the bytes, so the caller vouches for them.
+                let bytes = unsafe { _mm_loadu_si128(bytes.add(at + 16 * i).cast()) };
+                *block = _mm_shuffle_epi8(bytes, swap);
+            }
+            let mut product = Product::new(_mm_xor_si128(blocks[0], self.sum), &self.powers[0]);
+            for (block, power) in blocks[1..].iter().zip(&self.powers[1..]) {
+                product.add(*block, power);
+            }
+            self.sum = product.reduce();
+            at += 64;
+        }
         while at < len {
             // SAFETY: the block starts within the bytes, so the caller vouches for it.
             let block = unsafe { _mm_loadu_si128(bytes.add(at).cast()) };
@@ -138,18 +196,13 @@ impl<'a> Hash<'a> {
     #[inline]
     #[target_feature(enable = "pclmulqdq")]
     fn absorb(&mut self) {
-        let zero = _mm_setzero_si128();
-        self.waiting[0] = _mm_xor_si128(self.waiting[0], self.sum);
-        let [mut low, mut middle, mut high] = [zero; 3];
+        let first = _mm_xor_si128(self.waiting[0], self.sum);
         let powers = &self.powers[4 - self.count..];
-        for (block, power) in self.waiting.iter().zip(powers) {
-            let power = key128(power);
-            low = _mm_xor_si128(low, _mm_clmulepi64_si128::<0x00>(*block, power));
-            middle = _mm_xor_si128(middle, _mm_clmulepi64_si128::<0x01>(*block, power));
-            middle = _mm_xor_si128(middle, _mm_clmulepi64_si128::<0x10>(*block, power));
-            high = _mm_xor_si128(high, _mm_clmulepi64_si128::<0x11>(*block, power));
+        let mut product = Product::new(first, &powers[0]);
+        for (block, power) in self.waiting[1..].iter().zip(&powers[1..]) {
+            product.add(*block, power);
         }
-        self.sum = fold(low, middle, high);
+        self.sum = product.reduce();
         self.count = 0;
     }
 

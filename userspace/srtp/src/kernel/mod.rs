@@ -34,6 +34,8 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod aesni;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod block;
@@ -51,6 +53,8 @@ mod gcm512;
 mod lane;
 #[cfg(target_arch = "x86_64")]
 mod sha1_x16;
+#[cfg(target_arch = "x86_64")]
+mod sha1_x8;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
 #[cfg(test)]
@@ -133,6 +137,8 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Self::AesNi => driver::burst(items, aesni::seal, portable::seal),
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => driver::burst(items, avx2::seal, portable::seal),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => driver::burst(items, avx512::seal, portable::seal),
             #[cfg(not(target_arch = "x86_64"))]
             _ => portable::seal(items),
@@ -144,6 +150,8 @@ impl Kernel {
             Self::Portable => portable::open(items),
             #[cfg(target_arch = "x86_64")]
             Self::AesNi => driver::burst(items, aesni::open, portable::open),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => driver::burst(items, avx2::open, portable::open),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => driver::burst(items, avx512::open, portable::open),
             #[cfg(not(target_arch = "x86_64"))]

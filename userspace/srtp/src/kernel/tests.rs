@@ -8,8 +8,12 @@
     reason = "patterns and timings, of which no bit counts"
 )]
 
+use std::env;
+use std::process::{Command, Stdio};
+
 use proptest::prelude::*;
 
+use super::choice::VARIABLE;
 use super::{Item, Kernel, Keys};
 use crate::derivation::SessionKey;
 use crate::packet::{Cipher, INDEX_WORD_LEN, index_word, index_word_at};
@@ -265,6 +269,37 @@ fn packets_without_room_are_left_to_the_portable_kernel() {
             seal(kernel, &mut found);
             assert_eq!(found, portable);
         }
+    }
+}
+
+/// Runs all tests of this crate again, vectors and all, once with each kernel.
+#[test]
+fn every_test_passes_with_every_kernel() {
+    let children: Vec<_> = kernels()
+        .chain([Kernel::Portable])
+        .map(|kernel| {
+            let mut command = Command::new(env::current_exe().unwrap());
+            command
+                .args(["--skip", "every_test_passes_with_every_kernel", "--quiet"])
+                .env(VARIABLE, kernel.name())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            (kernel, command.spawn().unwrap())
+        })
+        .collect();
+    for (kernel, child) in children {
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{kernel}: {text}");
+        assert!(text.contains("test result: ok"), "{kernel}: {text}");
+    }
+}
+
+#[test]
+fn the_kernel_of_this_process_is_the_one_that_was_asked_for() {
+    if let Ok(name) = env::var(VARIABLE) {
+        assert_eq!(Kernel::current().name(), name);
+        assert_eq!(Kernel::complaint(), None);
     }
 }
 
