@@ -36,10 +36,16 @@ struct Slot {
     set: Option<ContextSet>,
 }
 
+impl Default for ContextSets {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
 impl ContextSets {
     /// No sets.
     pub fn new() -> Self {
-        Self::with_capacity(0)
+        Self::default()
     }
 
     /// No sets, and room for so many.
