@@ -225,11 +225,12 @@ impl MultiBuffer {
         self.items[at] = item;
     }
 
-    /// Processes these packets at once; answers how many have a wrong tag. It decrypts those
+    /// Processes these packets at once, if asked to after prefetching their keys; answers how many have a wrong tag. It decrypts those
     /// too, and leaves the ROC where the tag was.
     pub(crate) fn run(
         &mut self,
         api: Api,
+        prefetch: bool,
         unprotect: bool,
         frames: &mut [Frame],
         range: Range<usize>,
@@ -245,6 +246,7 @@ impl MultiBuffer {
             bench_mb_run(
                 self.manager.as_ptr(),
                 api as c_int,
+                c_int::from(prefetch),
                 c_int::from(unprotect),
                 frames.as_mut_ptr().cast(),
                 items.as_ptr(),
@@ -283,6 +285,7 @@ unsafe extern "C" {
     fn bench_mb_run(
         mb: *mut c_void,
         api: c_int,
+        prefetch: c_int,
         unprotect: c_int,
         frames: *mut u8,
         items: *const Item,

@@ -3,8 +3,8 @@
 //! Intel's multi-buffer library: bare ciphers and tags, with IV and ROC given.
 //!
 //! It has code for several instruction sets and several interfaces, and which is the fastest
-//! depends on the length of the packets and on their number. All are tried before each case, and
-//! the best one is the peer.
+//! depends on the length of the packets and on their number; whether it pays to prefetch keys, on the
+//! number of streams. All are tried before each case, and the best one is the peer.
 
 use sallyport_srtp::Suite;
 
@@ -17,8 +17,8 @@ use crate::pool::{PACKETS, Pool};
 pub(crate) struct IpsecMb {
     managers: Vec<(Arch, MultiBuffer)>,
     apis: &'static [Api],
-    /// Which manager, which interface.
-    chosen: (usize, usize),
+    /// Index of the manager and of the interface, and whether keys are prefetched.
+    chosen: (usize, usize, bool),
     salts: Vec<Salt>,
     is_gcm: bool,
     operation: Operation,
@@ -46,7 +46,7 @@ impl IpsecMb {
         (!managers.is_empty()).then_some(Self {
             managers,
             apis: if is_gcm { Api::OF_GCM } else { Api::OF_CM },
-            chosen: (0, 0),
+            chosen: (0, 0, false),
             salts,
             is_gcm,
             operation,
@@ -60,10 +60,11 @@ impl Contestant for IpsecMb {
     }
 
     fn version(&self) -> String {
-        let (manager, api) = self.chosen;
+        let (manager, api, prefetch) = self.chosen;
         let (arch, _) = &self.managers[manager];
         let version = MultiBuffer::version();
-        format!("{version}, {arch}, {}", self.apis[api])
+        let prefetch = if prefetch { " after prefetch" } else { "" };
+        format!("{version}, {arch}, {}{prefetch}", self.apis[api])
     }
 
     fn streams(&self) -> usize {
@@ -71,11 +72,16 @@ impl Contestant for IpsecMb {
     }
 
     fn variants(&self) -> usize {
-        self.managers.len() * self.apis.len()
+        2 * self.managers.len() * self.apis.len()
     }
 
     fn choose(&mut self, variant: usize) {
-        self.chosen = (variant / self.apis.len(), variant % self.apis.len());
+        let (prefetch, variant) = (variant % 2 == 1, variant / 2);
+        self.chosen = (
+            variant / self.apis.len(),
+            variant % self.apis.len(),
+            prefetch,
+        );
     }
 
     fn prepare(&mut self, pool: &Pool) {
@@ -94,14 +100,14 @@ impl Contestant for IpsecMb {
     }
 
     fn run(&mut self, pool: &mut Pool, burst: usize) -> usize {
-        let (manager, api) = self.chosen;
+        let (manager, api, prefetch) = self.chosen;
         let (_, manager) = &mut self.managers[manager];
         let unprotect = self.operation == Operation::Unprotect;
         let bursts = (0..PACKETS).step_by(burst);
         bursts
             .map(|first| {
                 let range = first..PACKETS.min(first + burst);
-                manager.run(self.apis[api], unprotect, &mut pool.frames, range)
+                manager.run(self.apis[api], prefetch, unprotect, &mut pool.frames, range)
             })
             .sum()
     }
