@@ -30,7 +30,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use sallyport_srtp::Suite;
 
-use crate::case::{Case, Operation, Payload, suites};
+use crate::case::{Case, Isa, Operation, Payload, suites};
 use crate::course::{Course, Outcome};
 use crate::ours::Ours;
 
@@ -51,6 +51,10 @@ struct Options {
     /// Only this payload: bytes, mix (160 or 1200) or random (20 to 1200).
     #[arg(long)]
     payload: Option<Payload>,
+    /// The most that ipsec-mb may use, to compare like with like: ours is restricted by the
+    /// environment variable SALLYPORT_SRTP_KERNEL.
+    #[arg(long, value_name = "ISA", default_value = "avx512")]
+    ipsec_mb: Isa,
     /// Where the results go, for programs.
     #[arg(
         long,
@@ -118,7 +122,7 @@ fn measure(
     let streams = plan.iter().map(|case| case.streams).max().unwrap_or(0);
     let mut course = Course::new(suite, operation, streams);
     let mut ours = Ours::new(suite, operation, streams);
-    let mut peers = peers::all(suite, operation, streams);
+    let mut peers = peers::all(suite, operation, streams, options.ipsec_mb);
     let outcomes = plan
         .into_iter()
         .map(|case| course.run(case, rounds, &mut ours, &mut peers));

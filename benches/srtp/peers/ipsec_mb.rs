@@ -8,14 +8,14 @@
 
 use sallyport_srtp::Suite;
 
-use crate::case::{Operation, is_gcm};
+use crate::case::{Isa, Operation, is_gcm};
 use crate::contestant::Contestant;
 use crate::keys::{Salt, StreamKey, roc};
-use crate::peers::ffi::{Api, Arch, Item, MultiBuffer};
+use crate::peers::ffi::{Api, Item, MultiBuffer};
 use crate::pool::{PACKETS, Pool};
 
 pub(crate) struct IpsecMb {
-    managers: Vec<(Arch, MultiBuffer)>,
+    managers: Vec<(Isa, MultiBuffer)>,
     apis: &'static [Api],
     /// Index of the manager and of the interface, and whether keys are prefetched.
     chosen: (usize, usize, bool),
@@ -25,14 +25,22 @@ pub(crate) struct IpsecMb {
 }
 
 impl IpsecMb {
-    /// `None` when the CPU has nothing that the library needs.
-    pub(crate) fn new(suite: Suite, operation: Operation, streams: usize) -> Option<Self> {
+    /// Uses no instructions above `most`. `None` when the CPU has nothing that the library needs.
+    pub(crate) fn new(
+        suite: Suite,
+        operation: Operation,
+        streams: usize,
+        most: Isa,
+    ) -> Option<Self> {
         let is_gcm = is_gcm(suite);
         let mut managers = Vec::new();
-        for arch in Arch::ALL {
+        for isa in [Isa::Sse, Isa::Avx2, Isa::Avx512] {
+            if isa > most {
+                break;
+            }
             managers.extend(
-                MultiBuffer::new(arch, is_gcm, suite.key_len(), streams)
-                    .map(|manager| (arch, manager)),
+                MultiBuffer::new(isa, is_gcm, suite.key_len(), streams)
+                    .map(|manager| (isa, manager)),
             );
         }
         let mut salts = Vec::new();
@@ -61,10 +69,10 @@ impl Contestant for IpsecMb {
 
     fn version(&self) -> String {
         let (manager, api, prefetch) = self.chosen;
-        let (arch, _) = &self.managers[manager];
+        let (isa, _) = &self.managers[manager];
         let version = MultiBuffer::version();
         let prefetch = if prefetch { " after prefetch" } else { "" };
-        format!("{version}, {arch}, {}{prefetch}", self.apis[api])
+        format!("{version}, {isa}, {}{prefetch}", self.apis[api])
     }
 
     fn streams(&self) -> usize {

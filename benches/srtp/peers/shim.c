@@ -87,7 +87,7 @@ void bench_mb_free(struct mb *mb) {
 }
 
 // NULL when the CPU has not what this path needs.
-struct mb *bench_mb_new(int arch, int gcm, size_t key_len, size_t streams) {
+struct mb *bench_mb_new(int isa, int gcm, size_t key_len, size_t streams) {
     struct mb *mb = aligned_alloc(64, (sizeof *mb + 63) / 64 * 64);
     if (!mb)
         return NULL;
@@ -99,9 +99,9 @@ struct mb *bench_mb_new(int arch, int gcm, size_t key_len, size_t streams) {
         free(mb);
         return NULL;
     }
-    if (arch == 0)
+    if (isa == 0)
         init_mb_mgr_sse(mb->mgr);
-    else if (arch == 1)
+    else if (isa == 1)
         init_mb_mgr_avx2(mb->mgr);
     else
         init_mb_mgr_avx512(mb->mgr);
