@@ -21,7 +21,10 @@ const TURN: Duration = Duration::from_millis(1);
 /// The most passes of a turn. Indices are shared: they move on while others have their turns, and
 /// must not by 2^15, which receivers could not follow. The longest time out is when the variants of
 /// one contestant are tried.
-const MAX_PASSES: u32 = 200;
+const MAX_PASSES: usize = 200;
+
+/// The fewest passes of a turn, so that one that was interrupted does not count.
+const MIN_PASSES: usize = 9;
 
 /// Turns of each variant of a contestant before the fastest is chosen.
 const TRIALS: u64 = 3;
@@ -137,7 +140,7 @@ impl Course {
         Refused::check(sender, refused)
     }
 
-    /// The time of a packet, in nanoseconds. The same round has the same packets for everybody.
+    /// The time of a packet, in nanoseconds, in the median pass. The same round has the same packets for everybody.
     fn turn(
         &mut self,
         case: &Case,
@@ -148,14 +151,15 @@ impl Course {
         // The first pass brings code and keys back into the caches.
         self.pass(case, &mut random, contestant)?;
         let mut spent = Duration::ZERO;
-        let mut passes = 0;
-        while spent < TURN && passes < MAX_PASSES {
-            spent += self.pass(case, &mut random, contestant)?;
-            passes += 1;
+        let mut passes = Vec::with_capacity(MAX_PASSES);
+        while passes.len() < MIN_PASSES || (spent < TURN && passes.len() < MAX_PASSES) {
+            let pass = self.pass(case, &mut random, contestant)?;
+            spent += pass;
+            passes.push(pass.as_secs_f64());
         }
         #[expect(clippy::cast_precision_loss, reason = "a pool has 64 packets")]
-        let packets = f64::from(passes) * PACKETS as f64;
-        Ok(spent.as_secs_f64() * 1e9 / packets)
+        let packets = PACKETS as f64;
+        Ok(median(passes) * 1e9 / packets)
     }
 
     fn pass(
