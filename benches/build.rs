@@ -39,6 +39,7 @@ mod peers {
             link.extend(arguments(&library));
         } else if cc::Build::new()
             .file("srtp/peers/has_ipsec_mb.c")
+            .cargo_warnings(false)
             .cargo_metadata(false)
             .try_expand()
             .is_ok()

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use sallyport_srtp::{MAX_BURST, Suite};
 use serde_json::Value;
 
@@ -60,6 +61,26 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Protect => "protect",
             Self::Unprotect => "unprotect",
+        })
+    }
+}
+
+/// The vector instructions that ipsec-mb may use, with all before them in this list.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
+pub(crate) enum Isa {
+    /// With AES-NI, PCLMULQDQ and SHA-NI where the CPU has them.
+    Sse,
+    Avx2,
+    /// With VAES and VPCLMULQDQ where the CPU has them.
+    Avx512,
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sse => "sse",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
         })
     }
 }

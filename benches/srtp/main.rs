@@ -23,20 +23,23 @@ mod report;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use sallyport_srtp::Suite;
 
-use crate::case::{Case, Operation, Payload, suites};
+use crate::case::{Case, Isa, Operation, Payload, suites};
 use crate::course::{Course, Outcome};
 use crate::ours::Ours;
 
 /// Rounds of a case: an odd number, so that there is a median.
 const ROUNDS: u64 = 31;
 const QUICK_ROUNDS: u64 = 9;
+
+/// When fewer rounds have to do for the cases that are left, so that all end within ten minutes.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Times SRTP beside other implementations, in one process.
 #[derive(Debug, Parser)]
@@ -51,6 +54,10 @@ struct Options {
     /// Only this payload: bytes, mix (160 or 1200) or random (20 to 1200).
     #[arg(long)]
     payload: Option<Payload>,
+    /// The most that ipsec-mb may use, to compare like with like: ours is restricted by the
+    /// environment variable SALLYPORT_SRTP_KERNEL.
+    #[arg(long, value_name = "ISA", default_value = "avx512")]
+    ipsec_mb: Isa,
     /// Where the results go, for programs.
     #[arg(
         long,
@@ -92,7 +99,7 @@ fn run(options: &Options) -> Result<(), String> {
     let mut outcomes = Vec::new();
     for &suite in &suites {
         for operation in Operation::ALL {
-            let some = measure(options, suite, operation)
+            let some = measure(options, start, suite, operation)
                 .map_err(|refused| format!("{operation} with {suite}: {refused}"))?;
             print!("{}", report::table(&some));
             outcomes.extend(some);
@@ -110,18 +117,24 @@ fn run(options: &Options) -> Result<(), String> {
 
 fn measure(
     options: &Options,
+    start: Instant,
     suite: Suite,
     operation: Operation,
 ) -> Result<Vec<Outcome>, course::Refused> {
     let plan = Case::plan(options.quick, options.payload);
-    let rounds = if options.quick { QUICK_ROUNDS } else { ROUNDS };
     let streams = plan.iter().map(|case| case.streams).max().unwrap_or(0);
     let mut course = Course::new(suite, operation, streams);
     let mut ours = Ours::new(suite, operation, streams);
-    let mut peers = peers::all(suite, operation, streams);
-    let outcomes = plan
-        .into_iter()
-        .map(|case| course.run(case, rounds, &mut ours, &mut peers));
+    let mut peers = peers::all(suite, operation, streams, options.ipsec_mb);
+    let outcomes = plan.into_iter().map(|case| {
+        let is_late = start.elapsed() > PATIENCE;
+        let rounds = if options.quick || is_late {
+            QUICK_ROUNDS
+        } else {
+            ROUNDS
+        };
+        course.run(case, rounds, &mut ours, &mut peers)
+    });
     outcomes.collect()
 }
 

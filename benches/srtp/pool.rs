@@ -13,8 +13,9 @@ pub(crate) const PACKETS: usize = MAX_BURST;
 /// From one frame to the next, in bytes: no power of two, so that frames use all cache sets.
 pub(crate) const STRIDE: usize = 2304;
 
-/// Where a packet starts in its frame: behind Ethernet, IPv4 and UDP, as it would on a NIC.
-pub(crate) const START: usize = HEADROOM + 42;
+/// Where a packet starts in its frame: behind Ethernet, IPv4 and UDP, as it would on a NIC, but at
+/// a multiple of four, which libsrtp asks for.
+pub(crate) const START: usize = HEADROOM + 44;
 
 /// Length of the RTP header, in bytes.
 pub(crate) const HEADER: usize = 12;

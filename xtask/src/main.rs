@@ -87,8 +87,8 @@ enum Task {
 enum Bench {
     /// SRTP in nanoseconds per packet, beside ipsec-mb, libsrtp, aws-lc-rs and RustCrypto
     ///
-    /// What it takes: --quick, --suite NAME, --payload BYTES|mix|random, --json PATH. The results
-    /// are printed, and written to target/bench/srtp.json.
+    /// What it takes: --quick, --suite NAME, --payload BYTES|mix|random, --ipsec-mb sse|avx2|avx512,
+    /// --json PATH. The results are printed, and written to target/bench/srtp.json.
     Srtp {
         /// Passed to the benchmark as they are
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -9,13 +9,18 @@
 )]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::fmt;
-use std::ops::Range;
 use std::ptr::NonNull;
 #[cfg(libsrtp)]
 use std::sync::OnceLock;
+#[cfg(ipsec_mb)]
+use std::{fmt, ops::Range};
 
-use crate::pool::{Frame, HEADER, PACKETS, START, STRIDE};
+use crate::pool::HEADER;
+#[cfg(ipsec_mb)]
+use crate::{
+    case::Isa,
+    pool::{Frame, PACKETS, START, STRIDE},
+};
 
 /// A session of libsrtp with one stream.
 #[cfg(libsrtp)]
@@ -51,15 +56,18 @@ impl Session {
     /// Protects the first `len` bytes; [`Self::MAX_TRAILER`] more have to be there.
     pub(crate) fn protect(&mut self, packet: &mut [u8], len: usize) -> bool {
         assert!(len >= HEADER && len + Self::MAX_TRAILER <= packet.len());
+        assert!(packet.as_ptr().addr().is_multiple_of(4));
         // SAFETY: the session is alive and ours alone; libsrtp writes at most MAX_TRAILER bytes
-        // behind the packet, which are there.
+        // behind the packet, which are there; the packet is aligned as it asks.
         unsafe { bench_srtp_protect(self.0.as_ptr(), packet.as_mut_ptr(), int(len)) != 0 }
     }
 
     /// Unprotects the first `len` bytes.
     pub(crate) fn unprotect(&mut self, packet: &mut [u8], len: usize) -> bool {
         assert!(len >= HEADER && len <= packet.len());
-        // SAFETY: the session is alive and ours alone; libsrtp writes only into the packet.
+        assert!(packet.as_ptr().addr().is_multiple_of(4));
+        // SAFETY: the session is alive and ours alone; libsrtp writes only into the packet,
+        // which is aligned as it asks.
         unsafe { bench_srtp_unprotect(self.0.as_ptr(), packet.as_mut_ptr(), int(len)) != 0 }
     }
 }
@@ -75,33 +83,6 @@ impl Drop for Session {
 #[cfg(libsrtp)]
 fn int(len: usize) -> c_int {
     c_int::try_from(len).expect("a packet is shorter than its frame")
-}
-
-/// The instruction set that ipsec-mb is restricted to, and those before it.
-#[cfg(ipsec_mb)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Arch {
-    /// With SHA-NI, where the CPU has it.
-    Sse,
-    Avx2,
-    /// With VAES and VPCLMULQDQ, where the CPU has them.
-    Avx512,
-}
-
-#[cfg(ipsec_mb)]
-impl Arch {
-    pub(crate) const ALL: [Self; 3] = [Self::Sse, Self::Avx2, Self::Avx512];
-}
-
-#[cfg(ipsec_mb)]
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sse => "sse",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-        })
-    }
 }
 
 /// An interface of ipsec-mb. The numbers are those of `shim.c`.
@@ -183,11 +164,11 @@ const _: () = assert!(PACKETS == 64);
 
 #[cfg(ipsec_mb)]
 impl MultiBuffer {
-    /// `None` when the CPU does not have the instructions.
-    pub(crate) fn new(arch: Arch, gcm: bool, key_len: usize, streams: usize) -> Option<Self> {
+    /// `None` when the CPU does not have the instructions. The shim numbers them in their order.
+    pub(crate) fn new(isa: Isa, gcm: bool, key_len: usize, streams: usize) -> Option<Self> {
         assert!(matches!(key_len, 16 | 32) && streams > 0);
         // SAFETY: takes numbers, and answers NULL when anything fails.
-        let manager = unsafe { bench_mb_new(arch as c_int, c_int::from(gcm), key_len, streams) };
+        let manager = unsafe { bench_mb_new(isa as c_int, c_int::from(gcm), key_len, streams) };
         Some(Self {
             manager: NonNull::new(manager)?,
             streams,
@@ -225,11 +206,12 @@ impl MultiBuffer {
         self.items[at] = item;
     }
 
-    /// Processes these packets at once; answers how many have a wrong tag. It decrypts those
+    /// Processes these packets at once, if asked to after prefetching their keys; answers how many have a wrong tag. It decrypts those
     /// too, and leaves the ROC where the tag was.
     pub(crate) fn run(
         &mut self,
         api: Api,
+        prefetch: bool,
         unprotect: bool,
         frames: &mut [Frame],
         range: Range<usize>,
@@ -245,6 +227,7 @@ impl MultiBuffer {
             bench_mb_run(
                 self.manager.as_ptr(),
                 api as c_int,
+                c_int::from(prefetch),
                 c_int::from(unprotect),
                 frames.as_mut_ptr().cast(),
                 items.as_ptr(),
@@ -277,12 +260,13 @@ unsafe extern "C" {
 #[cfg(ipsec_mb)]
 unsafe extern "C" {
     fn bench_mb_version() -> *const c_char;
-    fn bench_mb_new(arch: c_int, gcm: c_int, key_len: usize, streams: usize) -> *mut c_void;
+    fn bench_mb_new(isa: c_int, gcm: c_int, key_len: usize, streams: usize) -> *mut c_void;
     fn bench_mb_free(mb: *mut c_void);
     fn bench_mb_set_key(mb: *mut c_void, stream: usize, cipher: *const u8, auth: *const u8);
     fn bench_mb_run(
         mb: *mut c_void,
         api: c_int,
+        prefetch: c_int,
         unprotect: c_int,
         frames: *mut u8,
         items: *const Item,

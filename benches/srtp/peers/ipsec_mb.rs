@@ -3,36 +3,44 @@
 //! Intel's multi-buffer library: bare ciphers and tags, with IV and ROC given.
 //!
 //! It has code for several instruction sets and several interfaces, and which is the fastest
-//! depends on the length of the packets and on their number. All are tried before each case, and
-//! the best one is the peer.
+//! depends on the length of the packets and on their number; whether it pays to prefetch keys, on the
+//! number of streams. All are tried before each case, and the best one is the peer.
 
 use sallyport_srtp::Suite;
 
-use crate::case::{Operation, is_gcm};
+use crate::case::{Isa, Operation, is_gcm};
 use crate::contestant::Contestant;
 use crate::keys::{Salt, StreamKey, roc};
-use crate::peers::ffi::{Api, Arch, Item, MultiBuffer};
+use crate::peers::ffi::{Api, Item, MultiBuffer};
 use crate::pool::{PACKETS, Pool};
 
 pub(crate) struct IpsecMb {
-    managers: Vec<(Arch, MultiBuffer)>,
+    managers: Vec<(Isa, MultiBuffer)>,
     apis: &'static [Api],
-    /// Which manager, which interface.
-    chosen: (usize, usize),
+    /// Index of the manager and of the interface, and whether keys are prefetched.
+    chosen: (usize, usize, bool),
     salts: Vec<Salt>,
     is_gcm: bool,
     operation: Operation,
 }
 
 impl IpsecMb {
-    /// `None` when the CPU has nothing that the library needs.
-    pub(crate) fn new(suite: Suite, operation: Operation, streams: usize) -> Option<Self> {
+    /// Uses no instructions above `most`. `None` when the CPU has nothing that the library needs.
+    pub(crate) fn new(
+        suite: Suite,
+        operation: Operation,
+        streams: usize,
+        most: Isa,
+    ) -> Option<Self> {
         let is_gcm = is_gcm(suite);
         let mut managers = Vec::new();
-        for arch in Arch::ALL {
+        for isa in [Isa::Sse, Isa::Avx2, Isa::Avx512] {
+            if isa > most {
+                break;
+            }
             managers.extend(
-                MultiBuffer::new(arch, is_gcm, suite.key_len(), streams)
-                    .map(|manager| (arch, manager)),
+                MultiBuffer::new(isa, is_gcm, suite.key_len(), streams)
+                    .map(|manager| (isa, manager)),
             );
         }
         let mut salts = Vec::new();
@@ -46,7 +54,7 @@ impl IpsecMb {
         (!managers.is_empty()).then_some(Self {
             managers,
             apis: if is_gcm { Api::OF_GCM } else { Api::OF_CM },
-            chosen: (0, 0),
+            chosen: (0, 0, false),
             salts,
             is_gcm,
             operation,
@@ -60,10 +68,11 @@ impl Contestant for IpsecMb {
     }
 
     fn version(&self) -> String {
-        let (manager, api) = self.chosen;
-        let (arch, _) = &self.managers[manager];
+        let (manager, api, prefetch) = self.chosen;
+        let (isa, _) = &self.managers[manager];
         let version = MultiBuffer::version();
-        format!("{version}, {arch}, {}", self.apis[api])
+        let prefetch = if prefetch { " after prefetch" } else { "" };
+        format!("{version}, {isa}, {}{prefetch}", self.apis[api])
     }
 
     fn streams(&self) -> usize {
@@ -71,11 +80,16 @@ impl Contestant for IpsecMb {
     }
 
     fn variants(&self) -> usize {
-        self.managers.len() * self.apis.len()
+        2 * self.managers.len() * self.apis.len()
     }
 
     fn choose(&mut self, variant: usize) {
-        self.chosen = (variant / self.apis.len(), variant % self.apis.len());
+        let (prefetch, variant) = (variant % 2 == 1, variant / 2);
+        self.chosen = (
+            variant / self.apis.len(),
+            variant % self.apis.len(),
+            prefetch,
+        );
     }
 
     fn prepare(&mut self, pool: &Pool) {
@@ -94,14 +108,14 @@ impl Contestant for IpsecMb {
     }
 
     fn run(&mut self, pool: &mut Pool, burst: usize) -> usize {
-        let (manager, api) = self.chosen;
+        let (manager, api, prefetch) = self.chosen;
         let (_, manager) = &mut self.managers[manager];
         let unprotect = self.operation == Operation::Unprotect;
         let bursts = (0..PACKETS).step_by(burst);
         bursts
             .map(|first| {
                 let range = first..PACKETS.min(first + burst);
-                manager.run(self.apis[api], unprotect, &mut pool.frames, range)
+                manager.run(self.apis[api], prefetch, unprotect, &mut pool.frames, range)
             })
             .sum()
     }

@@ -14,11 +14,18 @@ mod rust_crypto;
 
 use sallyport_srtp::Suite;
 
-use crate::case::Operation;
+use crate::case::{Isa, Operation};
 use crate::contestant::Contestant;
 
-/// All peers that there are and that know the suite, the fastest first.
-pub(crate) fn all(suite: Suite, operation: Operation, streams: usize) -> Vec<Box<dyn Contestant>> {
+/// All peers that there are and that know the suite, the fastest first. `isa` is the most that
+/// ipsec-mb may use.
+#[cfg_attr(not(ipsec_mb), expect(unused_variables, reason = "it is for ipsec-mb"))]
+pub(crate) fn all(
+    suite: Suite,
+    operation: Operation,
+    streams: usize,
+    isa: Isa,
+) -> Vec<Box<dyn Contestant>> {
     let rust_crypto = rust_crypto::RustCrypto::new(suite, operation, streams);
     let mut peers: Vec<Box<dyn Contestant>> = vec![Box::new(rust_crypto)];
     #[cfg(feature = "peers")]
@@ -28,7 +35,7 @@ pub(crate) fn all(suite: Suite, operation: Operation, streams: usize) -> Vec<Box
         peers.push(Box::new(peer));
     }
     #[cfg(ipsec_mb)]
-    if let Some(peer) = ipsec_mb::IpsecMb::new(suite, operation, streams) {
+    if let Some(peer) = ipsec_mb::IpsecMb::new(suite, operation, streams, isa) {
         peers.push(Box::new(peer));
     }
     peers.reverse();

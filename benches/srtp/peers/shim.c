@@ -87,7 +87,7 @@ void bench_mb_free(struct mb *mb) {
 }
 
 // NULL when the CPU has not what this path needs.
-struct mb *bench_mb_new(int arch, int gcm, size_t key_len, size_t streams) {
+struct mb *bench_mb_new(int isa, int gcm, size_t key_len, size_t streams) {
     struct mb *mb = aligned_alloc(64, (sizeof *mb + 63) / 64 * 64);
     if (!mb)
         return NULL;
@@ -99,9 +99,9 @@ struct mb *bench_mb_new(int arch, int gcm, size_t key_len, size_t streams) {
         free(mb);
         return NULL;
     }
-    if (arch == 0)
+    if (isa == 0)
         init_mb_mgr_sse(mb->mgr);
-    else if (arch == 1)
+    else if (isa == 1)
         init_mb_mgr_avx2(mb->mgr);
     else
         init_mb_mgr_avx512(mb->mgr);
@@ -258,9 +258,20 @@ static void run_direct(struct mb *mb, int unprotect, uint8_t *frames, const stru
     }
 }
 
+// ipsec-mb leaves it to its callers to fetch keys into the cache before they are needed.
+static void prefetch_keys(const struct mb *mb, const struct item *items, size_t n) {
+    const size_t size = mb->gcm ? sizeof *mb->gcm_keys : sizeof *mb->cm_keys;
+    const uint8_t *keys = mb->gcm ? (const uint8_t *)mb->gcm_keys : (const uint8_t *)mb->cm_keys;
+    for (size_t i = 0; i < n; i++)
+        for (size_t at = 0; at < size; at += 64)
+            __builtin_prefetch(keys + items[i].stream * size + at);
+}
+
 // How many of the packets have a wrong tag.
-size_t bench_mb_run(struct mb *mb, int api, int unprotect, uint8_t *frames,
+size_t bench_mb_run(struct mb *mb, int api, int prefetch, int unprotect, uint8_t *frames,
                     const struct item *items, size_t n) {
+    if (prefetch)
+        prefetch_keys(mb, items, n);
     if (api == API_JOB)
         run_jobs(mb, unprotect, frames, items, n);
     else if (api == API_BURST)
