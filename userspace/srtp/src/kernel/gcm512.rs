@@ -169,6 +169,8 @@ fn pass<const ENCRYPT: bool, const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>
             vectors!(8);
         } else if vectors >= 4 && powers >= 4 {
             vectors!(4);
+        } else if vectors >= 2 && powers >= 2 {
+            vectors!(2);
         } else {
             vectors!(1);
         }
