@@ -39,7 +39,7 @@
 //! The result of a burst is that of its packets one after the other, though the crypto sees them
 //! all at once. `burst.rs` says how. The kernels behind it (`kernel/`) may overwrite
 //! [`HEADROOM`] bytes in front of a packet and [`TAILROOM`] bytes behind it, so that they can
-//! work in whole vectors.
+//! work in whole vectors. Which of them runs, [`Kernel::current`] says.
 
 #![deny(unsafe_code)] // Only kernels may allow it.
 

@@ -20,6 +20,7 @@ use core::arch::x86_64::{
     _mm_set1_epi32,
 };
 use core::array;
+use core::mem::offset_of;
 use std::arch::is_x86_feature_detected;
 
 use sha1::block_api::compress;
@@ -113,6 +114,12 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
 }
 
 impl<const ROUNDS: usize> GcmKey<ROUNDS> {
+    /// How much of the block, in bytes, a packet needs whose text is so long: all but the powers,
+    /// and one power for each vector that is not the last.
+    pub(super) fn len_for(&self, text: usize) -> usize {
+        offset_of!(Self, powers) + size_of_val(&self.powers[0]) * (text / 64 + 1)
+    }
+
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]
     fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {

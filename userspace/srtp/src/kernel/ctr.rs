@@ -118,10 +118,16 @@ pub(super) unsafe fn ctr512<const ROUNDS: usize>(
             counter += 4 * $n;
         };
     }
-    while len - at >= 256 {
+    while len - at >= 512 {
+        vectors!(8, |stream| stream);
+    }
+    if len - at >= 256 {
         vectors!(4, |stream| stream);
     }
-    while len - at >= 64 {
+    if len - at >= 128 {
+        vectors!(2, |stream| stream);
+    }
+    if len - at >= 64 {
         vectors!(1, |stream| stream);
     }
     if at < len {

@@ -165,8 +165,12 @@ fn pass<const ENCRYPT: bool, const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>
             sum = Product::zero();
             powers = left.min(POWERS);
         }
-        if vectors >= 4 && powers >= 4 {
+        if vectors >= 8 && powers >= 8 {
+            vectors!(8);
+        } else if vectors >= 4 && powers >= 4 {
             vectors!(4);
+        } else if vectors >= 2 && powers >= 2 {
+            vectors!(2);
         } else {
             vectors!(1);
         }

@@ -71,13 +71,33 @@ pub(super) fn fits(item: &Item<'_>) -> bool {
 }
 
 impl<'a> Lanes<'a> {
-    /// Takes a packet that [`fits`], and has its keys fetched.
+    /// Takes a packet that [`fits`], and has the part of its keys fetched that it needs.
     pub(super) fn push(&mut self, item: &'a mut Item<'_>) {
         match &item.keys.block {
-            Some(Block::Cm128(key)) => self.cm128.push(Lane::new(&**key, key.salt, item)),
-            Some(Block::Gcm128(key)) => self.gcm128.push(Lane::new(&**key, key.salt, item)),
-            Some(Block::Gcm256(key)) => self.gcm256.push(Lane::new(&**key, key.salt, item)),
+            Some(Block::Cm128(key)) => {
+                fetch(&**key, size_of_val(&**key));
+                self.cm128.push(Lane::new(&**key, key.salt, item));
+            }
+            Some(Block::Gcm128(key)) => {
+                fetch(&**key, key.len_for(item.end - item.text));
+                self.gcm128.push(Lane::new(&**key, key.salt, item));
+            }
+            Some(Block::Gcm256(key)) => {
+                fetch(&**key, key.len_for(item.end - item.text));
+                self.gcm256.push(Lane::new(&**key, key.salt, item));
+            }
             None => {}
+        }
+    }
+}
+
+/// Has the first `len` bytes of a key fetched into the cache.
+fn fetch<K>(key: &K, len: usize) {
+    let bytes = ptr::from_ref(key).cast::<i8>();
+    for line in (0..len.min(size_of::<K>())).step_by(64) {
+        // SAFETY: a prefetch has no effect, wherever it points to.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(line));
         }
     }
 }
@@ -88,13 +108,6 @@ impl<'a, K> Lane<'a, K> {
             fits(item),
             "a packet without room goes to the portable kernel"
         );
-        let lines = ptr::from_ref(key).cast::<i8>();
-        for line in 0..size_of::<K>() / 64 {
-            // SAFETY: a prefetch has no effect, wherever it points to.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(lines.wrapping_add(64 * line));
-            }
-        }
         let [_, _, roc @ .., _, _] = item.index.to_be_bytes();
         Self {
             key,

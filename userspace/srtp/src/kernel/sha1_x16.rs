@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A message is in memory the other way round: its sixteen words are next to each other. Loading
-//! a block of each packet gives a matrix of 16 by 16 words, and [`transpose!`] turns it: pairs of
+//! a block of each packet gives a matrix of 16 by 16 words, and `transpose!` turns it: pairs of
 //! rows are zipped by words, then by double words, which leaves 4 by 4 quarters of vectors to be
 //! exchanged.
 //!
