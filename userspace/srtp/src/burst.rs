@@ -86,7 +86,7 @@ fn assign(sets: &mut ContextSets, job: &mut Job<'_>) -> Result<(Packet, u64), Re
         .filter(|set| set.direction() == Direction::Send)
         .ok_or(Refusal::UnknownSet)?;
     let (format, key) = (set.format(), set.current_key());
-    let bytes = job.packet(format.growth(job.kind))?;
+    let bytes = job.packet(format.max_growth(job.kind))?;
     let packet = Packet::plain(format, job.kind, bytes, key).ok_or(Refusal::Malformed)?;
     let index = set.admit(packet.ssrc, packet.claim, key)?;
     set.commit(job.kind, packet.ssrc, index, key);

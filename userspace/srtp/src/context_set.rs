@@ -14,7 +14,7 @@ use crate::packet::{Claim, Format};
 #[cfg(test)]
 use crate::session::Session;
 use crate::session::Sessions;
-use crate::{KeyDerivationRate, Kind, MasterKey, Refusal, ReplayWindow};
+use crate::{ExtensionIds, KeyDerivationRate, Kind, MasterKey, Refusal, ReplayWindow};
 
 /// The index of the first SRTCP packet, as libsrtp has it.
 const FIRST_RTCP: u64 = 1;
@@ -39,10 +39,18 @@ pub struct Policy {
     /// Whether SRTCP is sent without encryption, and taken with or without (RFC 4568 section
     /// 6.3.2). It is authenticated in any case.
     pub unencrypted_srtcp: bool,
+    /// Whether RTP header extensions and CSRCs are encrypted together with the payload (RFC 9335,
+    /// `a=cryptex`). A receiver also takes packets without. Extensions of forms that RFC 9335 does
+    /// not know are sent as they are.
+    pub cryptex: bool,
+    /// Elements of RTP header extensions that are encrypted one by one (RFC 6904), in packets that
+    /// `cryptex` does not encrypt.
+    pub encrypted_extensions: ExtensionIds,
 }
 
 impl Default for Policy {
-    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once, all encrypted.
+    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once, payloads and SRTCP
+    /// encrypted.
     fn default() -> Self {
         Self {
             replay_window: ReplayWindow::default(),
@@ -50,6 +58,8 @@ impl Default for Policy {
             lifetime: None,
             key_derivation_rate: None,
             unencrypted_srtcp: false,
+            cryptex: false,
+            encrypted_extensions: ExtensionIds::NONE,
         }
     }
 }
@@ -309,10 +319,11 @@ impl ContextSet {
             suite: keys[0].suite(),
             mki_len: keys[0].mki().len(),
             unencrypted_srtcp: policy.unencrypted_srtcp,
+            cryptex: policy.cryptex,
         };
         let keys = keys.iter().map(|key| Key {
             mki: key.mki().iter().copied().collect(),
-            sessions: Sessions::new(key, rate),
+            sessions: Sessions::new(key, policy.encrypted_extensions, rate),
         });
         Self::assemble(keys.collect(), format, policy, direction)
     }
@@ -332,6 +343,7 @@ impl ContextSet {
             suite: rtp.suite,
             mki_len: 0,
             unencrypted_srtcp: policy.unencrypted_srtcp,
+            cryptex: policy.cryptex,
         };
         Self::assemble(Box::new([key]), format, policy, direction)
     }

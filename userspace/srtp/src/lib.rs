@@ -48,7 +48,9 @@ mod burst;
 mod context_set;
 mod context_sets;
 mod contexts;
+mod cryptex;
 mod derivation;
+mod extension;
 mod f8;
 pub mod header;
 mod index;
@@ -64,6 +66,7 @@ mod tests;
 
 pub use context_set::{ContextSet, KeySetError, Mark, Policy, TooManySsrcs, Usage};
 pub use context_sets::{ContextSets, SetId};
+pub use extension::ExtensionIds;
 pub use job::{HEADROOM, Job, Kind, MAX_BURST, MAX_GROWTH, Refusal, TAILROOM};
 pub use master_key::{KeyError, MAX_MKI_LEN, MasterKey, MkiError};
 pub use replay::{ReplayWindow, WindowError};

@@ -12,7 +12,8 @@
 //! (RFC 3711 sections 3.1 and 3.4, RFC 7714 sections 8 and 9.) An MKI stands in front of the tag
 //! where HMAC made it, and at the very end where GCM did. It is not authenticated.
 
-use crate::header::{RtcpHeader, RtpHeader};
+use crate::cryptex;
+use crate::header::{Extension, FIXED_LEN, RtcpHeader, RtpHeader, csrcs_len};
 use crate::{Kind, Suite};
 
 /// What the packets of a set have in common.
@@ -23,6 +24,8 @@ pub(crate) struct Format {
     pub(crate) mki_len: usize,
     /// Whether SRTCP is only authenticated.
     pub(crate) unencrypted_srtcp: bool,
+    /// Whether header extensions and CSRCs are encrypted as a whole (RFC 9335).
+    pub(crate) cryptex: bool,
 }
 
 /// Who encrypts a packet.
@@ -45,8 +48,17 @@ impl Format {
         }
     }
 
-    /// How much longer protection makes a packet of this kind, in bytes.
-    pub(crate) fn growth(self, kind: Kind) -> usize {
+    /// How much longer protection may make a packet of this kind, in bytes.
+    pub(crate) fn max_growth(self, kind: Kind) -> usize {
+        let inserted = match kind {
+            Kind::Rtp if self.cryptex => Extension::HEADER_LEN,
+            _ => 0,
+        };
+        self.trailer_len(kind) + inserted
+    }
+
+    /// Length of what stands behind the text of a protected packet of this kind, in bytes.
+    pub(crate) fn trailer_len(self, kind: Kind) -> usize {
         self.suite.growth(kind) + self.mki_len
     }
 
@@ -80,6 +92,8 @@ pub(crate) struct Packet {
     /// Number of the master key in its set.
     pub(crate) key: usize,
     pub(crate) cipher: Cipher,
+    /// If header extension and CSRCs are encrypted too: the length of the CSRCs, in bytes.
+    pub(crate) cryptex: Option<usize>,
     /// Whether there is more to do than the kernel does.
     pub(crate) has_surroundings: bool,
 }
@@ -102,14 +116,29 @@ impl Packet {
         Some(match kind {
             Kind::Rtp => {
                 let header = RtpHeader::parse(bytes)?;
-                Self {
+                let packet = Self {
                     ssrc: header.ssrc,
                     claim: Claim::Sequence(header.sequence),
                     clear: header.len,
                     end: bytes.len(),
                     key,
                     cipher: format.cipher(),
+                    cryptex: None,
                     has_surroundings,
+                };
+                match Extension::find(bytes) {
+                    _ if !format.cryptex => packet,
+                    Some(extension) if cryptex::hidden(extension.profile).is_some() => {
+                        packet.with_cryptex(format, bytes)
+                    }
+                    // It says that it is encrypted already; a receiver would believe it.
+                    Some(extension) if cryptex::shown(extension.profile).is_some() => return None,
+                    None if csrcs_len(bytes) > 0 => Self {
+                        // It gets an empty one.
+                        end: bytes.len() + Extension::HEADER_LEN,
+                        ..packet.with_cryptex(format, bytes)
+                    },
+                    _ => packet,
                 }
             }
             Kind::Rtcp => Self {
@@ -123,6 +152,7 @@ impl Packet {
                 } else {
                     format.cipher()
                 },
+                cryptex: None,
                 has_surroundings,
             },
         })
@@ -130,8 +160,18 @@ impl Packet {
 
     /// Reads an SRTP or SRTCP packet; `None` when it is malformed.
     pub(crate) fn protected(format: Format, kind: Kind, bytes: &[u8]) -> Option<Self> {
-        let end = bytes.len().checked_sub(format.growth(kind))?;
-        let mut packet = Self::plain(format, kind, &bytes[..end], 0)?;
+        let end = bytes.len().checked_sub(format.trailer_len(kind))?;
+        let plain = Format {
+            cryptex: false,
+            ..format
+        };
+        let mut packet = Self::plain(plain, kind, &bytes[..end], 0)?;
+        if kind == Kind::Rtp && format.cryptex {
+            let extension = Extension::find(&bytes[..end]);
+            if extension.is_some_and(|it| cryptex::shown(it.profile).is_some()) {
+                packet = packet.with_cryptex(format, bytes);
+            }
+        }
         if kind == Kind::Rtcp {
             let word = bytes[index_word_at(format.suite, end)..].first_chunk()?;
             let word = u32::from_be_bytes(*word);
@@ -145,6 +185,22 @@ impl Packet {
             packet.claim = Claim::Index(word & !ENCRYPTED);
         }
         Some(packet)
+    }
+
+    /// The same RTP packet with header extension and CSRCs encrypted; see `cryptex.rs`.
+    fn with_cryptex(self, format: Format, bytes: &[u8]) -> Self {
+        let csrcs = csrcs_len(bytes);
+        Self {
+            clear: FIXED_LEN + Extension::HEADER_LEN,
+            // HMAC authenticates the packet as it is sent, CSRCs first.
+            cipher: match self.cipher {
+                Cipher::Kernel if csrcs > 0 && !format.suite.is_aead() => Cipher::Outside,
+                cipher => cipher,
+            },
+            cryptex: Some(csrcs),
+            has_surroundings: true,
+            ..self
+        }
     }
 }
 

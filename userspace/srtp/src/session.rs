@@ -5,9 +5,10 @@
 use core::fmt;
 
 use crate::derivation::SessionKey;
+use crate::extension::ExtensionCipher;
 use crate::f8::F8;
 use crate::kernel::Keys;
-use crate::{Kind, MasterKey, Suite};
+use crate::{ExtensionIds, Kind, MasterKey, Suite};
 
 /// How many packets a session key protects before the next is derived: a power of two
 /// (RFC 3711 section 4.3.1).
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     pub(crate) keys: Keys,
     /// In suites with F8: for SRTP and for SRTCP.
     f8: Option<Box<[F8; 2]>>,
+    /// Where elements of header extensions are encrypted one by one.
+    pub(crate) extension: Option<Box<ExtensionCipher>>,
 }
 
 impl Session {
@@ -64,6 +67,7 @@ impl Session {
         Self {
             keys: Keys::new(rtp, rtcp),
             f8: has_f8.then(|| Box::new([F8::new(rtp), F8::new(rtcp)])),
+            extension: None,
         }
     }
 
@@ -76,11 +80,16 @@ impl Session {
         })
     }
 
-    fn derive(master: &MasterKey, r: u64) -> Self {
-        Self::new(
+    fn derive(master: &MasterKey, ids: ExtensionIds, r: u64) -> Self {
+        let session = Self::new(
             &SessionKey::derive(master, Kind::Rtp, r),
             &SessionKey::derive(master, Kind::Rtcp, r),
-        )
+        );
+        let encrypts = ids != ExtensionIds::NONE && master.suite().encrypts();
+        Self {
+            extension: encrypts.then(|| Box::new(ExtensionCipher::derive(master, ids, r))),
+            ..session
+        }
     }
 
     /// Derives anew, in the same memory.
@@ -90,6 +99,9 @@ impl Session {
         self.keys.renew(&rtp, &rtcp);
         if let Some(f8) = &mut self.f8 {
             **f8 = [F8::new(&rtp), F8::new(&rtcp)];
+        }
+        if let Some(extension) = &mut self.extension {
+            **extension = ExtensionCipher::derive(master, extension.ids(), r);
         }
     }
 }
@@ -112,13 +124,17 @@ pub(crate) struct Turning {
 }
 
 impl Sessions {
-    pub(crate) fn new(master: &MasterKey, rate: Option<KeyDerivationRate>) -> Self {
+    pub(crate) fn new(
+        master: &MasterKey,
+        ids: ExtensionIds,
+        rate: Option<KeyDerivationRate>,
+    ) -> Self {
         match rate {
-            None => Self::Fixed(Session::derive(master, 0)),
+            None => Self::Fixed(Session::derive(master, ids, 0)),
             Some(rate) => Self::Turning(Box::new(Turning {
                 master: master.duplicate(),
                 rate,
-                recent: [0, 1, 2, 3].map(|r| (r, Session::derive(master, r))),
+                recent: [0, 1, 2, 3].map(|r| (r, Session::derive(master, ids, r))),
                 oldest: 0,
             })),
         }

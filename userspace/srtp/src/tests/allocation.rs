@@ -3,7 +3,7 @@
 //! What memory is taken, and when.
 
 use super::{START, framed, key, rtcp, rtp};
-use crate::{ContextSet, ContextSets, Job, KeyDerivationRate, Kind, Policy, Suite};
+use crate::{ContextSet, ContextSets, ExtensionIds, Job, KeyDerivationRate, Kind, Policy, Suite};
 
 #[test]
 fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
@@ -13,6 +13,7 @@ fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
         let mut sets = ContextSets::new();
         let policy = Policy {
             key_derivation_rate,
+            encrypted_extensions: ExtensionIds::NONE.with(1),
             ..Policy::default()
         };
         let key = key(suite).with_mki(b"key").unwrap();

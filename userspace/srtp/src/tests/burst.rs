@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 
-use super::{Leg, Passage, START, Terms, Way, framed, key, pass, rtcp, rtp, terms};
+use super::{Leg, Passage, START, Terms, Way, framed, key, pass, rtcp, shaped, terms};
 use crate::context_set::State;
 use crate::kernel;
 use crate::packet::Packet;
@@ -21,7 +21,7 @@ fn sealed(suite: Suite, kind: Kind, ssrc: u32, index: u64) -> Vec<u8> {
 /// The same under the current key of a set.
 fn sealed_by(set: &mut ContextSet, kind: Kind, ssrc: u32, index: u64) -> Vec<u8> {
     let plain = match kind {
-        Kind::Rtp => rtp(ssrc, (index & 0xffff) as u16, 30),
+        Kind::Rtp => shaped(ssrc, (index & 0xffff) as u16, 30),
         Kind::Rtcp => rtcp(ssrc, 30),
     };
     let number = set.current_key();
@@ -303,7 +303,7 @@ proptest! {
                     Passage::new(Kind::Rtcp, id, rtcp(u32::from(m.ssrc), 30))
                 } else {
                     let len = m.forge.unwrap_or(30);
-                    Passage::new(Kind::Rtp, id, rtp(u32::from(m.ssrc), sequence, len))
+                    Passage::new(Kind::Rtp, id, shaped(u32::from(m.ssrc), sequence, len))
                 }
             })
             .collect();
@@ -327,7 +327,7 @@ proptest! {
                 if is_rtcp {
                     Passage::new(Kind::Rtcp, sender, rtcp(ssrc, len))
                 } else {
-                    Passage::new(Kind::Rtp, sender, terms.rtp(ssrc, sequence, len))
+                    Passage::new(Kind::Rtp, sender, shaped(ssrc, sequence, len))
                 }
             })
             .collect();
