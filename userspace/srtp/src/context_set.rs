@@ -14,7 +14,7 @@ use crate::packet::{Claim, Format};
 #[cfg(test)]
 use crate::session::Session;
 use crate::session::Sessions;
-use crate::{ExtensionIds, KeyDerivationRate, Kind, MasterKey, Refusal, ReplayWindow};
+use crate::{ExtensionIds, KeyDerivationRate, Kind, MasterKey, Rcc, Refusal, ReplayWindow};
 
 /// The index of the first SRTCP packet, as libsrtp has it.
 const FIRST_RTCP: u64 = 1;
@@ -46,6 +46,10 @@ pub struct Policy {
     /// Elements of RTP header extensions that are encrypted one by one (RFC 6904), in packets that
     /// `cryptex` does not encrypt.
     pub encrypted_extensions: ExtensionIds,
+    /// Whether tags of SRTP carry the ROC. Only for suites whose tag is an HMAC of 80 bits, which
+    /// it makes four bytes longer; there is no such thing in others, which ignore it. Packets are
+    /// then processed one by one, not in bursts.
+    pub rcc: Option<Rcc>,
 }
 
 impl Default for Policy {
@@ -60,6 +64,7 @@ impl Default for Policy {
             unencrypted_srtcp: false,
             cryptex: false,
             encrypted_extensions: ExtensionIds::NONE,
+            rcc: None,
         }
     }
 }
@@ -246,10 +251,13 @@ impl ContextSet {
         self.keys.iter().position(|key| key.mki[..] == *mki)
     }
 
-    /// What it takes to process packets under a key; `None` if that depends on their index.
+    /// What it takes to process packets under a key; `None` if each has to be processed alone.
     pub(crate) fn crypto(&self, key: usize) -> Option<Crypto<'_>> {
         let key = &self.keys[key];
         let session = key.sessions.fixed()?;
+        if self.format.rcc.is_some() {
+            return None;
+        }
         Some(Crypto {
             format: self.format,
             mki: &key.mki,
@@ -289,11 +297,17 @@ impl ContextSet {
                 next => (Kind::Rtcp, next),
             },
             Claim::Index(index) => (Kind::Rtcp, u64::from(index)),
+            Claim::Whole(index) => (Kind::Rtp, index),
         };
         if let Some(at) = context {
             contexts.check(at, kind, index)?;
         }
         Ok(index)
+    }
+
+    /// Whether there is a context for this SSRC.
+    pub(crate) fn knows(&self, ssrc: u32) -> bool {
+        self.state.contexts.find(ssrc).is_some()
     }
 
     /// Takes note of a packet that [`ContextSet::admit`] let pass and that authenticated or is
@@ -314,16 +328,17 @@ impl ContextSet {
 
     /// All keys have the suite and the length of MKI of the first; there is one.
     fn with_keys(keys: &[MasterKey], policy: Policy, direction: Direction) -> Self {
-        let rate = policy.key_derivation_rate;
+        let suite = keys[0].suite();
         let format = Format {
-            suite: keys[0].suite(),
+            suite,
             mki_len: keys[0].mki().len(),
             unencrypted_srtcp: policy.unencrypted_srtcp,
             cryptex: policy.cryptex,
+            rcc: policy.rcc.filter(|_| suite.rtp_tag_len() == 10),
         };
         let keys = keys.iter().map(|key| Key {
             mki: key.mki().iter().copied().collect(),
-            sessions: Sessions::new(key, policy.encrypted_extensions, rate),
+            sessions: Sessions::new(key, &policy),
         });
         Self::assemble(keys.collect(), format, policy, direction)
     }
@@ -344,6 +359,7 @@ impl ContextSet {
             mki_len: 0,
             unencrypted_srtcp: policy.unencrypted_srtcp,
             cryptex: policy.cryptex,
+            rcc: policy.rcc,
         };
         Self::assemble(Box::new([key]), format, policy, direction)
     }

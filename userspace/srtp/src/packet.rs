@@ -14,7 +14,8 @@
 
 use crate::cryptex;
 use crate::header::{Extension, FIXED_LEN, RtcpHeader, RtpHeader, csrcs_len};
-use crate::{Kind, Suite};
+use crate::rcc::{LONG_TAG_LEN, ROC_LEN};
+use crate::{Kind, Rcc, RccMode, Suite};
 
 /// What the packets of a set have in common.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,21 @@ pub(crate) struct Format {
     pub(crate) unencrypted_srtcp: bool,
     /// Whether header extensions and CSRCs are encrypted as a whole (RFC 9335).
     pub(crate) cryptex: bool,
+    /// Whether tags of SRTP carry the ROC (RFC 4771).
+    pub(crate) rcc: Option<Rcc>,
+}
+
+/// What an SRTP packet has for a tag.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tag {
+    /// That of the suite, as all SRTCP packets.
+    Usual,
+    /// The ROC, and then that of the suite.
+    WithRoc,
+    /// A longer one.
+    Long,
+    /// Nothing.
+    Absent,
 }
 
 /// Who encrypts a packet.
@@ -48,18 +64,44 @@ impl Format {
         }
     }
 
+    /// What a packet has for a tag, which begins with these bytes.
+    fn tag(self, kind: Kind, bytes: &[u8]) -> Tag {
+        match (self.rcc, kind, bytes) {
+            (Some(rcc), Kind::Rtp, &[_, _, a, b, ..]) => match rcc.mode() {
+                _ if rcc.carries(u16::from_be_bytes([a, b])) => Tag::WithRoc,
+                RccMode::One => Tag::Absent,
+                RccMode::Two => Tag::Long,
+            },
+            _ => Tag::Usual,
+        }
+    }
+
     /// How much longer protection may make a packet of this kind, in bytes.
     pub(crate) fn max_growth(self, kind: Kind) -> usize {
-        let inserted = match kind {
-            Kind::Rtp if self.cryptex => Extension::HEADER_LEN,
-            _ => 0,
-        };
-        self.trailer_len(kind) + inserted
+        let trailer = self.trailer_len(kind, Tag::Usual);
+        match kind {
+            Kind::Rtp => {
+                let inserted = if self.cryptex {
+                    Extension::HEADER_LEN
+                } else {
+                    0
+                };
+                let roc = if self.rcc.is_some() { ROC_LEN } else { 0 };
+                trailer + inserted + roc
+            }
+            Kind::Rtcp => trailer,
+        }
     }
 
     /// Length of what stands behind the text of a protected packet of this kind, in bytes.
-    pub(crate) fn trailer_len(self, kind: Kind) -> usize {
-        self.suite.growth(kind) + self.mki_len
+    pub(crate) fn trailer_len(self, kind: Kind, tag: Tag) -> usize {
+        self.mki_len
+            + match tag {
+                Tag::Usual => self.suite.growth(kind),
+                Tag::WithRoc => self.suite.growth(kind) + ROC_LEN,
+                Tag::Long => LONG_TAG_LEN,
+                Tag::Absent => 0,
+            }
     }
 
     /// Where the MKI of a protected packet stands, whose text ends at `end`.
@@ -89,6 +131,7 @@ pub(crate) struct Packet {
     pub(crate) clear: usize,
     /// Where the text ends, counted from the start of the packet.
     pub(crate) end: usize,
+    pub(crate) tag: Tag,
     /// Number of the master key in its set.
     pub(crate) key: usize,
     pub(crate) cipher: Cipher,
@@ -107,6 +150,8 @@ pub(crate) enum Claim {
     Next,
     /// SRTCP: this one.
     Index(u32),
+    /// SRTP with the ROC in its tag: this one.
+    Whole(u64),
 }
 
 impl Packet {
@@ -120,6 +165,7 @@ impl Packet {
                     ssrc: header.ssrc,
                     claim: Claim::Sequence(header.sequence),
                     clear: header.len,
+                    tag: format.tag(kind, bytes),
                     end: bytes.len(),
                     key,
                     cipher: format.cipher(),
@@ -145,6 +191,7 @@ impl Packet {
                 ssrc: RtcpHeader::parse(bytes)?.ssrc,
                 claim: Claim::Next,
                 clear: RtcpHeader::LEN,
+                tag: Tag::Usual,
                 end: bytes.len(),
                 key,
                 cipher: if format.unencrypted_srtcp {
@@ -160,7 +207,7 @@ impl Packet {
 
     /// Reads an SRTP or SRTCP packet; `None` when it is malformed.
     pub(crate) fn protected(format: Format, kind: Kind, bytes: &[u8]) -> Option<Self> {
-        let end = bytes.len().checked_sub(format.trailer_len(kind))?;
+        let end = (bytes.len()).checked_sub(format.trailer_len(kind, format.tag(kind, bytes)))?;
         let plain = Format {
             cryptex: false,
             ..format
@@ -171,6 +218,11 @@ impl Packet {
             if extension.is_some_and(|it| cryptex::shown(it.profile).is_some()) {
                 packet = packet.with_cryptex(format, bytes);
             }
+        }
+        if let (Tag::WithRoc, Claim::Sequence(sequence)) = (packet.tag, packet.claim) {
+            let roc = bytes[end + format.mki_len..].first_chunk()?;
+            let roc = u64::from(u32::from_be_bytes(*roc));
+            packet.claim = Claim::Whole((roc << 16) | u64::from(sequence));
         }
         if kind == Kind::Rtcp {
             let word = bytes[index_word_at(format.suite, end)..].first_chunk()?;

@@ -8,7 +8,8 @@ use crate::derivation::SessionKey;
 use crate::extension::ExtensionCipher;
 use crate::f8::F8;
 use crate::kernel::Keys;
-use crate::{ExtensionIds, Kind, MasterKey, Suite};
+use crate::rcc::LongMac;
+use crate::{ExtensionIds, Kind, MasterKey, Policy, RccMode, Suite};
 
 /// How many packets a session key protects before the next is derived: a power of two
 /// (RFC 3711 section 4.3.1).
@@ -59,6 +60,8 @@ pub(crate) struct Session {
     f8: Option<Box<[F8; 2]>>,
     /// Where elements of header extensions are encrypted one by one.
     pub(crate) extension: Option<Box<ExtensionCipher>>,
+    /// In mode 2 of RFC 4771, for the packets without ROC.
+    pub(crate) long_mac: Option<Box<LongMac>>,
 }
 
 impl Session {
@@ -68,6 +71,7 @@ impl Session {
             keys: Keys::new(rtp, rtcp),
             f8: has_f8.then(|| Box::new([F8::new(rtp), F8::new(rtcp)])),
             extension: None,
+            long_mac: None,
         }
     }
 
@@ -80,15 +84,16 @@ impl Session {
         })
     }
 
-    fn derive(master: &MasterKey, ids: ExtensionIds, r: u64) -> Self {
-        let session = Self::new(
-            &SessionKey::derive(master, Kind::Rtp, r),
-            &SessionKey::derive(master, Kind::Rtcp, r),
-        );
+    fn derive(master: &MasterKey, policy: &Policy, r: u64) -> Self {
+        let rtp = SessionKey::derive(master, Kind::Rtp, r);
+        let rtcp = SessionKey::derive(master, Kind::Rtcp, r);
+        let ids = policy.encrypted_extensions;
         let encrypts = ids != ExtensionIds::NONE && master.suite().encrypts();
+        let is_long = policy.rcc.is_some_and(|rcc| rcc.mode() == RccMode::Two);
         Self {
             extension: encrypts.then(|| Box::new(ExtensionCipher::derive(master, ids, r))),
-            ..session
+            long_mac: is_long.then(|| Box::new(LongMac::new(&rtp))),
+            ..Self::new(&rtp, &rtcp)
         }
     }
 
@@ -102,6 +107,9 @@ impl Session {
         }
         if let Some(extension) = &mut self.extension {
             **extension = ExtensionCipher::derive(master, extension.ids(), r);
+        }
+        if let Some(mac) = &mut self.long_mac {
+            **mac = LongMac::new(&rtp);
         }
     }
 }
@@ -124,17 +132,13 @@ pub(crate) struct Turning {
 }
 
 impl Sessions {
-    pub(crate) fn new(
-        master: &MasterKey,
-        ids: ExtensionIds,
-        rate: Option<KeyDerivationRate>,
-    ) -> Self {
-        match rate {
-            None => Self::Fixed(Session::derive(master, ids, 0)),
+    pub(crate) fn new(master: &MasterKey, policy: &Policy) -> Self {
+        match policy.key_derivation_rate {
+            None => Self::Fixed(Session::derive(master, policy, 0)),
             Some(rate) => Self::Turning(Box::new(Turning {
                 master: master.duplicate(),
                 rate,
-                recent: [0, 1, 2, 3].map(|r| (r, Session::derive(master, ids, r))),
+                recent: [0, 1, 2, 3].map(|r| (r, Session::derive(master, policy, r))),
                 oldest: 0,
             })),
         }

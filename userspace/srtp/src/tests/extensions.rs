@@ -26,6 +26,7 @@ const PLAIN: Policy = Policy {
     unencrypted_srtcp: false,
     cryptex: false,
     encrypted_extensions: ExtensionIds::NONE,
+    rcc: None,
 };
 
 fn legs(key: &MasterKey, policy: Policy) -> (Leg, Leg) {

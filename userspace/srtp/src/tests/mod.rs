@@ -9,10 +9,13 @@ mod forgery;
 mod lifetime;
 mod mki;
 mod rate;
+mod rcc;
 mod resume;
 mod round_trip;
 mod streams;
 mod vectors;
+
+use core::num::NonZeroU16;
 
 use hex_literal::hex;
 use proptest::prelude::*;
@@ -20,7 +23,7 @@ use proptest::prelude::*;
 use crate::context_set::State;
 use crate::{
     ContextSet, ContextSets, ExtensionIds, HEADROOM, Job, KeyDerivationRate, Kind, MAX_GROWTH,
-    MasterKey, Policy, Refusal, SetId, Suite, TAILROOM,
+    MasterKey, Policy, Rcc, RccMode, Refusal, SetId, Suite, TAILROOM,
 };
 
 /// What frames are filled with around their packets.
@@ -83,9 +86,13 @@ fn terms() -> impl Strategy<Value = Terms> {
     let exponent = prop::option::weighted(0.3, prop_oneof![0u8..4, 14u8..18]);
     let suite = prop::sample::select(&Suite::ALL[..]);
     let extensions = prop_oneof![Just(vec![]), Just(vec![1, 3]), Just(vec![2, 4, 14, 200])];
+    let rcc = prop::option::weighted(
+        0.3,
+        (any::<bool>(), prop::sample::select(&[1u16, 3, 256][..])),
+    );
     let flags = any::<(bool, bool)>();
-    (suite, mki_len, exponent, flags, extensions).prop_map(
-        |(suite, len, exponent, (unencrypted_srtcp, cryptex), extensions)| Terms {
+    (suite, mki_len, exponent, flags, extensions, rcc).prop_map(
+        |(suite, len, exponent, (unencrypted_srtcp, cryptex), extensions, rcc)| Terms {
             suite,
             mkis: [vec![0xe1; len], vec![0x10; len]],
             policy: Policy {
@@ -95,6 +102,10 @@ fn terms() -> impl Strategy<Value = Terms> {
                 encrypted_extensions: extensions
                     .iter()
                     .fold(ExtensionIds::NONE, |ids, id| ids.with(*id)),
+                rcc: rcc.map(|(bare, rate)| {
+                    let mode = if bare { RccMode::One } else { RccMode::Two };
+                    Rcc::new(mode, NonZeroU16::new(rate).unwrap())
+                }),
                 ..Policy::default()
             },
         },
