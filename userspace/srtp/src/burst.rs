@@ -121,8 +121,8 @@ fn unprotect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
     }
     drop(items);
 
-    for (job, work) in waiting(burst).zip(work) {
-        job.outcome = settle(sets, job, &work);
+    for (job, work) in waiting(burst).zip(&work) {
+        job.outcome = settle(sets, job, work);
     }
 }
 
