@@ -103,6 +103,7 @@ impl<'s> Crypto<'s> {
     }
 
     /// Completes a packet that was opened and accepted.
+    #[inline]
     pub(crate) fn after_open(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
         self.outer_cipher(job, packet, index);
         unfold(job, packet);

@@ -10,6 +10,7 @@ use crate::contexts::Contexts;
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
 use crate::master_key::Mki;
+use crate::one_or_more::OneOrMore;
 use crate::packet::{Claim, Format};
 #[cfg(test)]
 use crate::session::Session;
@@ -78,7 +79,7 @@ pub struct ContextSet {
     lifetime: u64,
     first_rtcp: u64,
     format: Format,
-    keys: Box<[Key]>,
+    keys: OneOrMore<Key>,
     state: State,
 }
 
@@ -103,7 +104,7 @@ pub(crate) enum Direction {
 pub(crate) struct State {
     contexts: Contexts,
     /// What each master key has protected.
-    packets: Box<[Packets]>,
+    packets: OneOrMore<Packets>,
     /// The number of the key of the last packet; senders stay with it.
     current: usize,
 }
@@ -206,7 +207,7 @@ impl ContextSet {
                 .rtcp
                 .map_or(0, |index| u64::from(index) + 1)
                 .min(RTCP_END);
-            for packets in &mut self.state.packets {
+            for packets in self.state.packets.iter_mut() {
                 packets.rtp = packets.rtp.saturating_add(rtp_end);
                 packets.rtcp = packets.rtcp.saturating_add(rtcp_end);
             }
@@ -248,6 +249,9 @@ impl ContextSet {
 
     /// The number of the key with this MKI.
     pub(crate) fn key_named(&self, mki: &[u8]) -> Option<usize> {
+        if mki.is_empty() && self.format.mki_len == 0 {
+            return Some(0);
+        }
         self.keys.iter().position(|key| key.mki[..] == *mki)
     }
 
@@ -336,11 +340,12 @@ impl ContextSet {
             cryptex: policy.cryptex,
             rcc: policy.rcc.filter(|_| suite.rtp_tag_len() == 10),
         };
-        let keys = keys.iter().map(|key| Key {
+        let make = |key: &MasterKey| Key {
             mki: key.mki().iter().copied().collect(),
             sessions: Sessions::new(key, &policy),
-        });
-        Self::assemble(keys.collect(), format, policy, direction)
+        };
+        let keys = OneOrMore::new(make(&keys[0]), keys[1..].iter().map(make));
+        Self::assemble(keys, format, policy, direction)
     }
 
     #[cfg(test)]
@@ -361,10 +366,15 @@ impl ContextSet {
             cryptex: policy.cryptex,
             rcc: policy.rcc,
         };
-        Self::assemble(Box::new([key]), format, policy, direction)
+        Self::assemble(OneOrMore::new(key, []), format, policy, direction)
     }
 
-    fn assemble(keys: Box<[Key]>, format: Format, policy: Policy, direction: Direction) -> Self {
+    fn assemble(
+        keys: OneOrMore<Key>,
+        format: Format,
+        policy: Policy,
+        direction: Direction,
+    ) -> Self {
         Self {
             direction,
             lifetime: policy.lifetime.unwrap_or(u64::MAX),
@@ -372,7 +382,10 @@ impl ContextSet {
             format,
             state: State {
                 contexts: Contexts::new(policy.ssrc_limit, policy.replay_window),
-                packets: keys.iter().map(|_| Packets::default()).collect(),
+                packets: OneOrMore::new(
+                    Packets::default(),
+                    keys.iter().skip(1).map(|_| Packets::default()),
+                ),
                 current: 0,
             },
             keys,

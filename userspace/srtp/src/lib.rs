@@ -67,6 +67,7 @@ mod index;
 mod job;
 mod kernel;
 mod master_key;
+mod one_or_more;
 mod packet;
 mod rcc;
 mod replay;
