@@ -23,6 +23,7 @@ pub(crate) struct Crypto<'s> {
 
 impl<'s> Crypto<'s> {
     /// Seals one packet, whatever it has for a tag.
+    #[cold]
     pub(crate) fn seal(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
         self.before_seal(job, packet, index);
         let mut item = self.item(job, packet, index);
@@ -39,6 +40,7 @@ impl<'s> Crypto<'s> {
     }
 
     /// Opens one packet, whatever it has for a tag, and says whether that was right.
+    #[cold]
     pub(crate) fn open(self, job: &mut Job<'_>, packet: &Packet, index: u64) -> bool {
         self.before_open(job, packet);
         let mut item = self.item(job, packet, index);
@@ -64,6 +66,7 @@ impl<'s> Crypto<'s> {
     }
 
     /// Makes a packet ready to be sealed.
+    #[inline]
     pub(crate) fn before_seal(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
         if let Some(csrcs) = packet.cryptex {
             cryptex::hide(&mut job.frame[job.start..], csrcs, job.len);
@@ -80,12 +83,14 @@ impl<'s> Crypto<'s> {
     }
 
     /// Completes a packet that was sealed.
+    #[inline]
     pub(crate) fn after_seal(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
         unfold(job, packet);
         self.insert_mki(job, packet, index);
     }
 
     /// Makes a packet ready to be opened.
+    #[inline]
     pub(crate) fn before_open(self, job: &mut Job<'_>, packet: &Packet) {
         let inserted = self.inserted_len(packet);
         if inserted > 0 && !self.format.suite.is_aead() {
@@ -116,6 +121,7 @@ impl<'s> Crypto<'s> {
     }
 
     /// What the kernel takes.
+    #[inline]
     pub(crate) fn item<'a>(self, job: &'a mut Job<'_>, packet: &Packet, index: u64) -> Item<'a>
     where
         's: 'a,
@@ -138,6 +144,7 @@ impl<'s> Crypto<'s> {
     }
 
     /// Encrypts or decrypts what the kernel does not.
+    #[inline]
     fn outer_cipher(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
         if packet.cipher != Cipher::Outside {
             return;
@@ -161,6 +168,7 @@ impl<'s> Crypto<'s> {
     }
 
     /// Encrypts or decrypts the elements of the header extension that were agreed on.
+    #[inline]
     fn extension_cipher(self, job: &mut Job<'_>, packet: &Packet, index: u64) {
         if let (Kind::Rtp, Some(cipher)) = (job.kind, &self.session.extension) {
             let bytes = &mut job.frame[job.start..][..packet.end];
