@@ -16,16 +16,14 @@
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
 //!
-//! Where session keys depend on the index, packets are processed alone, in order: sealed when
+//! Where session keys depend on the index, or the kind of tag does, packets are processed alone, in order: sealed when
 //! they have their index, opened when they are settled.
-
-use core::slice;
 
 use arrayvec::ArrayVec;
 
 use crate::context_set::Direction;
 use crate::kernel;
-use crate::packet::Packet;
+use crate::packet::{Packet, Tag};
 use crate::{ContextSet, ContextSets, Job, MAX_BURST, Refusal};
 
 /// What is known of a packet during the steps.
@@ -69,11 +67,11 @@ fn protect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
     kernel::seal(&mut items);
     drop(items);
 
-    for (job, (packet, _)) in waiting(burst).zip(&work) {
+    for (job, (packet, index)) in waiting(burst).zip(&work) {
         if packet.has_surroundings
             && let Some(crypto) = known(sets, job).crypto(packet.key)
         {
-            crypto.after_seal(job, packet);
+            crypto.after_seal(job, packet, *index);
         }
     }
 }
@@ -86,15 +84,12 @@ fn assign(sets: &mut ContextSets, job: &mut Job<'_>) -> Result<(Packet, u64), Re
         .filter(|set| set.direction() == Direction::Send)
         .ok_or(Refusal::UnknownSet)?;
     let (format, key) = (set.format(), set.current_key());
-    let bytes = job.packet(format.growth(job.kind))?;
+    let bytes = job.packet(format.max_growth(job.kind))?;
     let packet = Packet::plain(format, job.kind, bytes, key).ok_or(Refusal::Malformed)?;
     let index = set.admit(packet.ssrc, packet.claim, key)?;
     set.commit(job.kind, packet.ssrc, index, key);
     if set.crypto(key).is_none() {
-        let crypto = set.crypto_at(key, index);
-        crypto.before_seal(job, &packet, index);
-        kernel::seal(slice::from_mut(&mut crypto.item(job, &packet, index)));
-        crypto.after_seal(job, &packet);
+        set.crypto_at(key, index).seal(job, &packet, index);
     }
     Ok((packet, index))
 }
@@ -126,8 +121,8 @@ fn unprotect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
     }
     drop(items);
 
-    for (job, work) in waiting(burst).zip(work) {
-        job.outcome = settle(sets, job, &work);
+    for (job, work) in waiting(burst).zip(&work) {
+        job.outcome = settle(sets, job, work);
     }
 }
 
@@ -165,23 +160,26 @@ fn settle(sets: &mut ContextSets, job: &mut Job<'_>, work: &Work) -> Result<(), 
             if authentic {
                 kernel::restore(&mut crypto.item(job, packet, guessed));
             }
-            crypto.after_refusal(job, packet);
+            crypto.after_refusal(job, packet, guessed);
+        }
+        if packet.tag == Tag::Absent && !set.knows(packet.ssrc) {
+            return Err(Refusal::AuthFailed);
         }
         let crypto = set.crypto_at(packet.key, index?);
-        crypto.before_open(job, packet);
-        let mut item = crypto.item(job, packet, index?);
-        kernel::open(slice::from_mut(&mut item));
-        authentic = item.authentic;
+        authentic = crypto.open(job, packet, index?);
     }
 
     let index = index?;
     let crypto = set.crypto_at(packet.key, index);
     if !authentic {
-        crypto.after_refusal(job, packet);
+        crypto.after_refusal(job, packet, index);
         return Err(Refusal::AuthFailed);
     }
     crypto.after_open(job, packet, index);
-    set.commit(job.kind, packet.ssrc, index, packet.key);
+    // Nobody vouches for a packet without a tag.
+    if packet.tag != Tag::Absent {
+        set.commit(job.kind, packet.ssrc, index, packet.key);
+    }
     Ok(())
 }
 

@@ -10,11 +10,12 @@ use crate::contexts::Contexts;
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
 use crate::master_key::Mki;
+use crate::one_or_more::OneOrMore;
 use crate::packet::{Claim, Format};
 #[cfg(test)]
 use crate::session::Session;
 use crate::session::Sessions;
-use crate::{KeyDerivationRate, Kind, MasterKey, Refusal, ReplayWindow};
+use crate::{ExtensionIds, KeyDerivationRate, Kind, MasterKey, Rcc, Refusal, ReplayWindow};
 
 /// The index of the first SRTCP packet, as libsrtp has it.
 const FIRST_RTCP: u64 = 1;
@@ -39,10 +40,22 @@ pub struct Policy {
     /// Whether SRTCP is sent without encryption, and taken with or without (RFC 4568 section
     /// 6.3.2). It is authenticated in any case.
     pub unencrypted_srtcp: bool,
+    /// Whether RTP header extensions and CSRCs are encrypted together with the payload (RFC 9335,
+    /// `a=cryptex`). A receiver also takes packets without. Extensions of forms that RFC 9335 does
+    /// not know are sent as they are.
+    pub cryptex: bool,
+    /// Elements of RTP header extensions that are encrypted one by one (RFC 6904), in packets that
+    /// `cryptex` does not encrypt.
+    pub encrypted_extensions: ExtensionIds,
+    /// Whether tags of SRTP carry the ROC. Only for suites whose tag is an HMAC of 80 bits, which
+    /// it makes four bytes longer; there is no such thing in others, which ignore it. Packets are
+    /// then processed one by one, not in bursts.
+    pub rcc: Option<Rcc>,
 }
 
 impl Default for Policy {
-    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once, all encrypted.
+    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once, payloads and SRTCP
+    /// encrypted.
     fn default() -> Self {
         Self {
             replay_window: ReplayWindow::default(),
@@ -50,6 +63,9 @@ impl Default for Policy {
             lifetime: None,
             key_derivation_rate: None,
             unencrypted_srtcp: false,
+            cryptex: false,
+            encrypted_extensions: ExtensionIds::NONE,
+            rcc: None,
         }
     }
 }
@@ -63,7 +79,7 @@ pub struct ContextSet {
     lifetime: u64,
     first_rtcp: u64,
     format: Format,
-    keys: Box<[Key]>,
+    keys: OneOrMore<Key>,
     state: State,
 }
 
@@ -88,7 +104,7 @@ pub(crate) enum Direction {
 pub(crate) struct State {
     contexts: Contexts,
     /// What each master key has protected.
-    packets: Box<[Packets]>,
+    packets: OneOrMore<Packets>,
     /// The number of the key of the last packet; senders stay with it.
     current: usize,
 }
@@ -193,7 +209,7 @@ impl ContextSet {
                 .rtcp
                 .map_or(0, |index| u64::from(index) + 1)
                 .min(RTCP_END);
-            for packets in &mut self.state.packets {
+            for packets in self.state.packets.iter_mut() {
                 packets.rtp = packets.rtp.saturating_add(rtp_end);
                 packets.rtcp = packets.rtcp.saturating_add(rtcp_end);
             }
@@ -235,13 +251,19 @@ impl ContextSet {
 
     /// The number of the key with this MKI.
     pub(crate) fn key_named(&self, mki: &[u8]) -> Option<usize> {
+        if mki.is_empty() && self.format.mki_len == 0 {
+            return Some(0);
+        }
         self.keys.iter().position(|key| key.mki[..] == *mki)
     }
 
-    /// What it takes to process packets under a key; `None` if that depends on their index.
+    /// What it takes to process packets under a key; `None` if each has to be processed alone.
     pub(crate) fn crypto(&self, key: usize) -> Option<Crypto<'_>> {
         let key = &self.keys[key];
         let session = key.sessions.fixed()?;
+        if self.format.rcc.is_some() {
+            return None;
+        }
         Some(Crypto {
             format: self.format,
             mki: &key.mki,
@@ -281,11 +303,17 @@ impl ContextSet {
                 next => (Kind::Rtcp, next),
             },
             Claim::Index(index) => (Kind::Rtcp, u64::from(index)),
+            Claim::Whole(index) => (Kind::Rtp, index),
         };
         if let Some(at) = context {
             contexts.check(at, kind, index)?;
         }
         Ok(index)
+    }
+
+    /// Whether there is a context for this SSRC.
+    pub(crate) fn knows(&self, ssrc: u32) -> bool {
+        self.state.contexts.find(ssrc).is_some()
     }
 
     /// Takes note of a packet that [`ContextSet::admit`] let pass and that authenticated or is
@@ -306,17 +334,20 @@ impl ContextSet {
 
     /// All keys have the suite and the length of MKI of the first; there is one.
     fn with_keys(keys: &[MasterKey], policy: Policy, direction: Direction) -> Self {
-        let rate = policy.key_derivation_rate;
+        let suite = keys[0].suite();
         let format = Format {
-            suite: keys[0].suite(),
+            suite,
             mki_len: keys[0].mki().len(),
             unencrypted_srtcp: policy.unencrypted_srtcp,
+            cryptex: policy.cryptex,
+            rcc: policy.rcc.filter(|_| suite.rtp_tag_len() == 10),
         };
-        let keys = keys.iter().map(|key| Key {
+        let make = |key: &MasterKey| Key {
             mki: key.mki().iter().copied().collect(),
-            sessions: Sessions::new(key, rate),
-        });
-        Self::assemble(keys.collect(), format, policy, direction)
+            sessions: Sessions::new(key, &policy),
+        };
+        let keys = OneOrMore::new(make(&keys[0]), keys[1..].iter().map(make));
+        Self::assemble(keys, format, policy, direction)
     }
 
     #[cfg(test)]
@@ -334,11 +365,18 @@ impl ContextSet {
             suite: rtp.suite,
             mki_len: 0,
             unencrypted_srtcp: policy.unencrypted_srtcp,
+            cryptex: policy.cryptex,
+            rcc: policy.rcc,
         };
-        Self::assemble(Box::new([key]), format, policy, direction)
+        Self::assemble(OneOrMore::new(key, []), format, policy, direction)
     }
 
-    fn assemble(keys: Box<[Key]>, format: Format, policy: Policy, direction: Direction) -> Self {
+    fn assemble(
+        keys: OneOrMore<Key>,
+        format: Format,
+        policy: Policy,
+        direction: Direction,
+    ) -> Self {
         Self {
             direction,
             lifetime: policy.lifetime.unwrap_or(u64::MAX),
@@ -346,7 +384,10 @@ impl ContextSet {
             format,
             state: State {
                 contexts: Contexts::new(policy.ssrc_limit, policy.replay_window),
-                packets: keys.iter().map(|_| Packets::default()).collect(),
+                packets: OneOrMore::new(
+                    Packets::default(),
+                    keys.iter().skip(1).map(|_| Packets::default()),
+                ),
                 current: 0,
             },
             keys,

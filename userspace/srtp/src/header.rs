@@ -2,8 +2,10 @@
 
 //! The headers that stay in the clear: RTP and the first eight bytes of RTCP.
 
+use core::ops::Range;
+
 /// Length of an RTP header without CSRCs and extension, in bytes (RFC 3550 section 5.1).
-const FIXED_LEN: usize = 12;
+pub(crate) const FIXED_LEN: usize = 12;
 
 /// What SRTP needs to know of an RTP header (RFC 3550 section 5.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +41,47 @@ impl RtpHeader {
             len,
         })
     }
+}
+
+/// Where the header extension of an RTP packet is (RFC 3550 section 5.3.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Extension {
+    /// Where its own header of four bytes starts, behind the CSRCs.
+    pub(crate) at: usize,
+    /// What the body is made of.
+    pub(crate) profile: u16,
+    /// Length of the body, in bytes.
+    body_len: usize,
+}
+
+impl Extension {
+    /// Length of an extension's own header, in bytes.
+    pub(crate) const HEADER_LEN: usize = 4;
+
+    /// Finds it in a packet that [`RtpHeader::parse`] takes; `None` if there is none.
+    pub(crate) fn find(packet: &[u8]) -> Option<Self> {
+        if packet.first()? & 0x10 == 0 {
+            return None;
+        }
+        let at = FIXED_LEN + csrcs_len(packet);
+        let header: &[u8; Self::HEADER_LEN] = packet.get(at..)?.first_chunk()?;
+        let body_len = 4 * usize::from(u16::from_be_bytes([header[2], header[3]]));
+        (at + Self::HEADER_LEN + body_len <= packet.len()).then_some(Self {
+            at,
+            profile: u16::from_be_bytes([header[0], header[1]]),
+            body_len,
+        })
+    }
+
+    pub(crate) fn body(self) -> Range<usize> {
+        let start = self.at + Self::HEADER_LEN;
+        start..start + self.body_len
+    }
+}
+
+/// Length of the CSRCs of an RTP packet, in bytes.
+pub(crate) fn csrcs_len(packet: &[u8]) -> usize {
+    4 * usize::from(packet[0] & 0x0f)
 }
 
 /// What SRTCP needs to know of the first packet of an RTCP compound (RFC 3550 section 6.4).

@@ -12,7 +12,8 @@ pub const HEADROOM: usize = 64;
 /// Bytes behind a packet, at its longest, that belong to the crypto.
 pub const TAILROOM: usize = 80;
 
-/// The most bytes that protection adds: a GCM tag, the index of SRTCP, and an MKI.
+/// The most bytes that protection adds: a GCM tag, an MKI, and four bytes that are the index of
+/// SRTCP or the header of an empty extension (RFC 9335).
 pub const MAX_GROWTH: usize = 16 + 4 + crate::MAX_MKI_LEN;
 
 /// The most packets that the crypto takes at once; longer slices are processed in pieces.

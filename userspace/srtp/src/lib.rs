@@ -34,6 +34,16 @@
 //! UNENCRYPTED_SRTCP was negotiated (RFC 4568 section 6.3.2, [`Policy::unencrypted_srtcp`]) or the
 //! suite does not encrypt.
 //!
+//! # What may be agreed on besides
+//!
+//! A set can have several master keys: each packet then names its own by an MKI
+//! ([`MasterKey::with_mki`], [`ContextSet::receiver_of`]), and the index of an SSRC goes on from
+//! key to key. [`Policy`] has the rest: session keys that are derived anew every so many packets,
+//! header extensions encrypted by element (RFC 6904) or as a whole (cryptex, RFC 9335), tags that
+//! carry the ROC (RFC 4771). What these do to a packet before and after the kernel is in
+//! `around.rs`; the kernels know nothing of it. Suites with F8 and without cipher exist for peers
+//! that have nothing else, and are not to be offered.
+//!
 //! # A burst
 //!
 //! The result of a burst is that of its packets one after the other, though the crypto sees them
@@ -48,14 +58,18 @@ mod burst;
 mod context_set;
 mod context_sets;
 mod contexts;
+mod cryptex;
 mod derivation;
+mod extension;
 mod f8;
 pub mod header;
 mod index;
 mod job;
 mod kernel;
 mod master_key;
+mod one_or_more;
 mod packet;
+mod rcc;
 mod replay;
 mod session;
 mod suite;
@@ -64,9 +78,11 @@ mod tests;
 
 pub use context_set::{ContextSet, KeySetError, Mark, Policy, TooManySsrcs, Usage};
 pub use context_sets::{ContextSets, SetId};
+pub use extension::ExtensionIds;
 pub use job::{HEADROOM, Job, Kind, MAX_BURST, MAX_GROWTH, Refusal, TAILROOM};
 pub use kernel::{Kernel, KernelError};
 pub use master_key::{KeyError, MAX_MKI_LEN, MasterKey, MkiError};
+pub use rcc::{Rcc, RccMode};
 pub use replay::{ReplayWindow, WindowError};
 pub use session::{KeyDerivationRate, RateError};
 pub use suite::Suite;

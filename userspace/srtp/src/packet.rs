@@ -12,8 +12,10 @@
 //! (RFC 3711 sections 3.1 and 3.4, RFC 7714 sections 8 and 9.) An MKI stands in front of the tag
 //! where HMAC made it, and at the very end where GCM did. It is not authenticated.
 
-use crate::header::{RtcpHeader, RtpHeader};
-use crate::{Kind, Suite};
+use crate::cryptex;
+use crate::header::{Extension, FIXED_LEN, RtcpHeader, RtpHeader, csrcs_len};
+use crate::rcc::{LONG_TAG_LEN, ROC_LEN};
+use crate::{Kind, Rcc, RccMode, Suite};
 
 /// What the packets of a set have in common.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,23 @@ pub(crate) struct Format {
     pub(crate) mki_len: usize,
     /// Whether SRTCP is only authenticated.
     pub(crate) unencrypted_srtcp: bool,
+    /// Whether header extensions and CSRCs are encrypted as a whole (RFC 9335).
+    pub(crate) cryptex: bool,
+    /// Whether tags of SRTP carry the ROC (RFC 4771).
+    pub(crate) rcc: Option<Rcc>,
+}
+
+/// What an SRTP packet has for a tag.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tag {
+    /// That of the suite, as all SRTCP packets.
+    Usual,
+    /// The ROC, and then that of the suite.
+    WithRoc,
+    /// A longer one.
+    Long,
+    /// Nothing.
+    Absent,
 }
 
 /// Who encrypts a packet.
@@ -45,9 +64,44 @@ impl Format {
         }
     }
 
-    /// How much longer protection makes a packet of this kind, in bytes.
-    pub(crate) fn growth(self, kind: Kind) -> usize {
-        self.suite.growth(kind) + self.mki_len
+    /// What a packet has for a tag, which begins with these bytes.
+    fn tag(self, kind: Kind, bytes: &[u8]) -> Tag {
+        match (self.rcc, kind, bytes) {
+            (Some(rcc), Kind::Rtp, &[_, _, a, b, ..]) => match rcc.mode() {
+                _ if rcc.carries(u16::from_be_bytes([a, b])) => Tag::WithRoc,
+                RccMode::One => Tag::Absent,
+                RccMode::Two => Tag::Long,
+            },
+            _ => Tag::Usual,
+        }
+    }
+
+    /// How much longer protection may make a packet of this kind, in bytes.
+    pub(crate) fn max_growth(self, kind: Kind) -> usize {
+        let trailer = self.trailer_len(kind, Tag::Usual);
+        match kind {
+            Kind::Rtp => {
+                let inserted = if self.cryptex {
+                    Extension::HEADER_LEN
+                } else {
+                    0
+                };
+                let roc = if self.rcc.is_some() { ROC_LEN } else { 0 };
+                trailer + inserted + roc
+            }
+            Kind::Rtcp => trailer,
+        }
+    }
+
+    /// Length of what stands behind the text of a protected packet of this kind, in bytes.
+    pub(crate) fn trailer_len(self, kind: Kind, tag: Tag) -> usize {
+        self.mki_len
+            + match tag {
+                Tag::Usual => self.suite.growth(kind),
+                Tag::WithRoc => self.suite.growth(kind) + ROC_LEN,
+                Tag::Long => LONG_TAG_LEN,
+                Tag::Absent => 0,
+            }
     }
 
     /// Where the MKI of a protected packet stands, whose text ends at `end`.
@@ -77,9 +131,12 @@ pub(crate) struct Packet {
     pub(crate) clear: usize,
     /// Where the text ends, counted from the start of the packet.
     pub(crate) end: usize,
+    pub(crate) tag: Tag,
     /// Number of the master key in its set.
     pub(crate) key: usize,
     pub(crate) cipher: Cipher,
+    /// If header extension and CSRCs are encrypted too: the length of the CSRCs, in bytes.
+    pub(crate) cryptex: Option<usize>,
     /// Whether there is more to do than the kernel does.
     pub(crate) has_surroundings: bool,
 }
@@ -93,6 +150,8 @@ pub(crate) enum Claim {
     Next,
     /// SRTCP: this one.
     Index(u32),
+    /// SRTP with the ROC in its tag: this one.
+    Whole(u64),
 }
 
 impl Packet {
@@ -102,20 +161,37 @@ impl Packet {
         Some(match kind {
             Kind::Rtp => {
                 let header = RtpHeader::parse(bytes)?;
-                Self {
+                let packet = Self {
                     ssrc: header.ssrc,
                     claim: Claim::Sequence(header.sequence),
                     clear: header.len,
+                    tag: format.tag(kind, bytes),
                     end: bytes.len(),
                     key,
                     cipher: format.cipher(),
+                    cryptex: None,
                     has_surroundings,
+                };
+                match Extension::find(bytes) {
+                    _ if !format.cryptex => packet,
+                    Some(extension) if cryptex::hidden(extension.profile).is_some() => {
+                        packet.with_cryptex(format, bytes)
+                    }
+                    // It says that it is encrypted already; a receiver would believe it.
+                    Some(extension) if cryptex::shown(extension.profile).is_some() => return None,
+                    None if csrcs_len(bytes) > 0 => Self {
+                        // It gets an empty one.
+                        end: bytes.len() + Extension::HEADER_LEN,
+                        ..packet.with_cryptex(format, bytes)
+                    },
+                    _ => packet,
                 }
             }
             Kind::Rtcp => Self {
                 ssrc: RtcpHeader::parse(bytes)?.ssrc,
                 claim: Claim::Next,
                 clear: RtcpHeader::LEN,
+                tag: Tag::Usual,
                 end: bytes.len(),
                 key,
                 cipher: if format.unencrypted_srtcp {
@@ -123,6 +199,7 @@ impl Packet {
                 } else {
                     format.cipher()
                 },
+                cryptex: None,
                 has_surroundings,
             },
         })
@@ -130,8 +207,23 @@ impl Packet {
 
     /// Reads an SRTP or SRTCP packet; `None` when it is malformed.
     pub(crate) fn protected(format: Format, kind: Kind, bytes: &[u8]) -> Option<Self> {
-        let end = bytes.len().checked_sub(format.growth(kind))?;
-        let mut packet = Self::plain(format, kind, &bytes[..end], 0)?;
+        let end = (bytes.len()).checked_sub(format.trailer_len(kind, format.tag(kind, bytes)))?;
+        let plain = Format {
+            cryptex: false,
+            ..format
+        };
+        let mut packet = Self::plain(plain, kind, &bytes[..end], 0)?;
+        if kind == Kind::Rtp && format.cryptex {
+            let extension = Extension::find(&bytes[..end]);
+            if extension.is_some_and(|it| cryptex::shown(it.profile).is_some()) {
+                packet = packet.with_cryptex(format, bytes);
+            }
+        }
+        if let (Tag::WithRoc, Claim::Sequence(sequence)) = (packet.tag, packet.claim) {
+            let roc = bytes[end + format.mki_len..].first_chunk()?;
+            let roc = u64::from(u32::from_be_bytes(*roc));
+            packet.claim = Claim::Whole((roc << 16) | u64::from(sequence));
+        }
         if kind == Kind::Rtcp {
             let word = bytes[index_word_at(format.suite, end)..].first_chunk()?;
             let word = u32::from_be_bytes(*word);
@@ -145,6 +237,22 @@ impl Packet {
             packet.claim = Claim::Index(word & !ENCRYPTED);
         }
         Some(packet)
+    }
+
+    /// The same RTP packet with header extension and CSRCs encrypted; see `cryptex.rs`.
+    fn with_cryptex(self, format: Format, bytes: &[u8]) -> Self {
+        let csrcs = csrcs_len(bytes);
+        Self {
+            clear: FIXED_LEN + Extension::HEADER_LEN,
+            // HMAC authenticates the packet as it is sent, CSRCs first.
+            cipher: match self.cipher {
+                Cipher::Kernel if csrcs > 0 && !format.suite.is_aead() => Cipher::Outside,
+                cipher => cipher,
+            },
+            cryptex: Some(csrcs),
+            has_surroundings: true,
+            ..self
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use crate::Refusal;
 pub struct ReplayWindow(u32);
 
 impl ReplayWindow {
+    /// 128 packets, as libsrtp has.
+    pub const DEFAULT: Self = Self(128);
+
     /// A power of two from 64, which RFC 3711 demands, to 32768, above which sequence numbers are
     /// ambiguous.
     pub fn new(packets: u32) -> Result<Self, WindowError> {
@@ -36,9 +39,9 @@ impl ReplayWindow {
 }
 
 impl Default for ReplayWindow {
-    /// 128 packets, as libsrtp has.
+    /// [`ReplayWindow::DEFAULT`].
     fn default() -> Self {
-        Self(128)
+        Self::DEFAULT
     }
 }
 

@@ -5,9 +5,11 @@
 use core::fmt;
 
 use crate::derivation::SessionKey;
+use crate::extension::ExtensionCipher;
 use crate::f8::F8;
 use crate::kernel::Keys;
-use crate::{Kind, MasterKey, Suite};
+use crate::rcc::LongMac;
+use crate::{ExtensionIds, Kind, MasterKey, Policy, RccMode, Suite};
 
 /// How many packets a session key protects before the next is derived: a power of two
 /// (RFC 3711 section 4.3.1).
@@ -56,6 +58,10 @@ pub(crate) struct Session {
     pub(crate) keys: Keys,
     /// In suites with F8: for SRTP and for SRTCP.
     f8: Option<Box<[F8; 2]>>,
+    /// Where elements of header extensions are encrypted one by one.
+    pub(crate) extension: Option<Box<ExtensionCipher>>,
+    /// In mode 2 of RFC 4771, for the packets without ROC.
+    pub(crate) long_mac: Option<Box<LongMac>>,
 }
 
 impl Session {
@@ -64,6 +70,8 @@ impl Session {
         Self {
             keys: Keys::new(rtp, rtcp),
             f8: has_f8.then(|| Box::new([F8::new(rtp), F8::new(rtcp)])),
+            extension: None,
+            long_mac: None,
         }
     }
 
@@ -76,11 +84,17 @@ impl Session {
         })
     }
 
-    fn derive(master: &MasterKey, r: u64) -> Self {
-        Self::new(
-            &SessionKey::derive(master, Kind::Rtp, r),
-            &SessionKey::derive(master, Kind::Rtcp, r),
-        )
+    fn derive(master: &MasterKey, policy: &Policy, r: u64) -> Self {
+        let rtp = SessionKey::derive(master, Kind::Rtp, r);
+        let rtcp = SessionKey::derive(master, Kind::Rtcp, r);
+        let ids = policy.encrypted_extensions;
+        let encrypts = ids != ExtensionIds::NONE && master.suite().encrypts();
+        let is_long = policy.rcc.is_some_and(|rcc| rcc.mode() == RccMode::Two);
+        Self {
+            extension: encrypts.then(|| Box::new(ExtensionCipher::derive(master, ids, r))),
+            long_mac: is_long.then(|| Box::new(LongMac::new(&rtp))),
+            ..Self::new(&rtp, &rtcp)
+        }
     }
 
     /// Derives anew, in the same memory.
@@ -90,6 +104,12 @@ impl Session {
         self.keys.renew(&rtp, &rtcp);
         if let Some(f8) = &mut self.f8 {
             **f8 = [F8::new(&rtp), F8::new(&rtcp)];
+        }
+        if let Some(extension) = &mut self.extension {
+            **extension = ExtensionCipher::derive(master, extension.ids(), r);
+        }
+        if let Some(mac) = &mut self.long_mac {
+            **mac = LongMac::new(&rtp);
         }
     }
 }
@@ -112,13 +132,13 @@ pub(crate) struct Turning {
 }
 
 impl Sessions {
-    pub(crate) fn new(master: &MasterKey, rate: Option<KeyDerivationRate>) -> Self {
-        match rate {
-            None => Self::Fixed(Session::derive(master, 0)),
+    pub(crate) fn new(master: &MasterKey, policy: &Policy) -> Self {
+        match policy.key_derivation_rate {
+            None => Self::Fixed(Session::derive(master, policy, 0)),
             Some(rate) => Self::Turning(Box::new(Turning {
                 master: master.duplicate(),
                 rate,
-                recent: [0, 1, 2, 3].map(|r| (r, Session::derive(master, r))),
+                recent: [0, 1, 2, 3].map(|r| (r, Session::derive(master, policy, r))),
                 oldest: 0,
             })),
         }

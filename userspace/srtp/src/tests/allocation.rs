@@ -2,8 +2,13 @@
 
 //! What memory is taken, and when.
 
+use core::num::NonZeroU16;
+
 use super::{START, framed, key, rtcp, rtp};
-use crate::{ContextSet, ContextSets, Job, KeyDerivationRate, Kind, Policy, Suite};
+use crate::{
+    ContextSet, ContextSets, ExtensionIds, Job, KeyDerivationRate, Kind, Policy, Rcc, RccMode,
+    Suite,
+};
 
 #[test]
 fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
@@ -13,6 +18,8 @@ fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
         let mut sets = ContextSets::new();
         let policy = Policy {
             key_derivation_rate,
+            encrypted_extensions: ExtensionIds::NONE.with(1),
+            rcc: key_derivation_rate.map(|_| Rcc::new(RccMode::Two, NonZeroU16::MIN)),
             ..Policy::default()
         };
         let key = key(suite).with_mki(b"key").unwrap();

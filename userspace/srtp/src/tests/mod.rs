@@ -4,21 +4,26 @@
 
 mod allocation;
 mod burst;
+mod extensions;
 mod forgery;
 mod lifetime;
 mod mki;
 mod rate;
+mod rcc;
 mod resume;
 mod round_trip;
 mod streams;
 mod vectors;
 
+use core::num::NonZeroU16;
+
+use hex_literal::hex;
 use proptest::prelude::*;
 
 use crate::context_set::State;
 use crate::{
-    ContextSet, ContextSets, HEADROOM, Job, KeyDerivationRate, Kind, MAX_GROWTH, MasterKey, Policy,
-    Refusal, SetId, Suite, TAILROOM,
+    ContextSet, ContextSets, ExtensionIds, HEADROOM, Job, KeyDerivationRate, Kind, MAX_GROWTH,
+    MasterKey, Policy, Rcc, RccMode, Refusal, SetId, Suite, TAILROOM,
 };
 
 /// What frames are filled with around their packets.
@@ -74,27 +79,52 @@ impl Terms {
             assert!(sender.switch_key(&self.mkis[usize::from(second)]));
         }
     }
-
-    /// A packet that comes out of all as it went in.
-    #[expect(clippy::unused_self, reason = "some terms ask for other headers")]
-    fn rtp(&self, ssrc: u32, sequence: u16, len: usize) -> Vec<u8> {
-        rtp(ssrc, sequence, len)
-    }
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
     let mki_len = prop_oneof![Just(0usize), Just(1), Just(4), Just(16)];
     let exponent = prop::option::weighted(0.3, prop_oneof![0u8..4, 14u8..18]);
     let suite = prop::sample::select(&Suite::ALL[..]);
-    (suite, mki_len, exponent, any::<bool>()).prop_map(|(suite, len, exponent, clear)| Terms {
-        suite,
-        mkis: [vec![0xe1; len], vec![0x10; len]],
-        policy: Policy {
-            key_derivation_rate: exponent.map(|e| KeyDerivationRate::new(e).unwrap()),
-            unencrypted_srtcp: clear,
-            ..Policy::default()
+    let extensions = prop_oneof![Just(vec![]), Just(vec![1, 3]), Just(vec![2, 4, 14, 200])];
+    let rcc = prop::option::weighted(
+        0.3,
+        (any::<bool>(), prop::sample::select(&[1u16, 3, 256][..])),
+    );
+    let flags = any::<(bool, bool)>();
+    (suite, mki_len, exponent, flags, extensions, rcc).prop_map(
+        |(suite, len, exponent, (unencrypted_srtcp, cryptex), extensions, rcc)| Terms {
+            suite,
+            mkis: [vec![0xe1; len], vec![0x10; len]],
+            policy: Policy {
+                key_derivation_rate: exponent.map(|e| KeyDerivationRate::new(e).unwrap()),
+                unencrypted_srtcp,
+                cryptex,
+                encrypted_extensions: extensions
+                    .iter()
+                    .fold(ExtensionIds::NONE, |ids, id| ids.with(*id)),
+                rcc: rcc.map(|(bare, rate)| {
+                    let mode = if bare { RccMode::One } else { RccMode::Two };
+                    Rcc::new(mode, NonZeroU16::new(rate).unwrap())
+                }),
+                ..Policy::default()
+            },
         },
-    })
+    )
+}
+
+/// An RTP packet with a payload of this length, and with CSRCs and a header extension that depend
+/// on its SSRC.
+fn shaped(ssrc: u32, sequence: u16, len: usize) -> Vec<u8> {
+    let (first, between): (u8, &[u8]) = match ssrc % 4 {
+        0 => (0x80, &[]),
+        1 => (0x90, &hex!("bede0002 10aa 31bbbb 0000 4f")),
+        2 => (0x92, &hex!("0001e240 0000b26e 10000002 0100 0200 c802bbbb")),
+        _ => (0x91, &hex!("0001e240 bede0001 10aa20bb")),
+    };
+    let mut packet = rtp(ssrc, sequence, len);
+    packet[0] = first;
+    packet.splice(12..12, between.iter().copied());
+    packet
 }
 
 /// An RTP packet with a payload of this length.
