@@ -3,15 +3,17 @@
 //! Sallyport's own SRTP: [`ContextSets`], with all that a packet needs.
 
 use arrayvec::ArrayVec;
-use sallyport_srtp::{ContextSet, ContextSets, Job, Kind, MAX_BURST, Policy, SetId, Suite};
+use sallyport_srtp::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Policy, SetId, Suite};
 
 use crate::case::Operation;
 use crate::contestant::Contestant;
 use crate::keys::StreamKey;
 use crate::pool::{Pool, START};
 
-/// The kernel behind [`ContextSets`]. There is one, and no way to ask which it is.
-pub(crate) const KERNEL: &str = "portable";
+/// The kernel behind [`ContextSets`].
+pub(crate) fn kernel() -> &'static str {
+    Kernel::current().name()
+}
 
 /// How much of SRTP is timed: index, IV, replay list and look-up too. There is no entry to the
 /// bare kernel yet.

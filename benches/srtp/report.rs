@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::course::Outcome;
-use crate::ours::{KERNEL, SCOPE};
+use crate::ours::{SCOPE, kernel};
 
 /// What the tables mean, and where they were measured.
 pub(crate) fn preface() -> String {
@@ -18,12 +18,13 @@ pub(crate) fn preface() -> String {
         .and_then(|line| line.split(": ").nth(1))
         .unwrap_or("unknown CPU");
     format!(
-        "SRTP on one core of {model}, kernel {KERNEL}, scope {SCOPE}.\n\
+        "SRTP on one core of {model}, kernel {}, scope {SCOPE}.\n\
          Nanoseconds per packet, median (min); then ours over the peer's, median of the rounds:\n\
          below 1 ours is faster. Frames of the pool are in the cache.\n\
          Ours and libsrtp do all of SRTP: look-up, index, IV, replay list. ipsec-mb, aws-lc-rs and\n\
          RustCrypto only encrypt and authenticate: IV and ROC are given to them, which is to our\n\
-         disadvantage. ipsec-mb is the fastest of its instruction sets and interfaces in each line.\n"
+         disadvantage. ipsec-mb is the fastest of its instruction sets and interfaces in each line.\n",
+        kernel()
     )
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn json(outcomes: &[Outcome]) -> Value {
                 "payload": outcome.case.payload.json(),
                 "streams": outcome.case.streams,
                 "burst": outcome.case.burst,
-                "kernel": KERNEL,
+                "kernel": kernel(),
                 "scope": SCOPE,
                 "ns": hundredths(outcome.ours.median),
                 "ns_min": hundredths(outcome.ours.min),
@@ -153,7 +154,7 @@ mod tests {
         let found = json(&[outcome(Payload::Bytes(160)), outcome(Payload::Mix)]);
         let expected = json!({
             "suite": "AEAD_AES_128_GCM", "operation": "unprotect", "payload": 160, "streams": 64,
-            "burst": 8, "kernel": KERNEL, "scope": SCOPE, "ns": 50.0, "ns_min": 40.13,
+            "burst": 8, "kernel": kernel(), "scope": SCOPE, "ns": 50.0, "ns_min": 40.13,
             "peer": "peer", "peer_version": "1.3.0", "peer_ns": 50.0, "peer_ns_min": 40.13,
             "ratio": 0.5123,
         });
