@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::config::RealmConfig;
 use crate::error::DataPlaneError;
-use crate::flow_table::{Claim, Contexts, FarEnd, FlowCounters, FlowEntry, SourceFilter, Way};
+use crate::flow_table::{Claim, Contexts, FarEnd, FlowCounters, FlowEntry, SourceFilter};
 use crate::header::PathHeader;
 use crate::next_hop::{Change, HopId, NextHops, Notifications, SETTLE_INTERVAL, TOUCH_INTERVAL};
 use crate::nic::{Nic, ids};
@@ -205,14 +205,8 @@ impl Control {
                     claim: Arc::clone(&claim),
                     owned: None,
                     egress: self.nic_of(flow.egress.realm),
-                    rtp: Way {
-                        local: rtp.path.local,
-                        far_end: rtp.far_end,
-                    },
-                    rtcp: Way {
-                        local: rtcp.path.local,
-                        far_end: rtcp.far_end,
-                    },
+                    rtp: rtp.far_end,
+                    rtcp: rtcp.far_end,
                     dscp: flow.egress.dscp,
                     has_expired: false,
                     counters: FlowCounters::default(),

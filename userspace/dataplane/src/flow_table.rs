@@ -110,10 +110,10 @@ pub struct FlowEntry {
     pub owned: Option<Owned>,
     /// The NIC its packets leave on.
     pub egress: NicId,
-    /// The way of its RTP packets.
-    pub rtp: Way,
-    /// The way of its RTCP packets.
-    pub rtcp: Way,
+    /// Where its RTP packets go, once that is known.
+    pub rtp: Option<FarEnd>,
+    /// Where its RTCP packets go, once that is known.
+    pub rtcp: Option<FarEnd>,
     /// The DSCP to mark packets with, if not the one they arrived with.
     pub dscp: Option<u8>,
     /// Whether it was reported that a key has expired.
@@ -129,15 +129,6 @@ pub enum SourceFilter {
     Only(SocketAddr),
     /// Whoever is latched; `None` until then.
     Latch(Option<SocketAddr>),
-}
-
-/// Where one kind of packets leaves to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Way {
-    /// The local address and port it leaves from.
-    pub local: SocketAddr,
-    /// The far end, once it is known.
-    pub far_end: Option<FarEnd>,
 }
 
 /// A peer, and how to get there.

@@ -478,7 +478,7 @@ impl Worker {
                 if let Some(slot) = state.flows.slot_of(flow)
                     && let Some(entry) = state.flows.entry_mut(slot)
                 {
-                    (entry.rtp.far_end, entry.rtcp.far_end) = *far_ends;
+                    (entry.rtp, entry.rtcp) = *far_ends;
                 }
             }
             Command::SetMtu(nic, mtu) => {

@@ -128,9 +128,11 @@ pub struct FrameCount {
 }
 
 impl FrameCount {
-    /// Frames that are nowhere. Anything but 0 is a defect.
-    pub const fn lost(&self) -> u32 {
-        self.total - self.free - self.receive - self.transmit
+    /// Frames that are nowhere; below 0 when some are counted twice. Anything but 0 is a defect.
+    pub fn lost(&self) -> i64 {
+        let [total, free, receive, transmit] =
+            [self.total, self.free, self.receive, self.transmit].map(i64::from);
+        total - free - receive - transmit
     }
 }
 

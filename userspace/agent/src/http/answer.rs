@@ -99,8 +99,6 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
     });
     let workers = statistics.workers.iter().map(|worker| {
         let frames = worker.frames;
-        let [total, free, receive, transmit] =
-            [frames.total, frames.free, frames.receive, frames.transmit].map(i64::from);
         json!({
             "queue": worker.queue,
             "cpu": worker.cpu,
@@ -109,12 +107,11 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
             "packets_out": worker.packets_out,
             "refused": Refused(&worker.refused),
             "frames": {
-                "total": total,
-                "free": free,
-                "receive": receive,
-                "transmit": transmit,
-                // Below 0 when frames are counted twice, which is a defect, too.
-                "lost": total - free - receive - transmit,
+                "total": frames.total,
+                "free": frames.free,
+                "receive": frames.receive,
+                "transmit": frames.transmit,
+                "lost": frames.lost(),
             },
             "queues": worker.queues,
         })

@@ -6,7 +6,7 @@ use sallyport_flow::Reason;
 
 use crate::burst::Burst;
 use crate::header::write_headers;
-use crate::stage::route::way;
+use crate::stage::route::far_end;
 use crate::state::WorkerState;
 
 /// Completes the packets for the NIC that they leave on.
@@ -16,7 +16,7 @@ pub(super) fn rewrite(burst: &mut Burst, state: &WorkerState) {
             packet.refuse(Reason::UnknownFlow);
             continue;
         };
-        let Some(far_end) = way(entry, packet.kind).far_end else {
+        let Some(far_end) = far_end(entry, packet.kind) else {
             packet.refuse(Reason::NoRoute);
             continue;
         };

@@ -6,7 +6,7 @@ use sallyport_flow::{Event, Reason};
 use sallyport_srtp::Kind;
 
 use crate::burst::Burst;
-use crate::flow_table::{FlowEntry, SourceFilter, Way};
+use crate::flow_table::{FarEnd, FlowEntry, SourceFilter};
 use crate::state::WorkerState;
 
 /// Latches, and refuses packets whose way out is not known. Every packet that gets here has
@@ -31,8 +31,7 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
                 remote: packet.source,
             });
         }
-        let is_resolved = way(entry, packet.kind)
-            .far_end
+        let is_resolved = far_end(entry, packet.kind)
             .is_some_and(|far_end| state.hops.header(far_end.hop).is_some());
         if !is_resolved {
             packet.refuse(Reason::NoRoute);
@@ -40,11 +39,11 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
     }
 }
 
-/// The way of a packet of this kind.
+/// Where a packet of this kind goes, if that is known.
 #[inline]
-pub(super) const fn way(entry: &FlowEntry, kind: Kind) -> &Way {
+pub(super) const fn far_end(entry: &FlowEntry, kind: Kind) -> Option<&FarEnd> {
     match kind {
-        Kind::Rtp => &entry.rtp,
-        Kind::Rtcp => &entry.rtcp,
+        Kind::Rtp => entry.rtp.as_ref(),
+        Kind::Rtcp => entry.rtcp.as_ref(),
     }
 }

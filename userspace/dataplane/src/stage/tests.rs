@@ -12,7 +12,7 @@ use sallyport_srtp::{ContextSet, ContextSets, Job, Kind, MasterKey, Policy, SetI
 use super::process_burst;
 use crate::burst::{Burst, Fate, MAX_BURST, Packet};
 use crate::flow_table::{
-    Claim, Contexts, FarEnd, FlowCounters, FlowEntry, FlowTable, SourceFilter, Way,
+    Claim, Contexts, FarEnd, FlowCounters, FlowEntry, FlowTable, SourceFilter,
 };
 use crate::header::{LinkHeader, PathHeader, write_headers};
 use crate::next_hop::HopId;
@@ -74,10 +74,7 @@ impl Bed {
             .hops
             .set(hop, Some(LinkHeader::new([2; 6], [4; 6], &[])));
         let header = PathHeader::new(address(CORE_LOCAL), address(CORE_PEER)).unwrap();
-        let way = Way {
-            local: address(CORE_LOCAL),
-            far_end: Some(FarEnd { hop, header }),
-        };
+        let far_end = Some(FarEnd { hop, header });
         let local = address(ACCESS_LOCAL);
         let mut entry = FlowEntry {
             id: FlowId(1),
@@ -88,8 +85,8 @@ impl Bed {
             claim: Arc::new(Claim::new(contexts)),
             owned: None,
             egress: CORE,
-            rtp: way,
-            rtcp: way,
+            rtp: far_end,
+            rtcp: far_end,
             dscp: None,
             has_expired: false,
             counters: FlowCounters::default(),
@@ -311,7 +308,7 @@ fn what_is_refused_is_refused_for_its_reason() {
         },
         Case {
             name: "a peer that is not known yet",
-            change: |entry| entry.rtp.far_end = None,
+            change: |entry| entry.rtp = None,
             reason: Reason::NoRoute,
             ..good
         },
@@ -319,7 +316,7 @@ fn what_is_refused_is_refused_for_its_reason() {
             name: "a next hop that is not resolved",
             change: |entry| {
                 let header = PathHeader::new(address(CORE_LOCAL), address(CORE_PEER)).unwrap();
-                entry.rtp.far_end = Some(FarEnd {
+                entry.rtp = Some(FarEnd {
                     hop: HopId::unresolved(),
                     header,
                 });
