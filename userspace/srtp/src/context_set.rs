@@ -2,6 +2,7 @@
 
 //! The crypto contexts of one leg in one direction.
 
+use core::mem::offset_of;
 use core::{fmt, slice};
 
 use crate::around::Crypto;
@@ -9,12 +10,11 @@ use crate::contexts::Contexts;
 #[cfg(test)]
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
+use crate::kernel::Keys;
 use crate::master_key::Mki;
 use crate::one_or_more::OneOrMore;
 use crate::packet::{Claim, Format};
-#[cfg(test)]
-use crate::session::Session;
-use crate::session::Sessions;
+use crate::session::{Session, Sessions};
 use crate::{ExtensionIds, KeyDerivationRate, Kind, MasterKey, Rcc, Refusal, ReplayWindow};
 
 /// The index of the first SRTCP packet, as libsrtp has it.
@@ -74,19 +74,29 @@ impl Default for Policy {
 /// context per SSRC.
 ///
 /// Takes about 2 KiB with the default policy and one key, 2.4 KiB for AES-256 in GCM.
+//
+// What a plain packet needs comes first, and `ContextSets` has it fetched: see `FETCHED_LEN`.
+#[repr(C)]
 pub struct ContextSet {
     direction: Direction,
+    /// Whether SRTP packets are plain, see [`ContextSet::is_plain`].
+    plain_rtp: bool,
+    rtp_tag_len: u8,
     lifetime: u64,
+    state: State,
+    keys: OneOrMore<Key>,
     first_rtcp: u64,
     format: Format,
-    keys: OneOrMore<Key>,
-    state: State,
 }
 
+/// How much of a set is fetched for a burst, in bytes: all up to the first key's sessions.
+pub(crate) const FETCHED_LEN: usize = offset_of!(ContextSet, keys) + size_of::<u64>() * 2;
+
 /// One master key.
+#[repr(C)]
 struct Key {
-    mki: Mki,
     sessions: Sessions,
+    mki: Mki,
 }
 
 /// Which way the packets of a set go.
@@ -101,6 +111,7 @@ pub(crate) enum Direction {
 /// All that packets change.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
+#[repr(C)]
 pub(crate) struct State {
     contexts: Contexts,
     /// What each master key has protected.
@@ -236,8 +247,35 @@ impl ContextSet {
             })
     }
 
+    #[inline]
     pub(crate) fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// Whether packets of this kind are *plain*, as nearly all are: SRTP that is encrypted and
+    /// authenticated under the only key, with nothing around what the kernel does.
+    #[inline]
+    pub(crate) fn is_plain(&self, kind: Kind) -> bool {
+        self.plain_rtp && kind == Kind::Rtp
+    }
+
+    /// Length of the tag of a plain packet, in bytes.
+    #[inline]
+    pub(crate) fn plain_tag_len(&self) -> usize {
+        usize::from(self.rtp_tag_len)
+    }
+
+    /// The keys of plain packets.
+    #[inline]
+    pub(crate) fn plain_keys(&self) -> Option<&Keys> {
+        let session = self.keys[0].sessions.fixed()?;
+        Some(&session.keys)
+    }
+
+    /// Has what packets change fetched into the cache.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        self.state.contexts.fetch();
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -282,6 +320,7 @@ impl ContextSet {
     }
 
     /// The index of a packet, if the packet may use it; changes nothing.
+    #[inline]
     pub(crate) fn admit(&self, ssrc: u32, claim: Claim, key: usize) -> Result<u64, Refusal> {
         if self.is_spent(key) {
             return Err(Refusal::KeyExpired);
@@ -318,6 +357,7 @@ impl ContextSet {
 
     /// Takes note of a packet that [`ContextSet::admit`] let pass and that authenticated or is
     /// about to be sent.
+    #[inline]
     pub(crate) fn commit(&mut self, kind: Kind, ssrc: u32, index: u64, key: usize) {
         let at = self
             .state
@@ -377,11 +417,13 @@ impl ContextSet {
         policy: Policy,
         direction: Direction,
     ) -> Self {
+        let is_bare = keys[0].sessions.fixed().is_some_and(Session::is_bare);
+        let rtp_tag_len = u8::try_from(format.suite.rtp_tag_len());
         Self {
             direction,
+            plain_rtp: format.is_plain() && is_bare,
+            rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
             lifetime: policy.lifetime.unwrap_or(u64::MAX),
-            first_rtcp: FIRST_RTCP,
-            format,
             state: State {
                 contexts: Contexts::new(policy.ssrc_limit, policy.replay_window),
                 packets: OneOrMore::new(
@@ -391,10 +433,13 @@ impl ContextSet {
                 current: 0,
             },
             keys,
+            first_rtcp: FIRST_RTCP,
+            format,
         }
     }
 
     /// Whether a master key has protected as many packets as it may.
+    #[inline]
     fn is_spent(&self, key: usize) -> bool {
         let packets = self.state.packets[key];
         packets.rtp >= self.lifetime.min(RTP_END) || packets.rtcp >= self.lifetime.min(RTCP_END)

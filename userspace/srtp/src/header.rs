@@ -20,6 +20,7 @@ pub struct RtpHeader {
 
 impl RtpHeader {
     /// Reads the header at the start of `packet`; `None` unless it is RTP version 2 and complete.
+    #[inline]
     pub fn parse(packet: &[u8]) -> Option<Self> {
         let fixed: &[u8; FIXED_LEN] = packet.first_chunk()?;
         if fixed[0] >> 6 != 2 {

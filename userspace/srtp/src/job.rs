@@ -63,6 +63,7 @@ impl<'f> Job<'f> {
     }
 
     /// The packet, if the frame has room around it once it has grown by `growth` bytes.
+    #[inline]
     pub(crate) fn packet(&self, growth: usize) -> Result<&[u8], Refusal> {
         let behind = self.start.checked_add(self.len).ok_or(Refusal::TooBig)?;
         if self.start < HEADROOM

@@ -56,6 +56,12 @@ pub(crate) enum Cipher {
 }
 
 impl Format {
+    /// Whether the kernel does all that there is to do for SRTP packets, if their session keys
+    /// have no cipher of their own.
+    pub(crate) fn is_plain(self) -> bool {
+        self.cipher() == Cipher::Kernel && self.mki_len == 0 && !self.cryptex && self.rcc.is_none()
+    }
+
     fn cipher(self) -> Cipher {
         match self.suite {
             Suite::F8128HmacSha1_80 => Cipher::Outside,

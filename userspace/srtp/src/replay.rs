@@ -79,9 +79,10 @@ pub(crate) fn check(end: u64, seen: &[u64], index: u64) -> Result<(), Refusal> {
 }
 
 /// Takes note of an index that [`check`] let pass, and returns the new end.
+#[inline]
 #[must_use]
 pub(crate) fn mark(end: u64, seen: &mut [u64], index: u64) -> u64 {
-    if index >= end {
+    if index > end {
         forget(seen, end, index);
     }
     seen[word(seen, index)] |= bit(index);
