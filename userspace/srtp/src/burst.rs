@@ -28,17 +28,9 @@ use crate::context_set::Direction;
 use crate::header::RtpHeader;
 use crate::kernel::{self, Batch, Item, Operation};
 use crate::packet::{Claim, Packet, Tag};
-use crate::{ContextSet, ContextSets, Job, Kernel, MAX_BURST, Refusal};
+use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal};
 
-/// What is known of a packet during the steps.
-struct Work {
-    packet: Packet,
-    /// Its index, or why it may not have one. `None` if that is still to be found out.
-    index: Option<Result<u64, Refusal>>,
-    authentic: bool,
-}
-
-/// All that needs to be known of a plain packet, see [`ContextSet::is_plain`].
+/// A plain packet during the steps, see [`ContextSet::is_plain`].
 struct Plain {
     header: RtpHeader,
     /// Where the text ends, counted from the start of the packet.
@@ -47,6 +39,24 @@ struct Plain {
     index: Result<u64, Refusal>,
     authentic: bool,
 }
+
+/// Any other packet.
+struct Other {
+    packet: Packet,
+    /// Its index, or why it may not have one. `None` if that is still to be found out.
+    index: Option<Result<u64, Refusal>>,
+    authentic: bool,
+}
+
+/// The packets of a burst that were not refused, each kind in order.
+#[derive(Default)]
+struct Packets {
+    plain: ArrayVec<Plain, MAX_BURST>,
+    others: ArrayVec<Other, MAX_BURST>,
+}
+
+/// Why there is a set.
+const KNOWN: &str = "the first step refuses packets without a set";
 
 /// Why the lists of packets do not end too early.
 const ONE_EACH: &str = "the first step has made one for each job that still waits";
@@ -67,122 +77,157 @@ pub(crate) fn unprotect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
 
 fn protect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
     sets.fetch(burst);
-    let mut plain = ArrayVec::<Plain, MAX_BURST>::new();
-    let mut work = ArrayVec::<(Packet, u64, bool), MAX_BURST>::new();
+    let mut packets = Packets::default();
     for job in waiting(burst) {
-        job.outcome = assign(sets, job, &mut plain, &mut work);
+        job.outcome = assign(sets, job, &mut packets);
     }
+    let Packets { plain, others } = &mut packets;
 
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Seal);
-        let (mut plain, mut others) = (plain.iter_mut(), work.iter_mut());
+        let (mut plain, mut others) = (plain.iter_mut(), others.iter_mut());
         for job in waiting(burst) {
             let set = known(sets, job);
             if set.is_plain(job.kind) {
                 let packet = plain.next().expect(ONE_EACH);
                 job.len = packet.end + set.plain_tag_len();
                 packet.push(set, job, &mut batch);
-                continue;
-            }
-            let (packet, index, authentic) = others.next().expect(ONE_EACH);
-            if let Some(crypto) = set.crypto(packet.key) {
-                crypto.before_seal(job, packet, *index);
-                batch.push(crypto.item(job, packet, *index), authentic);
+            } else {
+                let packet = others.next().expect(ONE_EACH);
+                packet.push(set, job, &mut batch);
             }
         }
         batch.run();
     }
 
-    if !work.iter().any(|(packet, ..)| packet.has_surroundings) {
-        return;
-    }
-    let mut work = work.iter();
-    for job in waiting(burst).filter(|job| !known(sets, job).is_plain(job.kind)) {
-        let (packet, index, _) = work.next().expect(ONE_EACH);
-        if packet.has_surroundings
-            && let Some(crypto) = known(sets, job).crypto(packet.key)
-        {
-            crypto.after_seal(job, packet, *index);
+    if others.iter().any(|other| other.packet.has_surroundings) {
+        let jobs = waiting(burst).filter(|job| !known(sets, job).is_plain(job.kind));
+        for (job, other) in jobs.zip(others) {
+            if let (Some(crypto), Some(Ok(index))) =
+                (known(sets, job).crypto(other.packet.key), other.index)
+            {
+                crypto.after_seal(job, &other.packet, index);
+            }
         }
     }
 }
 
-/// Gives a packet to be sent its index, which is used from then on. Seals it, if that cannot be
-/// done with the others.
+/// Gives a packet to be sent its index, which is used from then on.
 #[inline]
-fn assign(
-    sets: &mut ContextSets,
-    job: &mut Job<'_>,
-    plain: &mut ArrayVec<Plain, MAX_BURST>,
-    work: &mut ArrayVec<(Packet, u64, bool), MAX_BURST>,
-) -> Result<(), Refusal> {
+fn assign(sets: &mut ContextSets, job: &mut Job<'_>, packets: &mut Packets) -> Result<(), Refusal> {
     let set = sets
         .set_mut(job.set)
         .filter(|set| set.direction() == Direction::Send)
         .ok_or(Refusal::UnknownSet)?;
-    if set.is_plain(job.kind) {
-        let bytes = job.packet(set.plain_tag_len())?;
-        let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
-        let index = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0)?;
-        set.commit(job.kind, header.ssrc, index, 0);
-        plain.push(Plain {
-            header,
-            end: bytes.len(),
-            index: Ok(index),
-            authentic: false,
-        });
+    if !set.is_plain(job.kind) {
+        packets.others.push(assign_other(set, job)?);
         return Ok(());
     }
+    let bytes = job.packet(set.plain_tag_len())?;
+    let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
+    let admission = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0)?;
+    set.commit(admission);
+    packets.plain.push(Plain {
+        header,
+        end: bytes.len(),
+        index: Ok(admission.index),
+        authentic: false,
+    });
+    Ok(())
+}
+
+/// See [`assign`]. Seals the packet, if that cannot be done with the others.
+#[inline(never)]
+fn assign_other(set: &mut ContextSet, job: &mut Job<'_>) -> Result<Other, Refusal> {
     let (format, key) = (set.format(), set.current_key());
     let bytes = job.packet(format.max_growth(job.kind))?;
     let packet = Packet::plain(format, job.kind, bytes, key).ok_or(Refusal::Malformed)?;
-    let index = set.admit(packet.ssrc, packet.claim, key)?;
-    set.commit(job.kind, packet.ssrc, index, key);
+    let admission = set.admit(packet.ssrc, packet.claim, key)?;
+    set.commit(admission);
     if set.crypto(key).is_none() {
-        set.crypto_at(key, index).seal(job, &packet, index);
+        set.crypto_at(key, admission.index)
+            .seal(job, &packet, admission.index);
     }
-    work.push((packet, index, false));
-    Ok(())
+    Ok(Other {
+        packet,
+        index: Some(Ok(admission.index)),
+        authentic: false,
+    })
 }
 
 fn unprotect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
     sets.fetch(burst);
-    let mut plain = ArrayVec::<Plain, MAX_BURST>::new();
-    let mut work = ArrayVec::<Work, MAX_BURST>::new();
+    let mut packets = Packets::default();
     for job in waiting(burst) {
-        job.outcome = guess(sets, job, &mut plain, &mut work);
+        job.outcome = guess(sets, job, &mut packets);
     }
+    let Packets { plain, others } = &mut packets;
 
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Open);
-        let (mut plains, mut others) = (plain.iter_mut(), work.iter_mut());
+        let (mut plain, mut others) = (plain.iter_mut(), others.iter_mut());
         for job in waiting(burst) {
             let set = known(sets, job);
             if set.is_plain(job.kind) {
-                let packet = plains.next().expect(ONE_EACH);
+                let packet = plain.next().expect(ONE_EACH);
                 packet.push(set, job, &mut batch);
-                continue;
-            }
-            let work = others.next().expect(ONE_EACH);
-            if let Some(Ok(index)) = work.index
-                && let Some(crypto) = set.crypto(work.packet.key)
-            {
-                crypto.before_open(job, &work.packet);
-                let item = crypto.item(job, &work.packet, index);
-                batch.push(item, &mut work.authentic);
+            } else {
+                let packet = others.next().expect(ONE_EACH);
+                packet.push(set, job, &mut batch);
             }
         }
         batch.run();
     }
 
-    let (mut plain, mut work) = (plain.iter(), work.iter());
+    let (mut plain, mut others) = (plain.iter(), others.iter());
     for job in waiting(burst) {
-        job.outcome = if known(sets, job).is_plain(job.kind) {
-            settle_plain(sets, job, plain.next().expect(ONE_EACH))
+        let set = sets.set_mut(job.set).expect(KNOWN);
+        job.outcome = if set.is_plain(job.kind) {
+            settle(set, job, plain.next().expect(ONE_EACH))
         } else {
-            settle(sets, job, work.next().expect(ONE_EACH))
+            settle_other(set, job, others.next().expect(ONE_EACH))
         };
     }
+}
+
+/// Step 1 of unprotecting.
+#[inline]
+fn guess(sets: &ContextSets, job: &Job<'_>, packets: &mut Packets) -> Result<(), Refusal> {
+    let set = sets
+        .set(job.set)
+        .filter(|set| set.direction() == Direction::Receive)
+        .ok_or(Refusal::UnknownSet)?;
+    let bytes = job.packet(0)?;
+    if !set.is_plain(job.kind) {
+        packets.others.push(guess_other(set, job.kind, bytes)?);
+        return Ok(());
+    }
+    let end = bytes.len().checked_sub(set.plain_tag_len());
+    let bytes = &bytes[..end.ok_or(Refusal::Malformed)?];
+    let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
+    let admission = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0);
+    packets.plain.push(Plain {
+        header,
+        end: bytes.len(),
+        index: admission.map(|it| it.index),
+        authentic: false,
+    });
+    Ok(())
+}
+
+/// See [`guess`].
+#[inline(never)]
+fn guess_other(set: &ContextSet, kind: Kind, bytes: &[u8]) -> Result<Other, Refusal> {
+    let format = set.format();
+    let mut packet = Packet::protected(format, kind, bytes).ok_or(Refusal::Malformed)?;
+    let mki = &bytes[format.mki_at(kind, packet.end)..][..format.mki_len];
+    packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
+    let admit = || set.admit(packet.ssrc, packet.claim, packet.key);
+    Ok(Other {
+        index: (set.crypto(packet.key)).map(|_| admit().map(|it| it.index)),
+        packet,
+        authentic: false,
+    })
 }
 
 impl Plain {
@@ -206,87 +251,59 @@ impl Plain {
     }
 }
 
-/// Step 1 of unprotecting.
-#[inline]
-fn guess(
-    sets: &ContextSets,
-    job: &Job<'_>,
-    plain: &mut ArrayVec<Plain, MAX_BURST>,
-    work: &mut ArrayVec<Work, MAX_BURST>,
-) -> Result<(), Refusal> {
-    let set = sets
-        .set(job.set)
-        .filter(|set| set.direction() == Direction::Receive)
-        .ok_or(Refusal::UnknownSet)?;
-    let bytes = job.packet(0)?;
-    if set.is_plain(job.kind) {
-        let end = bytes.len().checked_sub(set.plain_tag_len());
-        let bytes = &bytes[..end.ok_or(Refusal::Malformed)?];
-        let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
-        plain.push(Plain {
-            header,
-            end: bytes.len(),
-            index: set.admit(header.ssrc, Claim::Sequence(header.sequence), 0),
-            authentic: false,
-        });
-        return Ok(());
+impl Other {
+    /// See [`Plain::push`]; packets that are processed alone stay out of the batch.
+    #[inline(never)]
+    fn push<'a>(&'a mut self, set: &'a ContextSet, job: &'a mut Job<'_>, batch: &mut Batch<'a>) {
+        let packet = &self.packet;
+        if let (Some(Ok(index)), Some(crypto)) = (self.index, set.crypto(packet.key)) {
+            match set.direction() {
+                Direction::Send => crypto.before_seal(job, packet, index),
+                Direction::Receive => crypto.before_open(job, packet),
+            }
+            batch.push(crypto.item(job, packet, index), &mut self.authentic);
+        }
     }
-    let format = set.format();
-    let mut packet = Packet::protected(format, job.kind, bytes).ok_or(Refusal::Malformed)?;
-    let mki = &bytes[format.mki_at(job.kind, packet.end)..][..format.mki_len];
-    packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
-    let crypto = set.crypto(packet.key);
-    work.push(Work {
-        packet,
-        index: crypto.map(|_| set.admit(packet.ssrc, packet.claim, packet.key)),
-        authentic: false,
-    });
-    Ok(())
 }
 
-/// Step 3 of unprotecting, for a plain packet.
+/// Step 3 of unprotecting.
 #[inline]
-fn settle_plain(sets: &mut ContextSets, job: &mut Job<'_>, plain: &Plain) -> Result<(), Refusal> {
-    let set = sets
-        .set_mut(job.set)
-        .expect("the first step refuses packets without a set");
+fn settle(set: &mut ContextSet, job: &mut Job<'_>, plain: &Plain) -> Result<(), Refusal> {
     let RtpHeader { ssrc, sequence, .. } = plain.header;
-    let index = set.admit(ssrc, Claim::Sequence(sequence), 0);
-    if index != plain.index {
-        return settle_again(sets, job, plain);
+    let admission = set.admit(ssrc, Claim::Sequence(sequence), 0);
+    if admission.map(|it| it.index) != plain.index {
+        return settle_again(set, job, plain);
     }
-    let index = index?;
+    let admission = admission?;
     if !plain.authentic {
         return Err(Refusal::AuthFailed);
     }
     job.len = plain.end;
-    set.commit(job.kind, ssrc, index, 0);
+    set.commit(admission);
     Ok(())
 }
 
-/// Step 3 of unprotecting, for a plain packet whose index was not what it was guessed to be.
+/// See [`settle`]: the index is not what it was guessed to be.
 #[cold]
-fn settle_again(sets: &mut ContextSets, job: &mut Job<'_>, plain: &Plain) -> Result<(), Refusal> {
-    let packet = Packet::protected(known(sets, job).format(), job.kind, job.packet(0)?);
-    let work = Work {
+fn settle_again(set: &mut ContextSet, job: &mut Job<'_>, plain: &Plain) -> Result<(), Refusal> {
+    let packet = Packet::protected(set.format(), job.kind, job.packet(0)?);
+    let other = Other {
         packet: packet.ok_or(Refusal::Malformed)?,
         index: Some(plain.index),
         authentic: plain.authentic,
     };
-    settle(sets, job, &work)
+    settle_other(set, job, &other)
 }
 
-/// Step 3 of unprotecting.
-fn settle(sets: &mut ContextSets, job: &mut Job<'_>, work: &Work) -> Result<(), Refusal> {
-    let packet = &work.packet;
-    let set = sets
-        .set_mut(job.set)
-        .expect("the first step refuses packets without a set");
-    let index = set.admit(packet.ssrc, packet.claim, packet.key);
+/// See [`settle`].
+#[inline(never)]
+fn settle_other(set: &mut ContextSet, job: &mut Job<'_>, other: &Other) -> Result<(), Refusal> {
+    let packet = &other.packet;
+    let admission = set.admit(packet.ssrc, packet.claim, packet.key);
 
-    let mut authentic = work.authentic;
-    if work.index != Some(index) {
-        if let Some(Ok(guessed)) = work.index {
+    let mut authentic = other.authentic;
+    if other.index != Some(admission.map(|it| it.index)) {
+        if let Some(Ok(guessed)) = other.index {
             let crypto = set.crypto_at(packet.key, guessed);
             if authentic {
                 kernel::restore(&mut crypto.item(job, packet, guessed));
@@ -296,20 +313,20 @@ fn settle(sets: &mut ContextSets, job: &mut Job<'_>, work: &Work) -> Result<(), 
         if packet.tag == Tag::Absent && !set.knows(packet.ssrc) {
             return Err(Refusal::AuthFailed);
         }
-        let crypto = set.crypto_at(packet.key, index?);
-        authentic = crypto.open(job, packet, index?);
+        let index = admission?.index;
+        authentic = set.crypto_at(packet.key, index).open(job, packet, index);
     }
 
-    let index = index?;
-    let crypto = set.crypto_at(packet.key, index);
+    let admission = admission?;
+    let crypto = set.crypto_at(packet.key, admission.index);
     if !authentic {
-        crypto.after_refusal(job, packet, index);
+        crypto.after_refusal(job, packet, admission.index);
         return Err(Refusal::AuthFailed);
     }
-    crypto.after_open(job, packet, index);
+    crypto.after_open(job, packet, admission.index);
     // Nobody vouches for a packet without a tag.
     if packet.tag != Tag::Absent {
-        set.commit(job.kind, packet.ssrc, index, packet.key);
+        set.commit(admission);
     }
     Ok(())
 }
@@ -321,6 +338,5 @@ fn waiting<'a, 'f>(burst: &'a mut [Job<'f>]) -> impl Iterator<Item = &'a mut Job
 
 /// The set of a job that passed the first step.
 fn known<'s>(sets: &'s ContextSets, job: &Job<'_>) -> &'s ContextSet {
-    sets.set(job.set)
-        .expect("the first step refuses packets without a set")
+    sets.set(job.set).expect(KNOWN)
 }

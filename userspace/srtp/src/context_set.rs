@@ -6,7 +6,7 @@ use core::mem::offset_of;
 use core::{fmt, slice};
 
 use crate::around::Crypto;
-use crate::contexts::Contexts;
+use crate::contexts::{At, Contexts};
 #[cfg(test)]
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
@@ -97,6 +97,18 @@ pub(crate) const FETCHED_LEN: usize = offset_of!(ContextSet, keys) + size_of::<u
 struct Key {
     sessions: Sessions,
     mki: Mki,
+}
+
+/// That a packet may use an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission {
+    kind: Kind,
+    ssrc: u32,
+    pub(crate) index: u64,
+    /// Number of its master key.
+    key: usize,
+    /// Where its SSRC is, if it was there before.
+    at: Option<At>,
 }
 
 /// Which way the packets of a set go.
@@ -319,18 +331,19 @@ impl ContextSet {
         }
     }
 
-    /// The index of a packet, if the packet may use it; changes nothing.
-    #[inline]
-    pub(crate) fn admit(&self, ssrc: u32, claim: Claim, key: usize) -> Result<u64, Refusal> {
+    /// Says which index a packet may use, if it may; changes nothing.
+    #[expect(clippy::inline_always, reason = "on the way of every packet")]
+    #[inline(always)]
+    pub(crate) fn admit(&self, ssrc: u32, claim: Claim, key: usize) -> Result<Admission, Refusal> {
         if self.is_spent(key) {
             return Err(Refusal::KeyExpired);
         }
         let contexts = &self.state.contexts;
-        let context = contexts.find(ssrc);
-        if context.is_none() && contexts.is_full() {
+        let at = contexts.find(ssrc);
+        if at.is_none() && contexts.is_full() {
             return Err(Refusal::TooManySsrcs);
         }
-        let end = |kind| context.map_or(0, |at| contexts.end(at, kind));
+        let end = |kind| at.map_or(0, |at| contexts.end(at, kind));
         let (kind, index) = match claim {
             Claim::Sequence(sequence) => {
                 let index = estimate(end(Kind::Rtp).checked_sub(1), sequence);
@@ -344,10 +357,16 @@ impl ContextSet {
             Claim::Index(index) => (Kind::Rtcp, u64::from(index)),
             Claim::Whole(index) => (Kind::Rtp, index),
         };
-        if let Some(at) = context {
+        if let Some(at) = at {
             contexts.check(at, kind, index)?;
         }
-        Ok(index)
+        Ok(Admission {
+            kind,
+            ssrc,
+            index,
+            key,
+            at,
+        })
     }
 
     /// Whether there is a context for this SSRC.
@@ -355,16 +374,19 @@ impl ContextSet {
         self.state.contexts.find(ssrc).is_some()
     }
 
-    /// Takes note of a packet that [`ContextSet::admit`] let pass and that authenticated or is
+    /// Takes note of a packet that was admitted to this very state, and that authenticated or is
     /// about to be sent.
-    #[inline]
-    pub(crate) fn commit(&mut self, kind: Kind, ssrc: u32, index: u64, key: usize) {
-        let at = self
-            .state
-            .contexts
-            .find_or_add(ssrc)
-            .expect("an SSRC without room is not admitted");
-        self.state.contexts.mark(at, kind, index);
+    #[expect(clippy::inline_always, reason = "on the way of every packet")]
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, admission: Admission) {
+        let Admission { kind, key, .. } = admission;
+        let contexts = &mut self.state.contexts;
+        let at = match admission.at {
+            Some(at) => at,
+            None => (contexts.find_or_add(admission.ssrc))
+                .expect("an SSRC without room is not admitted"),
+        };
+        contexts.mark(at, kind, admission.index);
         self.state.current = key;
         match kind {
             Kind::Rtp => self.state.packets[key].rtp += 1,
