@@ -16,54 +16,47 @@
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
 //!
-//! Where session keys depend on the index, or the kind of tag does, packets are processed alone, in
-//! order: sealed when they have their index, opened when they are settled.
-//!
-//! Nearly all packets are plain ([`ContextSet::is_plain`]): for them each step is the same, only
-//! shorter.
+//! Nearly all packets are *plain* ([`ContextSet::is_plain`]): for them the steps are the same, only
+//! shorter. Where session keys depend on the index, or the kind of tag does, packets are processed
+//! before all others, one after the other. No other set knows of that.
 
 use arrayvec::ArrayVec;
 
-use crate::context_set::Direction;
+use crate::context_set::{Admission, Direction};
 use crate::header::RtpHeader;
 use crate::kernel::{self, Batch, Item, Operation};
 use crate::packet::{Claim, Packet, Tag};
-use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal};
+use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal, job};
 
-/// A plain packet during the steps, see [`ContextSet::is_plain`].
+/// A plain packet that was guessed about.
 struct Plain {
     header: RtpHeader,
-    /// Where the text ends, counted from the start of the packet.
-    end: usize,
-    /// Its index, or why it may not have one.
-    index: Result<u64, Refusal>,
-    authentic: bool,
+    /// Length of the packet without its tag.
+    len: usize,
+    admission: Result<Admission, Refusal>,
 }
 
-/// Any other packet.
+/// Any other packet, with its index, or why it may not have one.
 struct Other {
     packet: Packet,
-    /// Its index, or why it may not have one. `None` if that is still to be found out.
-    index: Option<Result<u64, Refusal>>,
-    authentic: bool,
+    index: Result<u64, Refusal>,
 }
 
-/// The packets of a burst that were not refused, each kind in order.
-#[derive(Default)]
-struct Packets {
-    plain: ArrayVec<Plain, MAX_BURST>,
-    others: ArrayVec<Other, MAX_BURST>,
-}
+/// Why lists of packets do not end too early.
+const ONE_EACH: &str = "the first step has made one for each job that still waits";
 
 /// Why there is a set.
 const KNOWN: &str = "the first step refuses packets without a set";
 
-/// Why the lists of packets do not end too early.
-const ONE_EACH: &str = "the first step has made one for each job that still waits";
+/// Why session keys do not depend on the index.
+const TOGETHER: &str = "a set whose packets are not alone has fixed keys";
 
 /// See [`ContextSets::protect`].
 pub(crate) fn protect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     for burst in jobs.chunks_mut(MAX_BURST) {
+        if sets.fetch(burst) {
+            alone(sets, burst, Direction::Send, seal_alone);
+        }
         protect_burst(sets, burst);
     }
 }
@@ -71,272 +64,293 @@ pub(crate) fn protect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
 /// See [`ContextSets::unprotect`].
 pub(crate) fn unprotect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     for burst in jobs.chunks_mut(MAX_BURST) {
+        if sets.fetch(burst) {
+            alone(sets, burst, Direction::Receive, open_alone);
+        }
         unprotect_burst(sets, burst);
     }
 }
 
-fn protect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
-    sets.fetch(burst);
-    let mut packets = Packets::default();
-    for job in waiting(burst) {
-        job.outcome = assign(sets, job, &mut packets);
-    }
-    let Packets { plain, others } = &mut packets;
-
+fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
+    let mut others = ArrayVec::<(usize, Packet, u64), MAX_BURST>::new();
+    // Nobody looks at these.
+    let mut authentic = [false; MAX_BURST];
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Seal);
-        let (mut plain, mut others) = (plain.iter_mut(), others.iter_mut());
-        for job in waiting(burst) {
-            let set = known(sets, job);
+        for (at, (job, authentic)) in burst.iter_mut().zip(&mut authentic).enumerate() {
+            if job.outcome.is_err() {
+                continue;
+            }
+            let Some(set) = sets.set_of(job, Direction::Send) else {
+                job.outcome = Err(Refusal::UnknownSet);
+                continue;
+            };
             if set.is_plain(job.kind) {
-                let packet = plain.next().expect(ONE_EACH);
-                job.len = packet.end + set.plain_tag_len();
-                packet.push(set, job, &mut batch);
-            } else {
-                let packet = others.next().expect(ONE_EACH);
-                packet.push(set, job, &mut batch);
+                match assign(set, job.frame, job.start, job.len) {
+                    Ok(item) => {
+                        job.len += set.plain_tag_len();
+                        batch.push(item, authentic);
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
+            } else if !set.is_alone() {
+                match assign_other(set, job) {
+                    Ok((packet, index)) => {
+                        let crypto = set.crypto(packet.key).expect(TOGETHER);
+                        crypto.before_seal(job, &packet, index);
+                        batch.push(crypto.item(job, &packet, index), authentic);
+                        others.push((at, packet, index));
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
             }
         }
         batch.run();
     }
 
-    if others.iter().any(|other| other.packet.has_surroundings) {
-        let jobs = waiting(burst).filter(|job| !known(sets, job).is_plain(job.kind));
-        for (job, other) in jobs.zip(others) {
-            if let (Some(crypto), Some(Ok(index))) =
-                (known(sets, job).crypto(other.packet.key), other.index)
-            {
-                crypto.after_seal(job, &other.packet, index);
-            }
-        }
+    for (at, packet, index) in &others {
+        let job = &mut burst[*at];
+        let crypto = sets.set(job.set).expect(KNOWN).crypto(packet.key);
+        crypto.expect(TOGETHER).after_seal(job, packet, *index);
     }
 }
 
-/// Gives a packet to be sent its index, which is used from then on.
+/// Gives a plain packet to be sent its index, which is used from then on.
 #[inline]
-fn assign(sets: &mut ContextSets, job: &mut Job<'_>, packets: &mut Packets) -> Result<(), Refusal> {
-    let set = sets
-        .set_mut(job.set)
-        .filter(|set| set.direction() == Direction::Send)
-        .ok_or(Refusal::UnknownSet)?;
-    if !set.is_plain(job.kind) {
-        packets.others.push(assign_other(set, job)?);
-        return Ok(());
-    }
-    let bytes = job.packet(set.plain_tag_len())?;
+fn assign<'a>(
+    set: &'a ContextSet,
+    frame: &'a mut [u8],
+    start: usize,
+    len: usize,
+) -> Result<Item<'a>, Refusal> {
+    let bytes = job::packet(frame, start, len, set.plain_tag_len())?;
     let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
     let admission = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0)?;
     set.commit(admission);
-    packets.plain.push(Plain {
-        header,
-        end: bytes.len(),
-        index: Ok(admission.index),
-        authentic: false,
-    });
-    Ok(())
+    Ok(item(set, frame, start, len, header, admission.index))
 }
 
-/// See [`assign`]. Seals the packet, if that cannot be done with the others.
+/// Gives any other packet to be sent its index, which is used from then on.
 #[inline(never)]
-fn assign_other(set: &mut ContextSet, job: &mut Job<'_>) -> Result<Other, Refusal> {
+fn assign_other(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
     let (format, key) = (set.format(), set.current_key());
     let bytes = job.packet(format.max_growth(job.kind))?;
     let packet = Packet::plain(format, job.kind, bytes, key).ok_or(Refusal::Malformed)?;
     let admission = set.admit(packet.ssrc, packet.claim, key)?;
     set.commit(admission);
-    if set.crypto(key).is_none() {
-        set.crypto_at(key, admission.index)
-            .seal(job, &packet, admission.index);
-    }
-    Ok(Other {
-        packet,
-        index: Some(Ok(admission.index)),
-        authentic: false,
-    })
+    Ok((packet, admission.index))
 }
 
-fn unprotect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
-    sets.fetch(burst);
-    let mut packets = Packets::default();
-    for job in waiting(burst) {
-        job.outcome = guess(sets, job, &mut packets);
-    }
-    let Packets { plain, others } = &mut packets;
-
+fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
+    let mut plain = ArrayVec::<Plain, MAX_BURST>::new();
+    let mut others = ArrayVec::<Other, MAX_BURST>::new();
+    let mut authentic = [false; MAX_BURST];
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Open);
-        let (mut plain, mut others) = (plain.iter_mut(), others.iter_mut());
-        for job in waiting(burst) {
-            let set = known(sets, job);
+        for (job, authentic) in burst.iter_mut().zip(&mut authentic) {
+            if job.outcome.is_err() {
+                continue;
+            }
+            let Some(set) = sets.set_of(job, Direction::Receive) else {
+                job.outcome = Err(Refusal::UnknownSet);
+                continue;
+            };
             if set.is_plain(job.kind) {
-                let packet = plain.next().expect(ONE_EACH);
-                packet.push(set, job, &mut batch);
-            } else {
-                let packet = others.next().expect(ONE_EACH);
-                packet.push(set, job, &mut batch);
+                match guess(set, job.frame, job.start, job.len) {
+                    Ok(guessed) => {
+                        if let Ok(admission) = guessed.admission {
+                            let Plain { header, len, .. } = guessed;
+                            let index = admission.index;
+                            let item = item(set, job.frame, job.start, len, header, index);
+                            batch.push(item, authentic);
+                        }
+                        plain.push(guessed);
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
+            } else if !set.is_alone() {
+                match guess_other(set, job) {
+                    Ok(guessed) => {
+                        let Other { packet, index } = &guessed;
+                        if let Ok(index) = *index {
+                            let crypto = set.crypto(packet.key).expect(TOGETHER);
+                            crypto.before_open(job, packet);
+                            batch.push(crypto.item(job, packet, index), authentic);
+                        }
+                        others.push(guessed);
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
             }
         }
         batch.run();
     }
 
     let (mut plain, mut others) = (plain.iter(), others.iter());
-    for job in waiting(burst) {
-        let set = sets.set_mut(job.set).expect(KNOWN);
-        job.outcome = if set.is_plain(job.kind) {
-            settle(set, job, plain.next().expect(ONE_EACH))
-        } else {
-            settle_other(set, job, others.next().expect(ONE_EACH))
-        };
+    for (job, authentic) in burst.iter_mut().zip(authentic) {
+        if job.outcome.is_err() {
+            continue;
+        }
+        let set = sets.set(job.set).expect(KNOWN);
+        if set.is_plain(job.kind) {
+            job.outcome = settle(set, job, plain.next().expect(ONE_EACH), authentic);
+        } else if !set.is_alone() {
+            job.outcome = settle_other(set, job, others.next().expect(ONE_EACH), authentic);
+        }
     }
 }
 
 /// Step 1 of unprotecting.
 #[inline]
-fn guess(sets: &ContextSets, job: &Job<'_>, packets: &mut Packets) -> Result<(), Refusal> {
-    let set = sets
-        .set(job.set)
-        .filter(|set| set.direction() == Direction::Receive)
-        .ok_or(Refusal::UnknownSet)?;
-    let bytes = job.packet(0)?;
-    if !set.is_plain(job.kind) {
-        packets.others.push(guess_other(set, job.kind, bytes)?);
-        return Ok(());
-    }
-    let end = bytes.len().checked_sub(set.plain_tag_len());
-    let bytes = &bytes[..end.ok_or(Refusal::Malformed)?];
+fn guess(set: &ContextSet, frame: &[u8], start: usize, len: usize) -> Result<Plain, Refusal> {
+    let bytes = job::packet(frame, start, len, 0)?;
+    let len = len.checked_sub(set.plain_tag_len());
+    let bytes = &bytes[..len.ok_or(Refusal::Malformed)?];
     let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
-    let admission = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0);
-    packets.plain.push(Plain {
+    Ok(Plain {
         header,
-        end: bytes.len(),
-        index: admission.map(|it| it.index),
-        authentic: false,
-    });
-    Ok(())
+        len: bytes.len(),
+        admission: set.admit(header.ssrc, Claim::Sequence(header.sequence), 0),
+    })
 }
 
 /// See [`guess`].
 #[inline(never)]
-fn guess_other(set: &ContextSet, kind: Kind, bytes: &[u8]) -> Result<Other, Refusal> {
-    let format = set.format();
-    let mut packet = Packet::protected(format, kind, bytes).ok_or(Refusal::Malformed)?;
-    let mki = &bytes[format.mki_at(kind, packet.end)..][..format.mki_len];
-    packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
-    let admit = || set.admit(packet.ssrc, packet.claim, packet.key);
+fn guess_other(set: &ContextSet, job: &Job<'_>) -> Result<Other, Refusal> {
+    let packet = received(set, job)?;
+    let admission = set.admit(packet.ssrc, packet.claim, packet.key);
     Ok(Other {
-        index: (set.crypto(packet.key)).map(|_| admit().map(|it| it.index)),
         packet,
-        authentic: false,
+        index: admission.map(|it| it.index),
     })
 }
 
-impl Plain {
-    /// Hands the packet to the kernel, if it has an index.
-    #[inline]
-    fn push<'a>(&'a mut self, set: &'a ContextSet, job: &'a mut Job<'_>, batch: &mut Batch<'a>) {
-        if let (Ok(index), Some(keys)) = (self.index, set.plain_keys()) {
-            let item = Item {
-                keys,
-                kind: job.kind,
-                frame: job.frame,
-                start: job.start,
-                text: job.start + self.header.len,
-                end: job.start + self.end,
-                ssrc: self.header.ssrc,
-                index,
-                authentic: false,
-            };
-            batch.push(item, &mut self.authentic);
-        }
-    }
+/// Reads a packet that was received.
+fn received(set: &ContextSet, job: &Job<'_>) -> Result<Packet, Refusal> {
+    let bytes = job.packet(0)?;
+    let format = set.format();
+    let mut packet = Packet::protected(format, job.kind, bytes).ok_or(Refusal::Malformed)?;
+    let mki = &bytes[format.mki_at(job.kind, packet.end)..][..format.mki_len];
+    packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
+    Ok(packet)
 }
 
-impl Other {
-    /// See [`Plain::push`]; packets that are processed alone stay out of the batch.
-    #[inline(never)]
-    fn push<'a>(&'a mut self, set: &'a ContextSet, job: &'a mut Job<'_>, batch: &mut Batch<'a>) {
-        let packet = &self.packet;
-        if let (Some(Ok(index)), Some(crypto)) = (self.index, set.crypto(packet.key)) {
-            match set.direction() {
-                Direction::Send => crypto.before_seal(job, packet, index),
-                Direction::Receive => crypto.before_open(job, packet),
-            }
-            batch.push(crypto.item(job, packet, index), &mut self.authentic);
-        }
+/// What the kernel takes of a plain packet, which is so long without its tag.
+#[inline]
+fn item<'a>(
+    set: &'a ContextSet,
+    frame: &'a mut [u8],
+    start: usize,
+    len: usize,
+    header: RtpHeader,
+    index: u64,
+) -> Item<'a> {
+    Item {
+        keys: set.plain_keys().expect(TOGETHER),
+        kind: Kind::Rtp,
+        frame,
+        start,
+        text: start + header.len,
+        end: start + len,
+        ssrc: header.ssrc,
+        index,
+        authentic: false,
     }
 }
 
 /// Step 3 of unprotecting.
 #[inline]
-fn settle(set: &mut ContextSet, job: &mut Job<'_>, plain: &Plain) -> Result<(), Refusal> {
-    let RtpHeader { ssrc, sequence, .. } = plain.header;
-    let admission = set.admit(ssrc, Claim::Sequence(sequence), 0);
-    if admission.map(|it| it.index) != plain.index {
-        return settle_again(set, job, plain);
+fn settle(
+    set: &ContextSet,
+    job: &mut Job<'_>,
+    plain: &Plain,
+    authentic: bool,
+) -> Result<(), Refusal> {
+    if let Ok(admission) = plain.admission
+        && set.still_admits(admission)
+        && authentic
+    {
+        job.len = plain.len;
+        set.commit(admission);
+        return Ok(());
     }
-    let admission = admission?;
-    if !plain.authentic {
-        return Err(Refusal::AuthFailed);
-    }
-    job.len = plain.end;
-    set.commit(admission);
-    Ok(())
-}
-
-/// See [`settle`]: the index is not what it was guessed to be.
-#[cold]
-fn settle_again(set: &mut ContextSet, job: &mut Job<'_>, plain: &Plain) -> Result<(), Refusal> {
-    let packet = Packet::protected(set.format(), job.kind, job.packet(0)?);
     let other = Other {
-        packet: packet.ok_or(Refusal::Malformed)?,
-        index: Some(plain.index),
-        authentic: plain.authentic,
+        packet: received(set, job)?,
+        index: plain.admission.map(|it| it.index),
     };
-    settle_other(set, job, &other)
+    settle_other(set, job, &other, authentic)
 }
 
 /// See [`settle`].
 #[inline(never)]
-fn settle_other(set: &mut ContextSet, job: &mut Job<'_>, other: &Other) -> Result<(), Refusal> {
+fn settle_other(
+    set: &ContextSet,
+    job: &mut Job<'_>,
+    other: &Other,
+    mut authentic: bool,
+) -> Result<(), Refusal> {
     let packet = &other.packet;
+    let crypto = set.crypto(packet.key).expect(TOGETHER);
     let admission = set.admit(packet.ssrc, packet.claim, packet.key);
-
-    let mut authentic = other.authentic;
-    if other.index != Some(admission.map(|it| it.index)) {
-        if let Some(Ok(guessed)) = other.index {
-            let crypto = set.crypto_at(packet.key, guessed);
+    let index = admission.map(|it| it.index);
+    if other.index != index {
+        if let Ok(guessed) = other.index {
             if authentic {
                 kernel::restore(&mut crypto.item(job, packet, guessed));
             }
             crypto.after_refusal(job, packet, guessed);
         }
-        if packet.tag == Tag::Absent && !set.knows(packet.ssrc) {
-            return Err(Refusal::AuthFailed);
-        }
-        let index = admission?.index;
-        authentic = set.crypto_at(packet.key, index).open(job, packet, index);
+        authentic = crypto.open(job, packet, index?);
     }
-
     let admission = admission?;
-    let crypto = set.crypto_at(packet.key, admission.index);
     if !authentic {
         crypto.after_refusal(job, packet, admission.index);
         return Err(Refusal::AuthFailed);
     }
     crypto.after_open(job, packet, admission.index);
+    set.commit(admission);
+    Ok(())
+}
+
+/// Processes the packets that have to be alone.
+#[cold]
+fn alone(
+    sets: &mut ContextSets,
+    burst: &mut [Job<'_>],
+    direction: Direction,
+    process: fn(&mut ContextSet, &mut Job<'_>) -> Result<(), Refusal>,
+) {
+    for job in burst {
+        let set = sets.set_mut(job.set).filter(|set| set.is_alone());
+        if let Some(set) = set.filter(|set| set.direction() == direction)
+            && job.outcome.is_ok()
+        {
+            job.outcome = process(set, job);
+        }
+    }
+}
+
+fn seal_alone(set: &mut ContextSet, job: &mut Job<'_>) -> Result<(), Refusal> {
+    let (packet, index) = assign_other(set, job)?;
+    set.crypto_at(packet.key, index).seal(job, &packet, index);
+    Ok(())
+}
+
+fn open_alone(set: &mut ContextSet, job: &mut Job<'_>) -> Result<(), Refusal> {
+    let packet = received(set, job)?;
+    let admission = set.admit(packet.ssrc, packet.claim, packet.key)?;
+    if packet.tag == Tag::Absent && !set.knows(packet.ssrc) {
+        return Err(Refusal::AuthFailed);
+    }
+    let crypto = set.crypto_at(packet.key, admission.index);
+    if !crypto.open(job, &packet, admission.index) {
+        crypto.after_refusal(job, &packet, admission.index);
+        return Err(Refusal::AuthFailed);
+    }
+    crypto.after_open(job, &packet, admission.index);
     // Nobody vouches for a packet without a tag.
     if packet.tag != Tag::Absent {
         set.commit(admission);
     }
     Ok(())
-}
-
-/// The jobs that nothing has refused so far.
-fn waiting<'a, 'f>(burst: &'a mut [Job<'f>]) -> impl Iterator<Item = &'a mut Job<'f>> {
-    burst.iter_mut().filter(|job| job.outcome.is_ok())
-}
-
-/// The set of a job that passed the first step.
-fn known<'s>(sets: &'s ContextSets, job: &Job<'_>) -> &'s ContextSet {
-    sets.set(job.set).expect(KNOWN)
 }

@@ -2,6 +2,7 @@
 
 //! The crypto contexts of one leg in one direction.
 
+use core::cell::Cell;
 use core::mem::offset_of;
 use core::{fmt, slice};
 
@@ -81,6 +82,8 @@ pub struct ContextSet {
     direction: Direction,
     /// Whether SRTP packets are plain, see [`ContextSet::is_plain`].
     plain_rtp: bool,
+    /// See [`ContextSet::is_alone`].
+    alone: bool,
     rtp_tag_len: u8,
     lifetime: u64,
     state: State,
@@ -109,6 +112,8 @@ pub(crate) struct Admission {
     key: usize,
     /// Where its SSRC is, if it was there before.
     at: Option<At>,
+    /// One above the highest index before.
+    end: u64,
 }
 
 /// Which way the packets of a set go.
@@ -120,7 +125,7 @@ pub(crate) enum Direction {
     Receive,
 }
 
-/// All that packets change.
+/// All that packets change. In cells, see `contexts.rs`.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
 #[repr(C)]
@@ -129,14 +134,31 @@ pub(crate) struct State {
     /// What each master key has protected.
     packets: OneOrMore<Packets>,
     /// The number of the key of the last packet; senders stay with it.
-    current: usize,
+    current: Cell<usize>,
 }
 
 /// How many packets a master key has protected.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Packets {
-    rtp: u64,
-    rtcp: u64,
+    rtp: Cell<u64>,
+    rtcp: Cell<u64>,
+}
+
+impl Packets {
+    #[inline]
+    fn of(&self, kind: Kind) -> &Cell<u64> {
+        match kind {
+            Kind::Rtp => &self.rtp,
+            Kind::Rtcp => &self.rtcp,
+        }
+    }
+
+    /// Counts so many more.
+    #[inline]
+    fn add(&self, kind: Kind, packets: u64) {
+        let count = self.of(kind);
+        count.set(count.get().saturating_add(packets));
+    }
 }
 
 impl ContextSet {
@@ -167,7 +189,7 @@ impl ContextSet {
     pub fn switch_key(&mut self, mki: &[u8]) -> bool {
         let found = self.key_named(mki);
         if let Some(key) = found {
-            self.state.current = key;
+            self.state.current.set(key);
         }
         found.is_some()
     }
@@ -175,7 +197,8 @@ impl ContextSet {
     /// What the master key in use has protected: of a sender the one it protects with, of a
     /// receiver that of the last packet.
     pub fn usage(&self) -> Usage {
-        let Packets { rtp, rtcp } = self.state.packets[self.state.current];
+        let packets = &self.state.packets[self.current_key()];
+        let (rtp, rtcp) = (packets.rtp.get(), packets.rtcp.get());
         let rtp_limit = self.lifetime.min(RTP_END);
         let rtcp_limit = self.lifetime.min(RTCP_END);
         let contexts = &self.state.contexts;
@@ -225,16 +248,16 @@ impl ContextSet {
             self.first_rtcp = (end + RTCP_RESUME_STEP).min(RTCP_END);
         }
         for mark in marks {
-            let contexts = &mut self.state.contexts;
+            let contexts = &self.state.contexts;
             let at = contexts.find_or_add(mark.ssrc).ok_or(TooManySsrcs)?;
             let rtp_end = mark.rtp.map_or(0, |index| index.min(RTP_END - 1) + 1);
             let rtcp_end = mark
                 .rtcp
                 .map_or(0, |index| u64::from(index) + 1)
                 .min(RTCP_END);
-            for packets in self.state.packets.iter_mut() {
-                packets.rtp = packets.rtp.saturating_add(rtp_end);
-                packets.rtcp = packets.rtcp.saturating_add(rtcp_end);
+            for packets in self.state.packets.iter() {
+                packets.add(Kind::Rtp, rtp_end);
+                packets.add(Kind::Rtcp, rtcp_end);
             }
             contexts.raise(at, Kind::Rtp, rtp_end);
             contexts.raise(
@@ -253,7 +276,7 @@ impl ContextSet {
     /// some SSRC has used its last index. See [`ContextSet::usage`] for an earlier warning.
     pub fn expired(&self) -> bool {
         let contexts = &self.state.contexts;
-        self.is_spent(self.state.current)
+        self.is_spent(self.current_key())
             || contexts.ssrcs().any(|(at, _)| {
                 contexts.end(at, Kind::Rtp) >= RTP_END || contexts.end(at, Kind::Rtcp) >= RTCP_END
             })
@@ -271,6 +294,13 @@ impl ContextSet {
         self.plain_rtp && kind == Kind::Rtp
     }
 
+    /// Whether packets have to be processed one by one: session keys depend on the index, or the
+    /// kind of tag does.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// Length of the tag of a plain packet, in bytes.
     #[inline]
     pub(crate) fn plain_tag_len(&self) -> usize {
@@ -284,10 +314,13 @@ impl ContextSet {
         Some(&session.keys)
     }
 
-    /// Has what packets change fetched into the cache.
+    /// Has what a packet of this length needs fetched into the cache: what it changes, and keys.
     #[inline]
-    pub(crate) fn fetch(&self) {
+    pub(crate) fn fetch(&self, len: usize) {
         self.state.contexts.fetch();
+        if let Some(keys) = self.plain_keys() {
+            keys.fetch(len);
+        }
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -296,7 +329,7 @@ impl ContextSet {
 
     /// The number of the key of the last packet, or to send with.
     pub(crate) fn current_key(&self) -> usize {
-        self.state.current
+        self.state.current.get()
     }
 
     /// The number of the key with this MKI.
@@ -307,17 +340,13 @@ impl ContextSet {
         self.keys.iter().position(|key| key.mki[..] == *mki)
     }
 
-    /// What it takes to process packets under a key; `None` if each has to be processed alone.
+    /// What it takes to process packets under a key; `None` if that depends on the index.
     pub(crate) fn crypto(&self, key: usize) -> Option<Crypto<'_>> {
         let key = &self.keys[key];
-        let session = key.sessions.fixed()?;
-        if self.format.rcc.is_some() {
-            return None;
-        }
         Some(Crypto {
             format: self.format,
             mki: &key.mki,
-            session,
+            session: key.sessions.fixed()?,
         })
     }
 
@@ -366,6 +395,7 @@ impl ContextSet {
             index,
             key,
             at,
+            end: end(kind),
         })
     }
 
@@ -378,20 +408,25 @@ impl ContextSet {
     /// about to be sent.
     #[expect(clippy::inline_always, reason = "on the way of every packet")]
     #[inline(always)]
-    pub(crate) fn commit(&mut self, admission: Admission) {
+    pub(crate) fn commit(&self, admission: Admission) {
         let Admission { kind, key, .. } = admission;
-        let contexts = &mut self.state.contexts;
+        let contexts = &self.state.contexts;
         let at = match admission.at {
             Some(at) => at,
             None => (contexts.find_or_add(admission.ssrc))
                 .expect("an SSRC without room is not admitted"),
         };
         contexts.mark(at, kind, admission.index);
-        self.state.current = key;
-        match kind {
-            Kind::Rtp => self.state.packets[key].rtp += 1,
-            Kind::Rtcp => self.state.packets[key].rtcp += 1,
-        }
+        self.state.current.set(key);
+        self.state.packets[key].add(kind, 1);
+    }
+
+    /// Whether an admission of before would be the same now. It may say no where it would.
+    #[inline]
+    pub(crate) fn still_admits(&self, admission: Admission) -> bool {
+        let Admission { kind, index, .. } = admission;
+        let end = admission.at.map(|at| self.state.contexts.end(at, kind));
+        end == Some(admission.end) && index >= admission.end && !self.is_spent(admission.key)
     }
 
     /// All keys have the suite and the length of MKI of the first; there is one.
@@ -439,11 +474,12 @@ impl ContextSet {
         policy: Policy,
         direction: Direction,
     ) -> Self {
-        let is_bare = keys[0].sessions.fixed().is_some_and(Session::is_bare);
+        let fixed = keys[0].sessions.fixed();
         let rtp_tag_len = u8::try_from(format.suite.rtp_tag_len());
         Self {
             direction,
-            plain_rtp: format.is_plain() && is_bare,
+            plain_rtp: format.is_plain() && fixed.is_some_and(Session::is_bare),
+            alone: fixed.is_none() || format.rcc.is_some(),
             rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
             lifetime: policy.lifetime.unwrap_or(u64::MAX),
             state: State {
@@ -452,7 +488,7 @@ impl ContextSet {
                     Packets::default(),
                     keys.iter().skip(1).map(|_| Packets::default()),
                 ),
-                current: 0,
+                current: Cell::new(0),
             },
             keys,
             first_rtcp: FIRST_RTCP,
@@ -463,8 +499,9 @@ impl ContextSet {
     /// Whether a master key has protected as many packets as it may.
     #[inline]
     fn is_spent(&self, key: usize) -> bool {
-        let packets = self.state.packets[key];
-        packets.rtp >= self.lifetime.min(RTP_END) || packets.rtcp >= self.lifetime.min(RTCP_END)
+        let packets = &self.state.packets[key];
+        packets.rtp.get() >= self.lifetime.min(RTP_END)
+            || packets.rtcp.get() >= self.lifetime.min(RTCP_END)
     }
 
     #[cfg(test)]

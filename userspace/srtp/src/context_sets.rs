@@ -4,7 +4,7 @@
 
 use core::mem::offset_of;
 
-use crate::context_set::FETCHED_LEN;
+use crate::context_set::{Direction, FETCHED_LEN};
 use crate::{ContextSet, Job, Kernel, burst, kernel};
 
 /// Names a set in the [`ContextSets`] that gave it out. Never given out twice: the id of a set
@@ -129,19 +129,28 @@ impl ContextSets {
 
     /// Has what the packets of a burst need first fetched into the cache. A gateway has more sets
     /// than caches have room for; the fetches of a burst overlap, those of packets one after the
-    /// other would not.
+    /// other would not. Says whether there are packets that have to be processed alone.
     #[inline]
-    pub(crate) fn fetch(&self, burst: &[Job<'_>]) {
+    pub(crate) fn fetch(&self, burst: &[Job<'_>]) -> bool {
         for job in burst {
             if let Some(slot) = self.slots.get(job.set.slot as usize) {
                 kernel::fetch(slot, offset_of!(Slot, set) + FETCHED_LEN);
             }
         }
+        let mut alone = false;
         for job in burst {
             if let Some(set) = self.set(job.set) {
-                set.fetch();
+                set.fetch(job.len);
+                alone |= set.is_alone();
             }
         }
+        alone
+    }
+
+    /// The set of a job, if that is for this direction.
+    #[inline]
+    pub(crate) fn set_of(&self, job: &Job<'_>, direction: Direction) -> Option<&ContextSet> {
+        self.set(job.set).filter(|set| set.direction() == direction)
     }
 
     #[inline]

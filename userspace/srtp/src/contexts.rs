@@ -11,7 +11,11 @@
 //!
 //! Each is a row of words of 64 bits. An *end* is one above the highest index seen or sent, 0
 //! before the first packet. With the default window a record has 48 bytes.
+//!
+//! The words are in cells: while a burst holds on to the keys of its packets, each packet may
+//! change the state beside them.
 
+use core::cell::Cell;
 use core::fmt;
 
 use crate::{Kind, Refusal, ReplayWindow, kernel, replay};
@@ -23,9 +27,9 @@ const LISTS: usize = 2;
 #[cfg_attr(test, derive(Clone, PartialEq))]
 pub(crate) struct Contexts {
     /// Searched from the front: a leg has one or two SSRCs, and never more than the limit.
-    records: Box<[u64]>,
+    records: Box<[Cell<u64>]>,
     /// Words of the records in use.
-    used: u32,
+    used: Cell<u32>,
     /// Words of one replay list.
     list: u16,
 }
@@ -39,8 +43,8 @@ impl Contexts {
         let list = window.words();
         let record = LISTS + 2 * list;
         Self {
-            records: vec![0; usize::from(limit) * record].into_boxed_slice(),
-            used: 0,
+            records: vec![Cell::new(0); usize::from(limit) * record].into_boxed_slice(),
+            used: Cell::new(0),
             list: u16::try_from(list).expect("the largest window has 512 words"),
         }
     }
@@ -55,8 +59,8 @@ impl Contexts {
     #[inline]
     pub(crate) fn find(&self, ssrc: u32) -> Option<At> {
         let mut at = 0;
-        while at < self.used as usize {
-            if ssrc_of(self.records[at]) == ssrc {
+        while at < self.used() {
+            if ssrc_of(self.records[at].get()) == ssrc {
                 return Some(At(at));
             }
             at += self.record();
@@ -65,34 +69,36 @@ impl Contexts {
     }
 
     /// Gives an SSRC a place; `None` when there are as many as may be.
-    pub(crate) fn find_or_add(&mut self, ssrc: u32) -> Option<At> {
+    pub(crate) fn find_or_add(&self, ssrc: u32) -> Option<At> {
         if let Some(at) = self.find(ssrc) {
             return Some(at);
         }
         if self.is_full() {
             return None;
         }
-        let at = self.used as usize;
-        self.records[at] = u64::from(ssrc) << 32;
-        self.used = u32::try_from(at + self.record()).expect("2^16 records of 1026 words at most");
+        let at = self.used();
+        self.records[at].set(u64::from(ssrc) << 32);
+        let used = u32::try_from(at + self.record());
+        self.used
+            .set(used.expect("2^16 records of 1026 words at most"));
         Some(At(at))
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.used as usize == self.records.len()
+        self.used() == self.records.len()
     }
 
     pub(crate) fn ssrcs(&self) -> impl Iterator<Item = (At, u32)> {
-        let used = (0..self.used as usize).step_by(self.record());
-        used.map(|at| (At(at), ssrc_of(self.records[at])))
+        let used = (0..self.used()).step_by(self.record());
+        used.map(|at| (At(at), ssrc_of(self.records[at].get())))
     }
 
     /// One above the highest index; 0 before the first packet.
     #[inline]
     pub(crate) fn end(&self, At(at): At, kind: Kind) -> u64 {
         match kind {
-            Kind::Rtp => self.records[at + 1],
-            Kind::Rtcp => self.records[at] & u64::from(u32::MAX),
+            Kind::Rtp => self.records[at + 1].get(),
+            Kind::Rtcp => self.records[at].get() & u64::from(u32::MAX),
         }
     }
 
@@ -104,46 +110,53 @@ impl Contexts {
             // Nearly always, and without a look at the list.
             return Ok(());
         }
-        let seen = &self.records[self.list_at(at, kind)..][..usize::from(self.list)];
-        replay::check(end, seen, index)
+        replay::check(end, self.seen(at, kind), index)
     }
 
     /// Takes note of an index that [`Contexts::check`] let pass.
     #[inline]
-    pub(crate) fn mark(&mut self, at: At, kind: Kind, index: u64) {
-        let end = self.end(at, kind);
-        let list_at = self.list_at(at, kind);
-        let seen = &mut self.records[list_at..][..usize::from(self.list)];
-        let end = replay::mark(end, seen, index);
+    pub(crate) fn mark(&self, at: At, kind: Kind, index: u64) {
+        let end = replay::mark(self.end(at, kind), self.seen(at, kind), index);
         self.set_end(at, kind, end);
     }
 
     /// Counts everything below `end` as seen; never moves an end down.
-    pub(crate) fn raise(&mut self, at: At, kind: Kind, end: u64) {
+    pub(crate) fn raise(&self, at: At, kind: Kind, end: u64) {
         if end > self.end(at, kind) {
-            let list_at = self.list_at(at, kind);
-            self.records[list_at..][..usize::from(self.list)].fill(u64::MAX);
+            let seen = self.seen(at, kind);
+            for word in seen {
+                word.set(u64::MAX);
+            }
             self.set_end(at, kind, end);
         }
     }
 
     #[inline]
-    fn set_end(&mut self, At(at): At, kind: Kind, end: u64) {
+    fn set_end(&self, At(at): At, kind: Kind, end: u64) {
         match kind {
-            Kind::Rtp => self.records[at + 1] = end,
+            Kind::Rtp => self.records[at + 1].set(end),
             Kind::Rtcp => {
                 let end = u32::try_from(end).expect("an SRTCP index has 31 bits");
-                self.records[at] = u64::from(ssrc_of(self.records[at])) << 32 | u64::from(end);
+                let first = &self.records[at];
+                first.set(u64::from(ssrc_of(first.get())) << 32 | u64::from(end));
             }
         }
     }
 
+    /// A replay list.
     #[inline]
-    fn list_at(&self, At(at): At, kind: Kind) -> usize {
-        match kind {
+    fn seen(&self, At(at): At, kind: Kind) -> &[Cell<u64>] {
+        let list = usize::from(self.list);
+        let at = match kind {
             Kind::Rtp => at + LISTS,
-            Kind::Rtcp => at + LISTS + usize::from(self.list),
-        }
+            Kind::Rtcp => at + LISTS + list,
+        };
+        &self.records[at..][..list]
+    }
+
+    #[inline]
+    fn used(&self) -> usize {
+        self.used.get() as usize
     }
 
     /// Words of a record.

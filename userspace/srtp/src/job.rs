@@ -62,19 +62,29 @@ impl<'f> Job<'f> {
         }
     }
 
-    /// The packet, if the frame has room around it once it has grown by `growth` bytes.
-    #[inline]
+    /// See [`packet`].
     pub(crate) fn packet(&self, growth: usize) -> Result<&[u8], Refusal> {
-        let behind = self.start.checked_add(self.len).ok_or(Refusal::TooBig)?;
-        if self.start < HEADROOM
-            || self.len > MAX_LEN
-            || self.frame.len() < growth + TAILROOM
-            || behind > self.frame.len() - growth - TAILROOM
-        {
-            return Err(Refusal::TooBig);
-        }
-        Ok(&self.frame[self.start..behind])
+        packet(self.frame, self.start, self.len, growth)
     }
+}
+
+/// The packet in a frame, if there is room around it once it has grown by `growth` bytes.
+#[inline]
+pub(crate) fn packet(
+    frame: &[u8],
+    start: usize,
+    len: usize,
+    growth: usize,
+) -> Result<&[u8], Refusal> {
+    let behind = start.checked_add(len).ok_or(Refusal::TooBig)?;
+    if start < HEADROOM
+        || len > MAX_LEN
+        || frame.len() < growth + TAILROOM
+        || behind > frame.len() - growth - TAILROOM
+    {
+        return Err(Refusal::TooBig);
+    }
+    Ok(&frame[start..behind])
 }
 
 /// Why a packet was not processed. Its bytes are as they were.

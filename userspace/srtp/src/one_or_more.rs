@@ -25,10 +25,6 @@ impl<T> OneOrMore<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         core::iter::once(&self.first).chain(&self.rest)
     }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        core::iter::once(&mut self.first).chain(&mut self.rest)
-    }
 }
 
 impl<T> Index<usize> for OneOrMore<T> {

@@ -143,8 +143,6 @@ pub(crate) struct Packet {
     pub(crate) cipher: Cipher,
     /// If header extension and CSRCs are encrypted too: the length of the CSRCs, in bytes.
     pub(crate) cryptex: Option<usize>,
-    /// Whether there is more to do than the kernel does.
-    pub(crate) has_surroundings: bool,
 }
 
 /// What a packet says of its index.
@@ -163,7 +161,6 @@ pub(crate) enum Claim {
 impl Packet {
     /// Reads an RTP or RTCP packet; `None` when it is malformed.
     pub(crate) fn plain(format: Format, kind: Kind, bytes: &[u8], key: usize) -> Option<Self> {
-        let has_surroundings = format.mki_len > 0;
         Some(match kind {
             Kind::Rtp => {
                 let header = RtpHeader::parse(bytes)?;
@@ -176,7 +173,6 @@ impl Packet {
                     key,
                     cipher: format.cipher(),
                     cryptex: None,
-                    has_surroundings,
                 };
                 match Extension::find(bytes) {
                     _ if !format.cryptex => packet,
@@ -206,7 +202,6 @@ impl Packet {
                     format.cipher()
                 },
                 cryptex: None,
-                has_surroundings,
             },
         })
     }
@@ -256,7 +251,6 @@ impl Packet {
                 cipher => cipher,
             },
             cryptex: Some(csrcs),
-            has_surroundings: true,
             ..self
         }
     }

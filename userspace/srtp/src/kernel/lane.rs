@@ -72,8 +72,7 @@ fn fits(item: &Item<'_>) -> bool {
 }
 
 impl<'a> Lanes<'a> {
-    /// Takes a packet, and has the part of its keys fetched that it needs. Gives back what no
-    /// vector kernel can do.
+    /// Takes a packet. Gives back what no vector kernel can do.
     #[inline]
     pub(super) fn push(
         &mut self,
@@ -85,17 +84,14 @@ impl<'a> Lanes<'a> {
         }
         match &item.keys.block {
             Some(Block::Cm128(key)) => {
-                fetch(&**key, size_of_val(&**key));
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.cm128.push(lane);
             }
             Some(Block::Gcm128(key)) => {
-                fetch(&**key, key.len_for(item.end - item.text));
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.gcm128.push(lane);
             }
             Some(Block::Gcm256(key)) => {
-                fetch(&**key, key.len_for(item.end - item.text));
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.gcm256.push(lane);
             }

@@ -83,6 +83,20 @@ impl Keys {
         }
     }
 
+    /// Has what a packet with so long a text needs of them fetched into the cache.
+    #[inline]
+    pub(crate) fn fetch(&self, text: usize) {
+        #[cfg(target_arch = "x86_64")]
+        match &self.block {
+            Some(block::Block::Cm128(key)) => fetch(&**key, size_of_val(&**key)),
+            Some(block::Block::Gcm128(key)) => fetch(&**key, key.len_for(text)),
+            Some(block::Block::Gcm256(key)) => fetch(&**key, key.len_for(text)),
+            None => {}
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = text;
+    }
+
     /// Takes other keys of the same suite, without allocating. From then on they are those of the
     /// portable kernel only: keys that change are rare, and not worth a second expansion.
     pub(crate) fn renew(&mut self, rtp: &SessionKey, rtcp: &SessionKey) {
@@ -153,6 +167,9 @@ impl Kernel {
 
     fn run(self, items: &mut [Item<'_>], operation: Operation) {
         for items in items.chunks_mut(MAX_BURST) {
+            for item in &*items {
+                item.keys.fetch(item.end - item.text);
+            }
             let mut batch = Batch::new(self, operation);
             for item in items {
                 let (item, authentic) = item.split();
@@ -172,7 +189,8 @@ pub(crate) enum Operation {
     Open,
 }
 
-/// Packets of a burst on their way into the kernel, at most [`MAX_BURST`].
+/// Packets of a burst on their way into the kernel, at most [`MAX_BURST`], whose keys were fetched
+/// into the cache before ([`Keys::fetch`]): nothing is left to wait for then.
 pub(crate) struct Batch<'a> {
     kernel: Kernel,
     operation: Operation,
