@@ -30,7 +30,6 @@ use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal, job}
 
 /// A plain packet that was guessed about.
 struct Plain {
-    header: RtpHeader,
     /// Length of the packet without its tag.
     len: usize,
     admission: Result<Admission, Refusal>,
@@ -156,15 +155,15 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                 continue;
             };
             if set.is_plain(job.kind) {
-                match guess(set, job.frame, job.start, job.len) {
-                    Ok(guessed) => {
-                        if let Ok(admission) = guessed.admission {
-                            let Plain { header, len, .. } = guessed;
-                            let index = admission.index;
+                match read(set, job.frame, job.start, job.len) {
+                    Ok((header, len)) => {
+                        let sequence = Claim::Sequence(header.sequence);
+                        let admission = set.admit(header.ssrc, sequence, 0);
+                        plain.push(Plain { len, admission });
+                        if let Ok(Admission { index, .. }) = admission {
                             let item = item(set, job.frame, job.start, len, header, index);
                             batch.push(item, authentic);
                         }
-                        plain.push(guessed);
                     }
                     Err(refusal) => job.outcome = Err(refusal),
                 }
@@ -200,21 +199,22 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     }
 }
 
-/// Step 1 of unprotecting.
+/// Reads a plain packet that was received: its header, and its length without the tag.
 #[inline]
-fn guess(set: &ContextSet, frame: &[u8], start: usize, len: usize) -> Result<Plain, Refusal> {
+fn read(
+    set: &ContextSet,
+    frame: &[u8],
+    start: usize,
+    len: usize,
+) -> Result<(RtpHeader, usize), Refusal> {
     let bytes = job::packet(frame, start, len, 0)?;
     let len = len.checked_sub(set.plain_tag_len());
     let bytes = &bytes[..len.ok_or(Refusal::Malformed)?];
     let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
-    Ok(Plain {
-        header,
-        len: bytes.len(),
-        admission: set.admit(header.ssrc, Claim::Sequence(header.sequence), 0),
-    })
+    Ok((header, bytes.len()))
 }
 
-/// See [`guess`].
+/// Step 1 of unprotecting, for a packet that is not plain.
 #[inline(never)]
 fn guess_other(set: &ContextSet, job: &Job<'_>) -> Result<Other, Refusal> {
     let packet = received(set, job)?;
@@ -266,12 +266,11 @@ fn settle(
     plain: &Plain,
     authentic: bool,
 ) -> Result<(), Refusal> {
-    if let Ok(admission) = plain.admission
-        && set.still_admits(admission)
+    if let Ok(admission) = &plain.admission
         && authentic
+        && set.commit_late(admission)
     {
         job.len = plain.len;
-        set.commit(admission);
         return Ok(());
     }
     let other = Other {

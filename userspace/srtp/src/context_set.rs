@@ -421,12 +421,23 @@ impl ContextSet {
         self.state.packets[key].add(kind, 1);
     }
 
-    /// Whether an admission of before would be the same now. It may say no where it would.
+    /// Takes note of a packet that was admitted to an earlier state and has authenticated since, if
+    /// it would be admitted now, and says so. It may say no where it would.
     #[inline]
-    pub(crate) fn still_admits(&self, admission: Admission) -> bool {
-        let Admission { kind, index, .. } = admission;
-        let end = admission.at.map(|at| self.state.contexts.end(at, kind));
-        end == Some(admission.end) && index >= admission.end && !self.is_spent(admission.key)
+    pub(crate) fn commit_late(&self, admission: &Admission) -> bool {
+        let Admission { kind, key, .. } = *admission;
+        let contexts = &self.state.contexts;
+        if let Some(at) = admission.at
+            && contexts.end(at, kind) == admission.end
+            && admission.index >= admission.end
+            && !self.is_spent(key)
+        {
+            contexts.mark(at, kind, admission.index);
+            self.state.current.set(key);
+            self.state.packets[key].add(kind, 1);
+            return true;
+        }
+        false
     }
 
     /// All keys have the suite and the length of MKI of the first; there is one.

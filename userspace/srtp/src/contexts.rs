@@ -21,7 +21,10 @@ use core::fmt;
 use crate::{Kind, Refusal, ReplayWindow, kernel, replay};
 
 /// Words in front of the replay lists.
-const LISTS: usize = 2;
+const LISTS: u32 = 2;
+
+/// How much of a record is fetched in advance, in bytes: all of it, if the window is the default.
+const FETCHED_LEN: usize = 48;
 
 /// A bounded table of SSRCs.
 #[cfg_attr(test, derive(Clone, PartialEq))]
@@ -36,12 +39,12 @@ pub(crate) struct Contexts {
 
 /// Where the record of an SSRC starts, in words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct At(usize);
+pub(crate) struct At(u32);
 
 impl Contexts {
     pub(crate) fn new(limit: u16, window: ReplayWindow) -> Self {
         let list = window.words();
-        let record = LISTS + 2 * list;
+        let record = LISTS as usize + 2 * list;
         Self {
             records: vec![Cell::new(0); usize::from(limit) * record].into_boxed_slice(),
             used: Cell::new(0),
@@ -49,18 +52,18 @@ impl Contexts {
         }
     }
 
-    /// Has the first record fetched into the cache.
+    /// Has the front of the first record fetched into the cache.
     #[inline]
     pub(crate) fn fetch(&self) {
-        kernel::fetch(&*self.records, self.record() * size_of::<u64>());
+        kernel::fetch(&*self.records, FETCHED_LEN);
     }
 
     /// Where an SSRC is in this table.
     #[inline]
     pub(crate) fn find(&self, ssrc: u32) -> Option<At> {
         let mut at = 0;
-        while at < self.used() {
-            if ssrc_of(self.records[at].get()) == ssrc {
+        while at < self.used.get() {
+            if ssrc_of(self.records[at as usize].get()) == ssrc {
                 return Some(At(at));
             }
             at += self.record();
@@ -76,26 +79,25 @@ impl Contexts {
         if self.is_full() {
             return None;
         }
-        let at = self.used();
-        self.records[at].set(u64::from(ssrc) << 32);
-        let used = u32::try_from(at + self.record());
-        self.used
-            .set(used.expect("2^16 records of 1026 words at most"));
+        let at = self.used.get();
+        self.records[at as usize].set(u64::from(ssrc) << 32);
+        self.used.set(at + self.record());
         Some(At(at))
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.used() == self.records.len()
+        self.used.get() as usize == self.records.len()
     }
 
     pub(crate) fn ssrcs(&self) -> impl Iterator<Item = (At, u32)> {
-        let used = (0..self.used()).step_by(self.record());
-        used.map(|at| (At(at), ssrc_of(self.records[at].get())))
+        let used = (0..self.used.get()).step_by(self.record() as usize);
+        used.map(|at| (At(at), ssrc_of(self.records[at as usize].get())))
     }
 
     /// One above the highest index; 0 before the first packet.
     #[inline]
     pub(crate) fn end(&self, At(at): At, kind: Kind) -> u64 {
+        let at = at as usize;
         match kind {
             Kind::Rtp => self.records[at + 1].get(),
             Kind::Rtcp => self.records[at].get() & u64::from(u32::MAX),
@@ -133,6 +135,7 @@ impl Contexts {
 
     #[inline]
     fn set_end(&self, At(at): At, kind: Kind, end: u64) {
+        let at = at as usize;
         match kind {
             Kind::Rtp => self.records[at + 1].set(end),
             Kind::Rtcp => {
@@ -147,22 +150,17 @@ impl Contexts {
     #[inline]
     fn seen(&self, At(at): At, kind: Kind) -> &[Cell<u64>] {
         let list = usize::from(self.list);
-        let at = match kind {
-            Kind::Rtp => at + LISTS,
-            Kind::Rtcp => at + LISTS + list,
-        };
-        &self.records[at..][..list]
-    }
-
-    #[inline]
-    fn used(&self) -> usize {
-        self.used.get() as usize
+        let at = (at + LISTS) as usize;
+        match kind {
+            Kind::Rtp => &self.records[at..][..list],
+            Kind::Rtcp => &self.records[at + list..][..list],
+        }
     }
 
     /// Words of a record.
     #[inline]
-    fn record(&self) -> usize {
-        LISTS + 2 * usize::from(self.list)
+    fn record(&self) -> u32 {
+        LISTS + 2 * u32::from(self.list)
     }
 }
 

@@ -105,14 +105,17 @@ impl<'a> Lanes<'a> {
 #[inline]
 pub(super) fn fetch<T: ?Sized>(value: &T, len: usize) {
     let bytes = ptr::from_ref(value).cast::<i8>();
-    // Lines, of which the first may have begun before.
-    let skew = bytes.addr() % LINE;
-    let len = len.min(size_of_val(value));
-    for line in (0..len + skew).step_by(LINE) {
+    let skew = if align_of_val(value) < LINE {
+        // The first line may have begun before.
+        bytes.addr() % LINE
+    } else {
+        0
+    };
+    let mut at = 0;
+    while at < len + skew {
         // SAFETY: a prefetch has no effect, wherever it points to.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(line));
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(at)) }
+        at += LINE;
     }
 }
 
