@@ -111,8 +111,9 @@ pub(super) fn fetch<T: ?Sized>(value: &T, len: usize) {
     } else {
         0
     };
+    let end = len.min(size_of_val(value)) + skew;
     let mut at = 0;
-    while at < len + skew {
+    while at < end {
         // SAFETY: a prefetch has no effect, wherever it points to.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(at)) }
         at += LINE;
