@@ -54,6 +54,8 @@
 #![deny(unsafe_code)] // Only kernels may allow it.
 
 mod around;
+#[cfg(feature = "bare")]
+pub mod bare;
 mod burst;
 mod context_set;
 mod context_sets;

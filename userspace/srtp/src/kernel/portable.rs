@@ -322,7 +322,7 @@ mod tests {
     /// section 7 have the salt F0F1..FD, and SSRC and index zero.
     fn assert_keystream(suite: Suite, key: &[u8], blocks: [(usize, [u8; 16]); 6]) {
         let salt = hex!("F0F1F2F3F4F5F6F7F8F9FAFBFCFD");
-        let key = SessionKey::from_bytes(suite, key, &salt);
+        let key = SessionKey::from_bytes(suite, key, &[], &salt);
         let keys = super::super::Keys::new(&key, &key);
         let mut frame = vec![0; 1_044_512];
         restore(&mut Item {
@@ -405,7 +405,7 @@ mod tests {
                 hex!("a866d5910f887463067ceefec45215d4"),
             ),
         ] {
-            let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &salt);
+            let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &[], &salt);
             let keys = super::super::Keys::new(&key, &key);
             let mut frame = packet.to_vec();
             frame.resize(packet.len() + TAG_LEN, 0);
