@@ -13,6 +13,7 @@ mod agreement;
 mod case;
 mod contestant;
 mod course;
+mod goals;
 mod keys;
 mod ours;
 mod peers;
@@ -32,7 +33,7 @@ use sallyport_srtp::Suite;
 
 use crate::case::{Case, Isa, Operation, Payload, suites};
 use crate::course::{Course, Outcome};
-use crate::ours::Ours;
+use crate::ours::{Bare, Ours};
 
 /// Rounds of a case: an odd number, so that there is a median.
 const ROUNDS: u64 = 31;
@@ -105,6 +106,8 @@ fn run(options: &Options) -> Result<(), String> {
             outcomes.extend(some);
         }
     }
+    print!("{}", report::summary(&outcomes));
+    print!("{}", report::goals(&outcomes));
     write(&options.json, &report::json(&outcomes).to_string())?;
     eprintln!(
         "{} cases in {} s; written to {}",
@@ -125,6 +128,7 @@ fn measure(
     let streams = plan.iter().map(|case| case.streams).max().unwrap_or(0);
     let mut course = Course::new(suite, operation, streams);
     let mut ours = Ours::new(suite, operation, streams);
+    let mut bare = Bare::new(suite, operation, streams);
     let mut peers = peers::all(suite, operation, streams, options.ipsec_mb);
     let outcomes = plan.into_iter().map(|case| {
         let is_late = start.elapsed() > PATIENCE;
@@ -133,7 +137,7 @@ fn measure(
         } else {
             ROUNDS
         };
-        course.run(case, rounds, &mut ours, &mut peers)
+        course.run(case, rounds, (&mut ours, &mut bare), &mut peers)
     });
     outcomes.collect()
 }

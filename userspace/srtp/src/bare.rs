@@ -3,18 +3,15 @@
 //! The kernel without SRTP around it, for the benchmark: whoever calls it knows the session keys
 //! and the index of every packet. Only with the feature `bare`.
 
-use arrayvec::ArrayVec;
-
 use crate::derivation::SessionKey;
-use crate::kernel::{self, Item, Keys};
-use crate::{Kind, MAX_BURST, Suite};
+use crate::kernel::{Batch, Item, Keys, Operation};
+use crate::{Kernel, Kind, Suite};
 
 /// The session keys of one stream for SRTP, as the kernels want them.
 pub struct Key(Keys);
 
-/// A burst of SRTP packets, at most [`MAX_BURST`], that is not processed yet.
-#[derive(Default)]
-pub struct Burst<'a>(ArrayVec<Item<'a>, MAX_BURST>);
+/// A burst of SRTP packets, at most [`crate::MAX_BURST`], that is not processed yet.
+pub struct Burst<'a>(Batch<'a>);
 
 /// Where a packet is, and what its IV is made of beside the salt.
 #[derive(Clone, Copy, Debug)]
@@ -42,17 +39,41 @@ impl Key {
         let key = SessionKey::from_bytes(suite, cipher, auth, salt);
         Self(Keys::new(&key, &key))
     }
+
+    /// Has what a packet of this length needs of the keys fetched into the cache.
+    #[inline]
+    pub fn fetch(&self, len: usize) {
+        self.0.fetch(len);
+    }
 }
 
 impl<'a> Burst<'a> {
-    /// Adds a packet.
+    /// Packets to encrypt, which get a tag.
+    #[inline]
+    pub fn to_seal() -> Self {
+        Self(Batch::new(Kernel::current(), Operation::Seal))
+    }
+
+    /// Packets of which the tag is verified, and those that are authentic decrypted.
+    #[inline]
+    pub fn to_open() -> Self {
+        Self(Batch::new(Kernel::current(), Operation::Open))
+    }
+
+    /// Adds a packet; `authentic` says later whether it was, if it is opened.
     ///
     /// # Panics
     ///
     /// When the burst is full.
     #[inline]
-    pub fn push(&mut self, key: &'a Key, frame: &'a mut [u8], place: Place) {
-        self.0.push(Item {
+    pub fn push(
+        &mut self,
+        key: &'a Key,
+        frame: &'a mut [u8],
+        place: Place,
+        authentic: &'a mut bool,
+    ) {
+        let item = Item {
             keys: &key.0,
             kind: Kind::Rtp,
             frame,
@@ -62,17 +83,13 @@ impl<'a> Burst<'a> {
             ssrc: place.ssrc,
             index: place.index,
             authentic: false,
-        });
+        };
+        self.0.push(item, authentic);
     }
 
-    /// Encrypts every packet and writes its tag.
-    pub fn seal(&mut self) {
-        kernel::seal(&mut self.0);
-    }
-
-    /// Verifies every tag and decrypts what is authentic; answers which packets are, in order.
-    pub fn open(&mut self) -> impl Iterator<Item = bool> {
-        kernel::open(&mut self.0);
-        self.0.iter().map(|item| item.authentic)
+    /// Processes them.
+    #[inline]
+    pub fn run(&mut self) {
+        self.0.run();
     }
 }
