@@ -25,7 +25,7 @@ use arrayvec::ArrayVec;
 use crate::context_set::{Admission, Direction};
 use crate::header::RtpHeader;
 use crate::kernel::{self, Batch, Item, Operation};
-use crate::packet::{Claim, Packet, Tag};
+use crate::packet::{self, Claim, Packet, Tag};
 use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal, job};
 
 /// A plain packet that was guessed about.
@@ -123,7 +123,7 @@ fn assign<'a>(
     len: usize,
 ) -> Result<Item<'a>, Refusal> {
     let bytes = job::packet(frame, start, len, set.plain_tag_len())?;
-    let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
+    let header = RtpHeader::parse(bytes)?;
     let admission = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0)?;
     set.commit(admission);
     Ok(item(set, frame, start, len, header, admission.index))
@@ -134,7 +134,7 @@ fn assign<'a>(
 fn assign_other(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
     let (format, key) = (set.format(), set.current_key());
     let bytes = job.packet(format.max_growth(job.kind))?;
-    let packet = Packet::plain(format, job.kind, bytes, key).ok_or(Refusal::Malformed)?;
+    let packet = Packet::plain(format, job.kind, bytes, key)?;
     let admission = set.admit(packet.ssrc, packet.claim, key)?;
     set.commit(admission);
     Ok((packet, admission.index))
@@ -208,10 +208,13 @@ fn read(
     len: usize,
 ) -> Result<(RtpHeader, usize), Refusal> {
     let bytes = job::packet(frame, start, len, 0)?;
-    let len = len.checked_sub(set.plain_tag_len());
-    let bytes = &bytes[..len.ok_or(Refusal::Malformed)?];
-    let header = RtpHeader::parse(bytes).ok_or(Refusal::Malformed)?;
-    Ok((header, bytes.len()))
+    let text_end = len.checked_sub(set.plain_tag_len());
+    if let Some(end) = text_end
+        && let Ok(header) = RtpHeader::parse(&bytes[..end])
+    {
+        return Ok((header, end));
+    }
+    Err(packet::truncated(Kind::Rtp, bytes))
 }
 
 /// Step 1 of unprotecting, for a packet that is not plain.
@@ -229,7 +232,7 @@ fn guess_other(set: &ContextSet, job: &Job<'_>) -> Result<Other, Refusal> {
 fn received(set: &ContextSet, job: &Job<'_>) -> Result<Packet, Refusal> {
     let bytes = job.packet(0)?;
     let format = set.format();
-    let mut packet = Packet::protected(format, job.kind, bytes).ok_or(Refusal::Malformed)?;
+    let mut packet = Packet::protected(format, job.kind, bytes)?;
     let mki = &bytes[format.mki_at(job.kind, packet.end)..][..format.mki_len];
     packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
     Ok(packet)

@@ -225,7 +225,7 @@ fn other_extensions_are_sent_as_they_are_and_false_ones_not_at_all() {
             plain[12..14].copy_from_slice(&profile);
             plain[3] += 1;
             let outcome = sender.pass(Kind::Rtp, &plain);
-            assert_eq!(outcome, Err(Refusal::Malformed), "{suite}");
+            assert_eq!(outcome, Err(Refusal::AlreadyEncrypted), "{suite}");
         }
     }
 }

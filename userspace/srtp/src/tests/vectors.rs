@@ -272,7 +272,7 @@ fn srtcp_that_is_only_authenticated_is_that_of_rfc_7714_and_taken_where_it_was_a
         let (_, mut receiver) = session_legs(&key);
         assert_eq!(
             receiver.pass(Kind::Rtcp, &packet),
-            Err(Refusal::Malformed),
+            Err(Refusal::NotEncrypted),
             "{suite}"
         );
     }
