@@ -55,20 +55,20 @@ pub(super) struct Lanes<'a> {
 }
 
 /// Whether a vector kernel can do this packet.
-#[inline]
+#[expect(clippy::inline_always, reason = "so that the item is never in memory")]
+#[inline(always)]
 fn fits(item: &Item<'_>) -> bool {
     let max_head = match item.keys.block {
         None => return false,
         Some(Block::Cm128(_)) => MAX_CM_HEAD,
         Some(Block::Gcm128(_) | Block::Gcm256(_)) => MAX_GCM_HEAD,
     };
+    // What would be negative becomes too large.
     item.kind == Kind::Rtp
         && item.start >= HEADROOM
-        && (item.start..=item.end).contains(&item.text)
-        && item.text - item.start <= max_head
-        && item.end - item.text <= MAX_TEXT
-        && item.frame.len() >= TAILROOM
-        && item.end <= item.frame.len() - TAILROOM
+        && item.text.wrapping_sub(item.start) <= max_head
+        && item.end.wrapping_sub(item.text) <= MAX_TEXT
+        && item.end.saturating_add(TAILROOM) <= item.frame.len()
 }
 
 impl<'a> Lanes<'a> {
@@ -125,7 +125,8 @@ const LINE: usize = 64;
 
 impl<'a, K> Lane<'a, K> {
     /// The item [`fits`].
-    #[inline]
+    #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
+    #[inline(always)]
     fn new(key: &'a K, salt: u128, item: Item<'a>, authentic: &'a mut bool) -> Self {
         let Item {
             frame,

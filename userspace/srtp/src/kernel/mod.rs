@@ -217,7 +217,8 @@ impl<'a> Batch<'a> {
 
     /// Takes a packet; `authentic` becomes what [`Item::authentic`] would. What only the portable
     /// kernel does is done at once.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
+    #[inline(always)]
     pub(crate) fn push(&mut self, item: Item<'a>, authentic: &'a mut bool) {
         if self.kernel == Kernel::Portable {
             return self.alone(item, authentic);
@@ -228,6 +229,7 @@ impl<'a> Batch<'a> {
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn alone(&self, mut item: Item<'_>, authentic: &mut bool) {
         match self.operation {
