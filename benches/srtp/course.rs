@@ -266,7 +266,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{HOT_STREAMS, Isa, Payload};
+    use crate::case::{Allowed, HOT_STREAMS, Payload};
     use crate::peers;
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
             let mut course = Course::new(suite, operation, HOT_STREAMS);
             let mut ours = Ours::new(suite, operation, HOT_STREAMS);
             let mut bare = Bare::new(suite, operation, HOT_STREAMS);
-            let mut peers = peers::all(suite, operation, HOT_STREAMS, Isa::Avx512);
+            let mut peers = peers::all(suite, operation, HOT_STREAMS, Allowed::Best);
             let case = Case {
                 payload: Payload::Mix,
                 streams: HOT_STREAMS,

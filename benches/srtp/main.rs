@@ -31,7 +31,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use sallyport_srtp::Suite;
 
-use crate::case::{Case, Isa, Operation, Payload, suites};
+use crate::case::{Allowed, Case, Operation, Payload, suites};
 use crate::course::{Course, Outcome};
 use crate::ours::{Bare, Ours};
 
@@ -55,10 +55,9 @@ struct Options {
     /// Only this payload: bytes, mix (160 or 1200) or random (20 to 1200).
     #[arg(long)]
     payload: Option<Payload>,
-    /// The most that ipsec-mb may use, to compare like with like: ours is restricted by the
-    /// environment variable SALLYPORT_SRTP_KERNEL.
-    #[arg(long, value_name = "ISA", default_value = "avx512")]
-    ipsec_mb: Isa,
+    /// What ipsec-mb may use; ours is restricted by the environment variable SALLYPORT_SRTP_KERNEL.
+    #[arg(long, value_name = "INSTRUCTIONS", default_value = "best")]
+    ipsec_mb: Allowed,
     /// Where the results go, for programs.
     #[arg(
         long,
