@@ -13,7 +13,7 @@
 //!
 //! The HMAC states are what SHA-1 has become after the first block of the inner and of the outer
 //! hash, which depends on the key only: two compressions per packet saved. The powers of the
-//! GHASH key H are explained in `gcm512`.
+//! GHASH key H are explained in `gcm512`; those from H^4 to H^80 are in pairs, see [`Powers`].
 
 use core::arch::x86_64::{
     _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32,

@@ -25,14 +25,32 @@
 //! right one is applied once, to the sum of all. Products are summed before they are reduced to
 //! 128 bits, so that a packet up to 1264 bytes needs two reductions.
 //!
+//! # The products
+//!
+//! Carry-less multiplication is what CPUs have least of, so that a product of two blocks is made
+//! of three of halves, not four (Karatsuba): of the lower halves, of the upper halves, and of
+//! the sums of both, from which the others are subtracted once, in front of the reduction. Two
+//! vectors share a vector for the sums of their halves; that is why powers are stored in pairs,
+//! lower halves first.
+//!
 //! # The places
 //!
 //! Missing blocks are zeros in *front*, where they change nothing. So the lengths are always in
 //! the last place of the last vector, and in that place AES makes what the tag is encrypted with:
 //! a packet of *n* blocks of text costs (n + 1) / 4 vectors of AES, rounded up, and nothing else.
 //! The first vector starts up to 48 bytes in front of the text. What is there is stored again
-//! as it was. The head, zero-padded, comes from its own vector and is moved to the places just in
-//! front of the text; where they are not enough, a vector of its own goes first.
+//! as it was. The head comes from a load that starts where the head is then in the places just in
+//! front of the text, and reads nothing but the head; where the places are not enough, a vector
+//! with the rest of it goes first.
+//!
+//! # The order
+//!
+//! What takes long is not the work but to wait for it: ten rounds of AES for the keystream, then
+//! two reductions. So packets are taken four at a time. First the keystream of the first vectors
+//! and of the last is made for all four ([`Work::begin`]), which for short packets is all of it.
+//! Then they are hashed ([`Work::finish`]), and long ones encrypted in chunks, of which one goes
+//! through AES while the one before it is hashed. In the end the four hashes are brought into the
+//! four places of a vector and need one reduction together.
 //!
 //! # Opening
 //!
@@ -40,12 +58,13 @@
 //! is right.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_xor_si128, _mm512_broadcast_i32x4, _mm512_bslli_epi128,
-    _mm512_bsrli_epi128, _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
-    _mm512_mask_mov_epi8, _mm512_mask_mov_epi64, _mm512_mask_set1_epi64, _mm512_maskz_loadu_epi8,
-    _mm512_maskz_mov_epi8, _mm512_set_epi64, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_shuffle_epi8, _mm512_shuffle_epi32, _mm512_shuffle_i32x4, _mm512_storeu_si512,
-    _mm512_ternarylogic_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m128i, __m512i, _mm_xor_si128, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
+    _mm512_broadcast_i32x4, _mm512_bslli_epi128, _mm512_bsrli_epi128, _mm512_clmulepi64_epi128,
+    _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64,
+    _mm512_mask_set1_epi64, _mm512_maskz_loadu_epi8, _mm512_maskz_mov_epi8, _mm512_set_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_epi32,
+    _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -60,13 +79,13 @@ const TAG_COUNTER: isize = 1;
 const TEXT_COUNTER: isize = 2;
 
 /// Vectors that are encrypted at once.
-const CHUNK: usize = 4;
+const CHUNK: usize = 6;
 
 /// Packets whose tags are made at once: one in each place of a vector.
 const GROUP: usize = 4;
 
 /// Vectors behind a reduction in the middle of a packet that needs one.
-const SECOND_HALF: usize = 16;
+const SECOND_HALF: usize = 18;
 const _: () = assert!(SECOND_HALF <= POWERS && SECOND_HALF.is_multiple_of(CHUNK));
 const _: () = assert!(MAX_TEXT / 64 + 1 - SECOND_HALF <= POWERS);
 
@@ -170,7 +189,9 @@ macro_rules! unrolled {
             1 => $body!(1),
             2 => $body!(2),
             3 => $body!(3),
-            _ => $body!(4),
+            4 => $body!(4),
+            5 => $body!(5),
+            _ => $body!(6),
         }
     };
 }
@@ -304,24 +325,36 @@ impl Work {
                 head = _mm512_setzero_si512();
             }};
         }
-        // The keystream of the next chunk is made before this one is hashed.
-        let start = start(lane);
-        let mut counter = self.counter + 4 * self.few.cast_signed();
-        let mut keystream = || {
-            let mut blocks = [start; CHUNK];
-            if ENCRYPT {
-                for (i, block) in (0..).zip(&mut blocks) {
-                    *block = _mm512_xor_si512(start, counters512(counter + 4 * i));
+        if self.chunks > 0 {
+            // AES of a chunk and the hash of what is before it by turns, so that what the CPU has
+            // for the one does not wait for the other.
+            let start = start(lane);
+            let rounds = &key.rounds;
+            let mut counter = self.counter + 4 * self.few.cast_signed();
+            let mut counters = || {
+                let mut blocks = [start; CHUNK];
+                if ENCRYPT {
+                    for block in &mut blocks {
+                        *block = _mm512_xor_si512(start, counters512(counter));
+                        counter += 4;
+                    }
                 }
-                counter += 4 * CHUNK.cast_signed();
-                blocks = aes512(&key.rounds, blocks);
+                blocks
+            };
+            let mut stream = counters();
+            if ENCRYPT {
+                for round in &rounds[1..ROUNDS / 2] {
+                    aes_round(&mut stream, round);
+                }
             }
-            blocks
-        };
-        let mut chunks = self.chunks;
-        if chunks > 0 {
-            let mut next = keystream();
             unrolled!(self.few, few);
+            if ENCRYPT {
+                for round in &rounds[ROUNDS / 2..ROUNDS - 1] {
+                    aes_round(&mut stream, round);
+                }
+                aes_last_round(&mut stream, &rounds[ROUNDS - 1]);
+            }
+            let mut chunks = self.chunks;
             loop {
                 let mut carry = _mm512_setzero_si512();
                 if power == 0 {
@@ -329,17 +362,38 @@ impl Work {
                     sum = Product::zero();
                     power = SECOND_HALF;
                 }
-                let stream = next;
-                chunks -= 1;
-                if chunks > 0 {
-                    next = keystream();
+                macro_rules! pair {
+                    ($i:expr) => {{
+                        let mut data = hash!(2, [stream[2 * $i], stream[2 * $i + 1]], |data| data);
+                        if $i == 0 {
+                            data[0] = _mm512_xor_si512(data[0], carry);
+                        }
+                        sum.add(data, &key.powers, power);
+                    }};
                 }
-                let mut data = hash!(4, stream, |data| data);
-                data[0] = _mm512_xor_si512(data[0], carry);
-                sum.add(data, &key.powers, power);
+                chunks -= 1;
                 if chunks == 0 {
+                    for i in 0..CHUNK / 2 {
+                        pair!(i);
+                    }
                     break;
                 }
+                let mut next = counters();
+                if ENCRYPT {
+                    let share = (ROUNDS - 2).div_ceil(CHUNK / 2);
+                    for (i, rounds) in rounds[1..ROUNDS - 1].chunks(share).enumerate() {
+                        for round in rounds {
+                            aes_round(&mut next, round);
+                        }
+                        pair!(i);
+                    }
+                    aes_last_round(&mut next, &rounds[ROUNDS - 1]);
+                } else {
+                    for i in 0..CHUNK / 2 {
+                        pair!(i);
+                    }
+                }
+                stream = next;
             }
         } else {
             unrolled!(self.few, few);
@@ -532,6 +586,26 @@ fn head_at<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>, place: isize) -
     };
     // SAFETY: the mask is zero outside of the head.
     unsafe { _mm512_maskz_loadu_epi8(mask, lane.start().wrapping_offset(-place).cast()) }
+}
+
+/// One round of AES.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+fn aes_round<const N: usize>(blocks: &mut [__m512i; N], round: &[u8; 16]) {
+    let round = spread512(round);
+    for block in blocks {
+        *block = _mm512_aesenc_epi128(*block, round);
+    }
+}
+
+/// The last round of AES.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+fn aes_last_round<const N: usize>(blocks: &mut [__m512i; N], round: &[u8; 16]) {
+    let round = spread512(round);
+    for block in blocks {
+        *block = _mm512_aesenclast_epi128(*block, round);
+    }
 }
 
 /// The sum of the halves of each block, in its lower half.
