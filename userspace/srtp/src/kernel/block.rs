@@ -27,6 +27,7 @@ use sha1::block_api::compress;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::clmul::{self, from_u128, into_u128};
+use super::lane::{LINE, fetch};
 use crate::Suite;
 use crate::derivation::SessionKey;
 
@@ -77,6 +78,10 @@ pub(super) struct Powers {
     pub(super) high: [u64; 2],
 }
 
+/// How many lines [`GcmKey::fetch`] and [`CmKey::fetch`] look at.
+const _: () = assert!(size_of::<GcmKey<AES_256>>() == 10 * LINE);
+const _: () = assert!(size_of::<CmKey<AES_256>>() == 5 * LINE);
+
 impl Powers {
     #[expect(clippy::cast_possible_truncation, reason = "halves")]
     fn set(&mut self, at: usize, power: u128) {
@@ -115,6 +120,12 @@ impl Block {
 }
 
 impl<const ROUNDS: usize> CmKey<ROUNDS> {
+    /// Has all of it fetched into the cache.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        fetch::<5, _>(self, size_of::<Self>());
+    }
+
     #[target_feature(enable = "aes")]
     fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {
@@ -132,10 +143,12 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
 }
 
 impl<const ROUNDS: usize> GcmKey<ROUNDS> {
-    /// How much of the block, in bytes, a packet needs whose text is so long: all but the powers,
+    /// Has what a packet needs whose text is so long fetched into the cache: all but the powers,
     /// and one power for each vector that is not the last.
-    pub(super) fn len_for(&self, text: usize) -> usize {
-        offset_of!(Self, powers) + size_of_val(&self.powers[0]) * (text / 128 + 1)
+    #[inline]
+    pub(super) fn fetch(&self, text: usize) {
+        let len = offset_of!(Self, powers) + size_of::<Powers>() * (text / 128 + 1);
+        fetch::<10, _>(self, len);
     }
 
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]

@@ -101,27 +101,22 @@ impl<'a> Lanes<'a> {
     }
 }
 
-/// Has the first `len` bytes of something fetched into the cache.
+/// Has the first `len` bytes of something fetched into the cache, up to `LINES` lines.
+///
+/// Lengths differ from packet to packet. So that no branch depends on them, there are always so
+/// many fetches, some of them of the same line.
 #[inline]
-pub(super) fn fetch<T: ?Sized>(value: &T, len: usize) {
+pub(super) fn fetch<const LINES: usize, T: ?Sized>(value: &T, len: usize) {
     let bytes = ptr::from_ref(value).cast::<i8>();
-    let skew = if align_of_val(value) < LINE {
-        // The first line may have begun before.
-        bytes.addr() % LINE
-    } else {
-        0
-    };
-    let end = len.min(size_of_val(value)) + skew;
-    let mut at = 0;
-    while at < end {
+    let last = len.min(size_of_val(value)).saturating_sub(1);
+    for line in 0..LINES {
         // SAFETY: a prefetch has no effect, wherever it points to.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(at)) }
-        at += LINE;
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(last.min(LINE * line))) }
     }
 }
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 impl<'a, K> Lane<'a, K> {
     /// The item [`fits`].

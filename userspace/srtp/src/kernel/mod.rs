@@ -88,9 +88,9 @@ impl Keys {
     pub(crate) fn fetch(&self, text: usize) {
         #[cfg(target_arch = "x86_64")]
         match &self.block {
-            Some(block::Block::Cm128(key)) => fetch(&**key, size_of_val(&**key)),
-            Some(block::Block::Gcm128(key)) => fetch(&**key, key.len_for(text)),
-            Some(block::Block::Gcm256(key)) => fetch(&**key, key.len_for(text)),
+            Some(block::Block::Cm128(key)) => key.fetch(),
+            Some(block::Block::Gcm128(key)) => key.fetch(text),
+            Some(block::Block::Gcm256(key)) => key.fetch(text),
             None => {}
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -254,11 +254,11 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Has the first `len` bytes of something fetched into the cache.
+/// Has the first `len` bytes of something fetched into the cache, up to `LINES` lines of it.
 #[inline]
-pub(crate) fn fetch<T: ?Sized>(value: &T, len: usize) {
+pub(crate) fn fetch<const LINES: usize, T: ?Sized>(value: &T, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    lane::fetch(value, len);
+    lane::fetch::<LINES, T>(value, len);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (value, len);
 }
