@@ -23,6 +23,7 @@
 //! Packets of a group have about as many blocks as each other, since they were sorted. Those that
 //! have fewer read their last block again, and what comes out is masked away.
 
+use core::arch::asm;
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi32, _mm512_cmpgt_epu32_mask, _mm512_loadu_si512, _mm512_mask_add_epi32,
     _mm512_rol_epi32, _mm512_set_epi8, _mm512_set1_epi32, _mm512_setzero_si512,
@@ -30,11 +31,13 @@ use core::arch::x86_64::{
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     _mm512_xor_si512,
 };
-use core::array;
 
 use super::block::CmKey;
-use super::driver::{GROUP, Tags};
+use super::driver::Tags;
 use super::lane::Lane;
+
+/// Packets in a group.
+const LANES: usize = 16;
 
 /// Truth tables for `vpternlog`: the three functions of SHA-1, and the XOR of three words.
 const CHOOSE: i32 = 0xca;
@@ -123,62 +126,292 @@ macro_rules! rounds {
     }};
 }
 
-/// The tags of a group of padded packets.
+/// The messages of two groups, the same word of both next to each other.
+#[repr(C, align(64))]
+struct Window([[__m512i; 2]; 16]);
+
+/// Bytes from a word in a [`Window`] to the next.
+const WORD: usize = size_of::<[__m512i; 2]>();
+
+/// Five rounds of two groups in turn, see `rounds!`.
+macro_rules! five_rounds_of_both {
+    ($s:ident, $w:ident, $recent:ident, $k:ident, $function:ident: $($t:literal)*) => {$(
+        one_round_of_both!($s, $w, $recent, $k, $function, $t, 0 1 2 3 4);
+        one_round_of_both!($s, $w, $recent, $k, $function, $t + 1, 4 0 1 2 3);
+        one_round_of_both!($s, $w, $recent, $k, $function, $t + 2, 3 4 0 1 2);
+        one_round_of_both!($s, $w, $recent, $k, $function, $t + 3, 2 3 4 0 1);
+        one_round_of_both!($s, $w, $recent, $k, $function, $t + 4, 1 2 3 4 0);
+    )*};
+}
+
+macro_rules! one_round_of_both {
+    ($s:ident, $w:ident, $recent:ident, $k:ident, $function:ident, $t:expr, $($at:literal)*) => {
+        if $t < 16 {
+            first_round!($s, $w, $k, $function, $t, 0, $($at)*);
+            first_round!($s, $w, $k, $function, $t, 1, $($at)*);
+        } else {
+            later_round!($s, $w, $recent, $k, $function, $t, 0, $($at)*);
+            later_round!($s, $w, $recent, $k, $function, $t, 1, $($at)*);
+        }
+    };
+}
+
+/// A round with a word of the message.
+macro_rules! first_round {
+    ($s:ident, $w:ident, $k:ident, $function:ident, $t:expr, $g:literal, $a:literal $b:literal $c:literal $d:literal $e:literal) => {
+        asm!(
+            "vpaddd {e}, {e}, {k}",
+            "vprold {turned}, {b}, 30",
+            "vpternlogd {b}, {c}, {d}, {function}",
+            "vpaddd {e}, {e}, [{w} + {zero} + {w0}]",
+            "vprold {five}, {a}, 5",
+            "vpaddd {e}, {e}, {b}",
+            "vpaddd {e}, {e}, {five}",
+            w = in(reg) $w,
+            zero = in(reg) 0usize,
+            w0 = const WORD * ($t % 16) + 64 * $g,
+            function = const $function,
+            k = in(zmm_reg) $k,
+            a = in(zmm_reg) $s[$g][$a],
+            b = inout(zmm_reg) $s[$g][$b] => _,
+            turned = out(zmm_reg) $s[$g][$b],
+            c = in(zmm_reg) $s[$g][$c],
+            d = in(zmm_reg) $s[$g][$d],
+            e = inout(zmm_reg) $s[$g][$e],
+            five = out(zmm_reg) $s[$g][5],
+            options(nostack, preserves_flags, readonly),
+        )
+    };
+}
+
+/// A round with a word that is made from four earlier ones, and takes the place of the earliest.
+macro_rules! later_round {
+    ($s:ident, $w:ident, $recent:ident, $k:ident, $function:ident, $t:expr, $g:literal, $a:literal $b:literal $c:literal $d:literal $e:literal) => {
+        asm!(
+            "vpxord {new}, {w13}, [{w} + {zero} + {w8}]",
+            "vmovdqa64 {five}, [{w} + {zero} + {w2}]",
+            "vpaddd {e}, {e}, {k}",
+            "vpternlogd {new}, {five}, [{w} + {zero} + {w0}], {parity}",
+            "vprold {turned}, {b}, 30",
+            "vpternlogd {b}, {c}, {d}, {function}",
+            "vprold {new}, {new}, 1",
+            "vpaddd {e}, {e}, {b}",
+            "vmovdqa64 [{w} + {w0}], {new}",
+            "vprold {five}, {a}, 5",
+            "vpaddd {e}, {e}, {new}",
+            "vpaddd {e}, {e}, {five}",
+            w = in(reg) $w,
+            zero = in(reg) 0usize,
+            w0 = const WORD * ($t % 16) + 64 * $g,
+            w2 = const WORD * (($t + 2) % 16) + 64 * $g,
+            w8 = const WORD * (($t + 8) % 16) + 64 * $g,
+            w13 = in(zmm_reg) $recent[$g][($t + 13) % 4],
+            new = out(zmm_reg) $recent[$g][$t % 4],
+            parity = const PARITY,
+            function = const $function,
+            k = in(zmm_reg) $k,
+            a = in(zmm_reg) $s[$g][$a],
+            b = inout(zmm_reg) $s[$g][$b] => _,
+            turned = out(zmm_reg) $s[$g][$b],
+            c = in(zmm_reg) $s[$g][$c],
+            d = in(zmm_reg) $s[$g][$d],
+            e = inout(zmm_reg) $s[$g][$e],
+            five = out(zmm_reg) $s[$g][5],
+            options(nostack, preserves_flags),
+        )
+    };
+}
+
+/// Lanes of one group, with what is the same for all blocks.
+struct Group<'a, 'b, const ROUNDS: usize> {
+    lanes: [&'a Lane<'b, CmKey<ROUNDS>>; LANES],
+    /// Number of blocks of each, and the largest.
+    blocks: [u32; LANES],
+    most: u32,
+}
+
+impl<'a, 'b, const ROUNDS: usize> Group<'a, 'b, ROUNDS> {
+    /// Lanes without a packet do what lane 0 does.
+    #[inline]
+    fn new(lanes: &'a [Lane<'b, CmKey<ROUNDS>>], group: &[u8]) -> Self {
+        let mut all = [&lanes[usize::from(group[0])]; LANES];
+        for (lane, at) in all.iter_mut().zip(group) {
+            *lane = &lanes[usize::from(*at)];
+        }
+        let mut blocks = [0; LANES];
+        let mut most = 0;
+        for (blocks, lane) in blocks.iter_mut().zip(all) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "at most 65 blocks, see Lane"
+            )]
+            let found = lane.blocks() as u32;
+            *blocks = found;
+            most = most.max(found);
+        }
+        Self {
+            lanes: all,
+            blocks,
+            most,
+        }
+    }
+
+    /// The states after the key, of the inner and the outer hash.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn states(&self) -> [[__m512i; 5]; 2] {
+        // Loops, since `map` is not always inlined, and a call would cost all vectors in registers.
+        let mut keys = [_mm512_setzero_si512(); LANES];
+        for (keys, lane) in keys.iter_mut().zip(self.lanes) {
+            // SAFETY: sixteen words are a vector.
+            *keys = unsafe { _mm512_loadu_si512(lane.key.states.as_ptr().cast()) };
+        }
+        let [a, b, c, d, e, f, g, h, i, j, ..] = transpose!(keys);
+        [[a, b, c, d, e], [f, g, h, i, j]]
+    }
+
+    /// A block of each lane; the last block of those that have no more.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn message(&self, block: u32) -> [__m512i; 16] {
+        let big_endian = big_endian();
+        let mut rows = [big_endian; LANES];
+        for (l, row) in rows.iter_mut().enumerate() {
+            let block = block.min(self.blocks[l] - 1) as usize;
+            // SAFETY: all blocks of a padded lane are in the room of its packet.
+            let words = unsafe { _mm512_loadu_si512(self.lanes[l].start().add(64 * block).cast()) };
+            *row = _mm512_shuffle_epi8(words, big_endian);
+        }
+        transpose!(rows)
+    }
+
+    /// Adds what the rounds made of a block to the states of those lanes that have this block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn add(&self, block: u32, state: &mut [__m512i; 5], result: &[__m512i]) {
+        // SAFETY: sixteen words are a vector.
+        let blocks = unsafe { _mm512_loadu_si512(self.blocks.as_ptr().cast()) };
+        let alive = _mm512_cmpgt_epu32_mask(blocks, _mm512_set1_epi32(block.cast_signed()));
+        for (state, result) in state.iter_mut().zip(result) {
+            *state = _mm512_mask_add_epi32(*state, alive, *state, *result);
+        }
+    }
+}
+
+/// The tags of one or two groups of padded packets in the order of their length.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn macs<const ROUNDS: usize>(
     lanes: &[Lane<'_, CmKey<ROUNDS>>],
     group: &[u8],
     tags: &mut Tags,
 ) {
-    // Lanes without a packet do what lane 0 does.
-    let lanes: [&Lane<'_, CmKey<ROUNDS>>; GROUP] =
-        array::from_fn(|l| &lanes[usize::from(*group.get(l).unwrap_or(&group[0]))]);
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "at most 65 blocks, see Lane"
-    )]
-    let blocks = lanes.map(|lane| lane.blocks() as u32);
-    let most = blocks.iter().fold(0, |most, blocks| most.max(*blocks));
-    // SAFETY: sixteen words are a vector.
-    let blocks_of = unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) };
-
-    // Loops, since `map` is not always inlined, and a call would cost all vectors in registers.
-    let mut keys = [_mm512_setzero_si512(); GROUP];
-    for (keys, lane) in keys.iter_mut().zip(lanes) {
-        // SAFETY: sixteen words are a vector.
-        *keys = unsafe { _mm512_loadu_si512(lane.key.states.as_ptr().cast()) };
+    if group.len() <= LANES {
+        let group = Group::new(lanes, group);
+        let [inner, outer] = group.states();
+        let inner = one_by_one(&group, 0, inner);
+        let result = rounds!(outer, outer_message(&inner));
+        finish(&outer, &result, &mut tags[..LANES]);
+    } else {
+        let (shorter, longer) = group.split_at(LANES);
+        let groups = [Group::new(lanes, shorter), Group::new(lanes, longer)];
+        both(&groups, tags);
     }
-    let keys = transpose!(keys);
-    let outer: [_; 5] = array::from_fn(|i| keys[5 + i]);
-    let mut state: [_; 5] = array::from_fn(|i| keys[i]);
+}
 
-    let big_endian = big_endian();
-    for block in 0..most {
-        let mut rows = [big_endian; GROUP];
-        for (l, row) in rows.iter_mut().enumerate() {
-            let block = block.min(blocks[l] - 1) as usize;
-            // SAFETY: all blocks of a padded lane are in the room of its packet.
-            let words = unsafe { _mm512_loadu_si512(lanes[l].start().add(64 * block).cast()) };
-            *row = _mm512_shuffle_epi8(words, big_endian);
-        }
-        let message = transpose!(rows);
-        let result = rounds!(state, message);
-        let alive = _mm512_cmpgt_epu32_mask(blocks_of, _mm512_set1_epi32(block.cast_signed()));
-        for (state, result) in state.iter_mut().zip(result) {
-            *state = _mm512_mask_add_epi32(*state, alive, *state, result);
+/// Hashes the blocks of a group from `first` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn one_by_one<const ROUNDS: usize>(
+    group: &Group<'_, '_, ROUNDS>,
+    first: u32,
+    mut state: [__m512i; 5],
+) -> [__m512i; 5] {
+    for block in first..group.most {
+        let result = rounds!(state, group.message(block));
+        group.add(block, &mut state, &result);
+    }
+    state
+}
+
+/// The tags of two groups.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn both<const ROUNDS: usize>(groups: &[Group<'_, '_, ROUNDS>; 2], tags: &mut Tags) {
+    let [[inner0, outer0], [inner1, outer1]] = [groups[0].states(), groups[1].states()];
+    let mut state = [inner0, inner1];
+    let mut window = Window([[_mm512_setzero_si512(); 2]; 16]);
+    // The second group has at least as many blocks as the first.
+    for block in 0..groups[0].most {
+        let messages = [groups[0].message(block), groups[1].message(block)];
+        let result = rounds_of_both(&state, &messages, &mut window);
+        for g in 0..2 {
+            groups[g].add(block, &mut state[g], &result[g][..5]);
         }
     }
+    state[1] = one_by_one(&groups[1], groups[0].most, state[1]);
+    let messages = [outer_message(&state[0]), outer_message(&state[1])];
+    let result = rounds_of_both(&[outer0, outer1], &messages, &mut window);
+    let (first, second) = tags.split_at_mut(LANES);
+    finish(&outer0, &result[0], first);
+    finish(&outer1, &result[1], second);
+}
 
-    // The block with the inner hash, 160 bits, behind the outer key, 512 bits.
+/// `rounds!` of two groups, one round of one group after the same round of the other.
+///
+/// Of what comes back, the first five words are the state.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn rounds_of_both(
+    state: &[[__m512i; 5]; 2],
+    messages: &[[__m512i; 16]; 2],
+    window: &mut Window,
+) -> [[__m512i; 6]; 2] {
+    let zero = _mm512_setzero_si512();
+    let mut s = [[zero; 6]; 2];
+    let mut recent = [[zero; 4]; 2];
+    for g in 0..2 {
+        s[g][..5].copy_from_slice(&state[g]);
+        recent[g].copy_from_slice(&messages[g][12..]);
+        for (words, word) in window.0.iter_mut().zip(messages[g]) {
+            words[g] = word;
+        }
+    }
+    let w = &raw mut *window;
+    // SAFETY: the statements read and write the sixteen words of the window, no other memory.
+    unsafe {
+        let k = _mm512_set1_epi32(0x5a82_7999);
+        five_rounds_of_both!(s, w, recent, k, CHOOSE: 0 5 10 15);
+        let k = _mm512_set1_epi32(0x6ed9_eba1);
+        five_rounds_of_both!(s, w, recent, k, PARITY: 20 25 30 35);
+        let k = _mm512_set1_epi32(0x8f1b_bcdcu32.cast_signed());
+        five_rounds_of_both!(s, w, recent, k, MAJORITY: 40 45 50 55);
+        let k = _mm512_set1_epi32(0xca62_c1d6u32.cast_signed());
+        five_rounds_of_both!(s, w, recent, k, PARITY: 60 65 70 75);
+    }
+    s
+}
+
+/// The block with the inner hash, 160 bits, behind the outer key, 512 bits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn outer_message(inner: &[__m512i; 5]) -> [__m512i; 16] {
     let mut message = [_mm512_setzero_si512(); 16];
-    message[..5].copy_from_slice(&state);
+    message[..5].copy_from_slice(inner);
     message[5] = _mm512_set1_epi32(i32::MIN);
     message[15] = _mm512_set1_epi32(512 + 160);
-    let result = rounds!(outer, message);
-    let [a, b, c, d]: [_; 4] =
-        array::from_fn(|i| _mm512_shuffle_epi8(_mm512_add_epi32(result[i], outer[i]), big_endian));
+    message
+}
 
+/// Adds the outer state to what the rounds made of it, and takes out the tag of each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn finish(outer: &[__m512i; 5], result: &[__m512i], tags: &mut [u128]) {
+    let big_endian = big_endian();
+    let mut words = [big_endian; 4];
+    for (i, word) in words.iter_mut().enumerate() {
+        *word = _mm512_shuffle_epi8(_mm512_add_epi32(result[i], outer[i]), big_endian);
+    }
+    let [a, b, c, d] = words;
     // Four words of each packet, as in `transpose!`: packet 4 * quarter + j is in quarter of j.
     let (low, high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let (low2, high2) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
