@@ -25,12 +25,13 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_cmpgt_epu32_mask, _mm512_loadu_si512, _mm512_mask_add_epi32,
-    _mm512_rol_epi32, _mm512_set_epi8, _mm512_set1_epi32, _mm512_setzero_si512,
+    __m512i, _mm512_add_epi32, _mm512_cmpge_epu32_mask, _mm512_loadu_si512, _mm512_mask_add_epi32,
+    _mm512_min_epu32, _mm512_rol_epi32, _mm512_set_epi8, _mm512_set1_epi32, _mm512_setzero_si512,
     _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_ternarylogic_epi32,
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     _mm512_xor_si512,
 };
+use core::ptr;
 
 use super::block::CmKey;
 use super::driver::Tags;
@@ -222,80 +223,87 @@ macro_rules! later_round {
     };
 }
 
-/// Lanes of one group, with what is the same for all blocks.
-struct Group<'a, 'b, const ROUNDS: usize> {
-    lanes: [&'a Lane<'b, CmKey<ROUNDS>>; LANES],
-    /// Number of blocks of each, and the largest.
-    blocks: [u32; LANES],
-    most: u32,
+/// Where the packets of one group are.
+struct Group {
+    starts: [*const u8; LANES],
+    /// Offset of the last block of each.
+    last: __m512i,
+    /// Number of blocks of the longest.
+    blocks: u32,
 }
 
-impl<'a, 'b, const ROUNDS: usize> Group<'a, 'b, ROUNDS> {
-    /// Lanes without a packet do what lane 0 does.
+impl Group {
+    /// With the states after the key, of the inner and the outer hash. Lanes without a packet do
+    /// what lane 0 does.
     #[inline]
-    fn new(lanes: &'a [Lane<'b, CmKey<ROUNDS>>], group: &[u8]) -> Self {
-        let mut all = [&lanes[usize::from(group[0])]; LANES];
-        for (lane, at) in all.iter_mut().zip(group) {
-            *lane = &lanes[usize::from(*at)];
-        }
-        let mut blocks = [0; LANES];
-        let mut most = 0;
-        for (blocks, lane) in blocks.iter_mut().zip(all) {
+    #[target_feature(enable = "avx512f")]
+    fn new<const ROUNDS: usize>(
+        lanes: &[Lane<'_, CmKey<ROUNDS>>],
+        group: &[u8],
+    ) -> (Self, [[__m512i; 5]; 2]) {
+        let mut starts = [ptr::null(); LANES];
+        let mut last = [0u32; LANES];
+        let mut blocks = 0;
+        // Loops, since `map` is not always inlined, and a call would cost all vectors in registers.
+        let mut keys = [_mm512_setzero_si512(); LANES];
+        for l in 0..LANES {
+            let lane = &lanes[usize::from(*group.get(l).unwrap_or(&group[0]))];
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "at most 65 blocks, see Lane"
             )]
-            let found = lane.blocks() as u32;
-            *blocks = found;
-            most = most.max(found);
-        }
-        Self {
-            lanes: all,
-            blocks,
-            most,
-        }
-    }
-
-    /// The states after the key, of the inner and the outer hash.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn states(&self) -> [[__m512i; 5]; 2] {
-        // Loops, since `map` is not always inlined, and a call would cost all vectors in registers.
-        let mut keys = [_mm512_setzero_si512(); LANES];
-        for (keys, lane) in keys.iter_mut().zip(self.lanes) {
+            let count = lane.blocks() as u32;
+            blocks = blocks.max(count);
+            last[l] = 64 * (count - 1);
+            starts[l] = lane.start().cast_const();
             // SAFETY: sixteen words are a vector.
-            *keys = unsafe { _mm512_loadu_si512(lane.key.states.as_ptr().cast()) };
+            keys[l] = unsafe { _mm512_loadu_si512(lane.key.states.as_ptr().cast()) };
         }
         let [a, b, c, d, e, f, g, h, i, j, ..] = transpose!(keys);
-        [[a, b, c, d, e], [f, g, h, i, j]]
-    }
-
-    /// A block of each lane; the last block of those that have no more.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn message(&self, block: u32) -> [__m512i; 16] {
-        let big_endian = big_endian();
-        let mut rows = [big_endian; LANES];
-        for (l, row) in rows.iter_mut().enumerate() {
-            let block = block.min(self.blocks[l] - 1) as usize;
-            // SAFETY: all blocks of a padded lane are in the room of its packet.
-            let words = unsafe { _mm512_loadu_si512(self.lanes[l].start().add(64 * block).cast()) };
-            *row = _mm512_shuffle_epi8(words, big_endian);
-        }
-        transpose!(rows)
+        let group = Self {
+            starts,
+            // SAFETY: sixteen words are a vector.
+            last: unsafe { _mm512_loadu_si512(last.as_ptr().cast()) },
+            blocks,
+        };
+        (group, [[a, b, c, d, e], [f, g, h, i, j]])
     }
 
     /// Adds what the rounds made of a block to the states of those lanes that have this block.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f")]
     fn add(&self, block: u32, state: &mut [__m512i; 5], result: &[__m512i]) {
-        // SAFETY: sixteen words are a vector.
-        let blocks = unsafe { _mm512_loadu_si512(self.blocks.as_ptr().cast()) };
-        let alive = _mm512_cmpgt_epu32_mask(blocks, _mm512_set1_epi32(block.cast_signed()));
+        let at = _mm512_set1_epi32((64 * block).cast_signed());
+        let alive = _mm512_cmpge_epu32_mask(self.last, at);
         for (state, result) in state.iter_mut().zip(result) {
             *state = _mm512_mask_add_epi32(*state, alive, *state, *result);
         }
     }
+}
+
+/// A block of each lane of a group; the last block of those that have no more.
+macro_rules! message {
+    ($group:expr, $block:expr) => {{
+        let group = $group;
+        let at = _mm512_set1_epi32((64 * $block).cast_signed());
+        let mut offsets = [0u32; LANES];
+        // SAFETY: sixteen words are a vector.
+        unsafe {
+            let at = _mm512_min_epu32(at, group.last);
+            _mm512_storeu_si512(offsets.as_mut_ptr().cast(), at);
+        }
+        let big_endian = big_endian();
+        let mut rows = [big_endian; LANES];
+        for l in 0..LANES {
+            // SAFETY: all blocks of a padded lane are in the room of its packet.
+            let words = unsafe {
+                let block = group.starts[l].add(offsets[l] as usize);
+                _mm512_loadu_si512(block.cast())
+            };
+            rows[l] = _mm512_shuffle_epi8(words, big_endian);
+        }
+        transpose!(rows)
+    }};
 }
 
 /// The tags of one or two groups of padded packets in the order of their length.
@@ -305,75 +313,66 @@ pub(super) fn macs<const ROUNDS: usize>(
     group: &[u8],
     tags: &mut Tags,
 ) {
-    if group.len() <= LANES {
-        let group = Group::new(lanes, group);
-        let [inner, outer] = group.states();
+    let (group, longer) = group.split_at(group.len().min(LANES));
+    if longer.is_empty() {
+        let (group, [inner, outer]) = Group::new(lanes, group);
         let inner = one_by_one(&group, 0, inner);
         let result = rounds!(outer, outer_message(&inner));
         finish(&outer, &result, &mut tags[..LANES]);
-    } else {
-        let (shorter, longer) = group.split_at(LANES);
-        let groups = [Group::new(lanes, shorter), Group::new(lanes, longer)];
-        both(&groups, tags);
+        return;
     }
+
+    let (group, [inner, outer]) = Group::new(lanes, group);
+    let (longer, [longer_inner, longer_outer]) = Group::new(lanes, longer);
+    let mut state = [inner, longer_inner];
+    let mut window = Window([[_mm512_setzero_si512(); 2]; 16]);
+    for block in 0..group.blocks {
+        for (words, word) in window.0.iter_mut().zip(message!(&group, block)) {
+            words[0] = word;
+        }
+        for (words, word) in window.0.iter_mut().zip(message!(&longer, block)) {
+            words[1] = word;
+        }
+        let result = rounds_of_both(&state, &mut window);
+        group.add(block, &mut state[0], &result[0][..5]);
+        longer.add(block, &mut state[1], &result[1][..5]);
+    }
+    state[1] = one_by_one(&longer, group.blocks, state[1]);
+
+    for (g, state) in state.iter().enumerate() {
+        for (words, word) in window.0.iter_mut().zip(outer_message(state)) {
+            words[g] = word;
+        }
+    }
+    let result = rounds_of_both(&[outer, longer_outer], &mut window);
+    let (first, second) = tags.split_at_mut(LANES);
+    finish(&outer, &result[0], first);
+    finish(&longer_outer, &result[1], second);
 }
 
 /// Hashes the blocks of a group from `first` on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn one_by_one<const ROUNDS: usize>(
-    group: &Group<'_, '_, ROUNDS>,
-    first: u32,
-    mut state: [__m512i; 5],
-) -> [__m512i; 5] {
-    for block in first..group.most {
-        let result = rounds!(state, group.message(block));
+fn one_by_one(group: &Group, first: u32, mut state: [__m512i; 5]) -> [__m512i; 5] {
+    for block in first..group.blocks {
+        let result = rounds!(state, message!(group, block));
         group.add(block, &mut state, &result);
     }
     state
 }
 
-/// The tags of two groups.
-#[inline]
+/// `rounds!` of two groups, one round of one group after the same round of the other. Of what
+/// comes back, the first five words are the state.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn both<const ROUNDS: usize>(groups: &[Group<'_, '_, ROUNDS>; 2], tags: &mut Tags) {
-    let [[inner0, outer0], [inner1, outer1]] = [groups[0].states(), groups[1].states()];
-    let mut state = [inner0, inner1];
-    let mut window = Window([[_mm512_setzero_si512(); 2]; 16]);
-    // The second group has at least as many blocks as the first.
-    for block in 0..groups[0].most {
-        let messages = [groups[0].message(block), groups[1].message(block)];
-        let result = rounds_of_both(&state, &messages, &mut window);
-        for g in 0..2 {
-            groups[g].add(block, &mut state[g], &result[g][..5]);
-        }
-    }
-    state[1] = one_by_one(&groups[1], groups[0].most, state[1]);
-    let messages = [outer_message(&state[0]), outer_message(&state[1])];
-    let result = rounds_of_both(&[outer0, outer1], &messages, &mut window);
-    let (first, second) = tags.split_at_mut(LANES);
-    finish(&outer0, &result[0], first);
-    finish(&outer1, &result[1], second);
-}
-
-/// `rounds!` of two groups, one round of one group after the same round of the other.
-///
-/// Of what comes back, the first five words are the state.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn rounds_of_both(
-    state: &[[__m512i; 5]; 2],
-    messages: &[[__m512i; 16]; 2],
-    window: &mut Window,
-) -> [[__m512i; 6]; 2] {
+fn rounds_of_both(state: &[[__m512i; 5]; 2], window: &mut Window) -> [[__m512i; 6]; 2] {
     let zero = _mm512_setzero_si512();
     let mut s = [[zero; 6]; 2];
+    // The last four words, each at its number modulo 4.
     let mut recent = [[zero; 4]; 2];
     for g in 0..2 {
         s[g][..5].copy_from_slice(&state[g]);
-        recent[g].copy_from_slice(&messages[g][12..]);
-        for (words, word) in window.0.iter_mut().zip(messages[g]) {
-            words[g] = word;
+        for (recent, words) in recent[g].iter_mut().zip(&window.0[12..]) {
+            *recent = words[g];
         }
     }
     let w = &raw mut *window;
@@ -388,6 +387,7 @@ fn rounds_of_both(
         let k = _mm512_set1_epi32(0xca62_c1d6u32.cast_signed());
         five_rounds_of_both!(s, w, recent, k, PARITY: 60 65 70 75);
     }
+    _ = recent;
     s
 }
 
