@@ -7,10 +7,10 @@ use std::fmt;
 
 use sallyport_srtp::Suite;
 
-use crate::case::{HOT_STREAMS, Isa, MAX_PAYLOAD, Operation};
+use crate::case::{Allowed, HOT_STREAMS, MAX_PAYLOAD, Operation};
 use crate::contestant::Contestant;
 use crate::course::{Course, Refused};
-use crate::ours::Ours;
+use crate::ours::{Bare, Ours};
 use crate::peers;
 use crate::pool::{Frame, HEADER, PACKETS, START};
 
@@ -43,7 +43,8 @@ pub(crate) enum Disagreement {
 pub(crate) fn check(suite: Suite, operation: Operation) -> Result<(), Disagreement> {
     let mut course = Course::new(suite, operation, HOT_STREAMS);
     let mut ours = Ours::new(suite, operation, HOT_STREAMS);
-    let mut peers = peers::all(suite, operation, HOT_STREAMS, Isa::Avx512);
+    let mut peers = peers::all(suite, operation, HOT_STREAMS, Allowed::Best);
+    peers.push(Box::new(Bare::new(suite, operation, HOT_STREAMS)));
     let trailer = match operation {
         Operation::Protect => suite.rtp_tag_len(),
         Operation::Unprotect => 0,

@@ -65,10 +65,23 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The vector instructions that ipsec-mb may use, with all before them in this list.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
+/// The vector instructions that ipsec-mb may use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Allowed {
+    /// Whichever is the fastest in each case.
+    Best,
+    /// What it chooses itself: all that the CPU has.
+    Auto,
+    /// AVX2 and below, to compare like with like.
+    Avx2,
+    /// SSE, with AES-NI, PCLMULQDQ and SHA-NI where the CPU has them.
+    Sse,
+}
+
+/// The vector instructions of one manager of ipsec-mb.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(not(ipsec_mb), expect(dead_code, reason = "it is for ipsec-mb"))]
 pub(crate) enum Isa {
-    /// With AES-NI, PCLMULQDQ and SHA-NI where the CPU has them.
     Sse,
     Avx2,
     /// With VAES and VPCLMULQDQ where the CPU has them.

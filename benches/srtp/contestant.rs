@@ -12,6 +12,11 @@ pub(crate) trait Contestant {
     /// Its version; where it has several ways to do the same, the chosen one too.
     fn version(&self) -> String;
 
+    /// Whether it does all of SRTP, and so is no peer of a bare kernel.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// How many streams it is set up for.
     fn streams(&self) -> usize;
 

@@ -11,7 +11,7 @@ use sallyport_srtp::Suite;
 
 use crate::case::{Case, Operation};
 use crate::contestant::Contestant;
-use crate::ours::Ours;
+use crate::ours::{Bare, Ours};
 use crate::pool::{PACKETS, Pool};
 use crate::random::Random;
 
@@ -54,8 +54,11 @@ pub(crate) struct Rival {
     pub(crate) name: &'static str,
     pub(crate) version: String,
     pub(crate) times: Times,
-    /// Our time over the peer's, median of the rounds.
-    pub(crate) ratio: f64,
+    /// The time of our kernel over the peer's, median of the rounds; `None` if the peer does more
+    /// than a kernel.
+    pub(crate) kernel_ratio: Option<f64>,
+    /// The time of all that we do over the peer's.
+    pub(crate) full_ratio: f64,
 }
 
 /// What came of one case.
@@ -64,7 +67,12 @@ pub(crate) struct Outcome {
     pub(crate) suite: Suite,
     pub(crate) operation: Operation,
     pub(crate) case: Case,
-    pub(crate) ours: Times,
+    /// Our kernel alone: keys expanded, IV and ROC given.
+    pub(crate) kernel: Times,
+    /// All that we do.
+    pub(crate) full: Times,
+    /// What the second takes longer, median of the rounds.
+    pub(crate) added: f64,
     pub(crate) rivals: Vec<Rival>,
 }
 
@@ -90,12 +98,12 @@ impl Course {
         }
     }
 
-    /// Times ours and its peers, each once in a round.
+    /// Times ours, our kernel and the peers, each once in a round.
     pub(crate) fn run(
         &mut self,
         case: Case,
         rounds: u64,
-        ours: &mut Ours,
+        (ours, bare): (&mut Ours, &mut Bare),
         peers: &mut [Box<dyn Contestant>],
     ) -> Result<Outcome, Refused> {
         let mut peers: Vec<_> = peers
@@ -105,28 +113,34 @@ impl Course {
         for peer in &mut peers {
             self.choose_fastest(&case, ours, peer.as_mut())?;
         }
-        let mut our_turns = Vec::new();
+        let (mut full, mut kernel) = (Vec::new(), Vec::new());
         let mut turns = vec![Vec::new(); peers.len()];
         for round in 0..rounds {
-            our_turns.push(self.turn(&case, round, ours)?);
+            full.push(self.turn(&case, round, ours)?);
+            kernel.push(self.turn(&case, round, bare)?);
             for (peer, turns) in peers.iter_mut().zip(&mut turns) {
                 turns.push(self.turn(&case, round, peer.as_mut())?);
             }
         }
-        let rivals = peers.iter().zip(&turns).map(|(peer, turns)| {
-            let pairs = our_turns.iter().zip(turns);
-            Rival {
-                name: peer.name(),
-                version: peer.version(),
-                times: Times::of(turns),
-                ratio: median(pairs.map(|(ours, peers)| ours / peers).collect()),
-            }
+        let ratio = |ours: &[f64], peers: &[f64]| {
+            let pairs = ours.iter().zip(peers);
+            median(pairs.map(|(ours, peers)| ours / peers).collect())
+        };
+        let rivals = peers.iter().zip(&turns).map(|(peer, turns)| Rival {
+            name: peer.name(),
+            version: peer.version(),
+            times: Times::of(turns),
+            kernel_ratio: (!peer.is_full()).then(|| ratio(&kernel, turns)),
+            full_ratio: ratio(&full, turns),
         });
+        let pairs = full.iter().zip(&kernel);
         Ok(Outcome {
             suite: self.suite,
             operation: self.operation,
             case,
-            ours: Times::of(&our_turns),
+            kernel: Times::of(&kernel),
+            full: Times::of(&full),
+            added: median(pairs.map(|(full, kernel)| full - kernel).collect()),
             rivals: rivals.collect(),
         })
     }
@@ -252,7 +266,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{HOT_STREAMS, Isa, Payload};
+    use crate::case::{Allowed, HOT_STREAMS, Payload};
     use crate::peers;
 
     #[test]
@@ -268,16 +282,18 @@ mod tests {
             let suite = Suite::AeadAes128Gcm;
             let mut course = Course::new(suite, operation, HOT_STREAMS);
             let mut ours = Ours::new(suite, operation, HOT_STREAMS);
-            let mut peers = peers::all(suite, operation, HOT_STREAMS, Isa::Avx512);
+            let mut bare = Bare::new(suite, operation, HOT_STREAMS);
+            let mut peers = peers::all(suite, operation, HOT_STREAMS, Allowed::Best);
             let case = Case {
                 payload: Payload::Mix,
                 streams: HOT_STREAMS,
                 burst: 4,
             };
-            let outcome = course.run(case, 2, &mut ours, &mut peers).unwrap();
+            let outcome = course.run(case, 2, (&mut ours, &mut bare), &mut peers);
+            let outcome = outcome.unwrap();
             assert_eq!(outcome.rivals.len(), peers.len());
-            assert!(outcome.rivals.iter().all(|rival| rival.ratio > 0.0));
-            assert!(outcome.ours.min <= outcome.ours.median);
+            assert!(outcome.rivals.iter().all(|rival| rival.full_ratio > 0.0));
+            assert!(outcome.full.min <= outcome.full.median);
         }
     }
 }

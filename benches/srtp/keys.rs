@@ -90,6 +90,11 @@ impl Salt {
         ((self.0 ^ u128::from(index)) << 16).to_be_bytes()
     }
 
+    /// As many bytes as a salt of the suite has; the SSRC is in them.
+    pub(crate) fn bytes(self, suite: Suite) -> Vec<u8> {
+        self.0.to_be_bytes()[16 - suite.salt_len()..].to_vec()
+    }
+
     /// The IV of GCM for an index (RFC 7714 section 8.1).
     pub(crate) fn gcm_iv(self, index: u64) -> [u8; 12] {
         let [_, _, _, _, iv @ ..] = (self.0 ^ u128::from(index)).to_be_bytes();

@@ -13,6 +13,7 @@ mod agreement;
 mod case;
 mod contestant;
 mod course;
+mod goals;
 mod keys;
 mod ours;
 mod peers;
@@ -30,9 +31,9 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use sallyport_srtp::Suite;
 
-use crate::case::{Case, Isa, Operation, Payload, suites};
+use crate::case::{Allowed, Case, Operation, Payload, suites};
 use crate::course::{Course, Outcome};
-use crate::ours::Ours;
+use crate::ours::{Bare, Ours};
 
 /// Rounds of a case: an odd number, so that there is a median.
 const ROUNDS: u64 = 31;
@@ -54,10 +55,9 @@ struct Options {
     /// Only this payload: bytes, mix (160 or 1200) or random (20 to 1200).
     #[arg(long)]
     payload: Option<Payload>,
-    /// The most that ipsec-mb may use, to compare like with like: ours is restricted by the
-    /// environment variable SALLYPORT_SRTP_KERNEL.
-    #[arg(long, value_name = "ISA", default_value = "avx512")]
-    ipsec_mb: Isa,
+    /// What ipsec-mb may use; ours is restricted by the environment variable SALLYPORT_SRTP_KERNEL.
+    #[arg(long, value_name = "INSTRUCTIONS", default_value = "best")]
+    ipsec_mb: Allowed,
     /// Where the results go, for programs.
     #[arg(
         long,
@@ -105,6 +105,8 @@ fn run(options: &Options) -> Result<(), String> {
             outcomes.extend(some);
         }
     }
+    print!("{}", report::summary(&outcomes));
+    print!("{}", report::goals(&outcomes));
     write(&options.json, &report::json(&outcomes).to_string())?;
     eprintln!(
         "{} cases in {} s; written to {}",
@@ -125,6 +127,7 @@ fn measure(
     let streams = plan.iter().map(|case| case.streams).max().unwrap_or(0);
     let mut course = Course::new(suite, operation, streams);
     let mut ours = Ours::new(suite, operation, streams);
+    let mut bare = Bare::new(suite, operation, streams);
     let mut peers = peers::all(suite, operation, streams, options.ipsec_mb);
     let outcomes = plan.into_iter().map(|case| {
         let is_late = start.elapsed() > PATIENCE;
@@ -133,7 +136,7 @@ fn measure(
         } else {
             ROUNDS
         };
-        course.run(case, rounds, &mut ours, &mut peers)
+        course.run(case, rounds, (&mut ours, &mut bare), &mut peers)
     });
     outcomes.collect()
 }

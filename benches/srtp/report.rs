@@ -6,8 +6,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::course::Outcome;
-use crate::ours::{SCOPE, kernel};
+use crate::case::{HOT_STREAMS, Operation, Payload};
+use crate::course::{Outcome, Rival};
+use crate::goals::GOALS;
+use crate::ours::kernel;
+use sallyport_srtp::MAX_BURST;
 
 /// What the tables mean, and where they were measured.
 pub(crate) fn preface() -> String {
@@ -18,12 +21,12 @@ pub(crate) fn preface() -> String {
         .and_then(|line| line.split(": ").nth(1))
         .unwrap_or("unknown CPU");
     format!(
-        "SRTP on one core of {model}, kernel {}, scope {SCOPE}.\n\
-         Nanoseconds per packet, median (min); then ours over the peer's, median of the rounds:\n\
-         below 1 ours is faster. Frames of the pool are in the cache.\n\
-         Ours and libsrtp do all of SRTP: look-up, index, IV, replay list. ipsec-mb, aws-lc-rs and\n\
-         RustCrypto only encrypt and authenticate: IV and ROC are given to them, which is to our\n\
-         disadvantage. ipsec-mb is the fastest of its instruction sets and interfaces in each line.\n",
+        "SRTP on one core of {model}, kernel {}.\n\
+         Nanoseconds per packet, median (min). `kernel` is our kernel alone: keys are expanded, IV and\n\
+         ROC given, as they are to ipsec-mb, aws-lc-rs and RustCrypto. `full` is all of SRTP: look-up,\n\
+         index, IV, replay list too, as libsrtp has it; `added` is the difference. Ratios are ours over\n\
+         the peer's, median of the rounds: below 1 ours is faster. Frames of the pool are in the cache.\n\
+         ipsec-mb is the fastest of its instruction sets and interfaces in each line.\n",
         kernel()
     )
 }
@@ -39,10 +42,14 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
         "payload".to_owned(),
         "streams".to_owned(),
         "burst".to_owned(),
-        "ours".to_owned(),
+        "kernel".to_owned(),
+        "full".to_owned(),
+        "added".to_owned(),
     ]];
     for rival in &first.rivals {
-        rows[0].extend([rival.name.to_owned(), "ratio".to_owned()]);
+        let ratios = ["kernel /", "full /"].map(str::to_owned);
+        rows[0].push(rival.name.to_owned());
+        rows[0].extend(ratios);
     }
     for outcome in outcomes {
         let times = |times: crate::course::Times| format!("{:.1} ({:.1})", times.median, times.min);
@@ -50,7 +57,9 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
             outcome.case.payload.to_string(),
             outcome.case.streams.to_string(),
             outcome.case.burst.to_string(),
-            times(outcome.ours),
+            times(outcome.kernel),
+            times(outcome.full),
+            format!("{:.1}", outcome.added),
         ];
         for column in &first.rivals {
             let rival = outcome
@@ -58,7 +67,12 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
                 .iter()
                 .find(|rival| rival.name == column.name);
             row.extend(rival.map_or_else(Default::default, |rival| {
-                [times(rival.times), format!("{:.3}", rival.ratio)]
+                let ratio = |ratio: f64| format!("{ratio:.3}");
+                [
+                    times(rival.times),
+                    rival.kernel_ratio.map_or_else(String::new, ratio),
+                    ratio(rival.full_ratio),
+                ]
             }));
         }
         rows.push(row);
@@ -89,26 +103,145 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
     text
 }
 
-/// An array with one object for each outcome and peer.
+/// The payloads of a summary.
+const SUMMARY: [Payload; 6] = [
+    Payload::Bytes(20),
+    Payload::Bytes(160),
+    Payload::Bytes(500),
+    Payload::Bytes(1200),
+    Payload::Mix,
+    Payload::Random,
+];
+
+/// One Markdown table for all suites: full bursts of hot streams.
+pub(crate) fn summary(outcomes: &[Outcome]) -> String {
+    let hot =
+        |outcome: &&Outcome| outcome.case.streams == HOT_STREAMS && outcome.case.burst == MAX_BURST;
+    let mut lines: Vec<(String, Vec<&Outcome>)> = Vec::new();
+    for outcome in outcomes.iter().filter(hot) {
+        let name = format!("{}, {}", outcome.suite, outcome.operation);
+        match lines.iter_mut().find(|(found, _)| *found == name) {
+            Some((_, cases)) => cases.push(outcome),
+            None => lines.push((name, vec![outcome])),
+        }
+    }
+    let payloads = SUMMARY.map(|payload| payload.to_string()).join(" | ");
+    let mut text = format!("\nNanoseconds per packet, bursts of {MAX_BURST}\n\n");
+    _ = writeln!(
+        text,
+        "| | | {payloads} |\n|-|-|{}",
+        "-:|".repeat(SUMMARY.len())
+    );
+    for (name, cases) in &lines {
+        let mut row = |title: &str, cell: &dyn Fn(&Outcome) -> Option<String>| {
+            let cells = SUMMARY.map(|payload| {
+                let case = cases.iter().find(|outcome| outcome.case.payload == payload);
+                case.and_then(|case| cell(case)).unwrap_or_default()
+            });
+            _ = writeln!(text, "| {name} | {title} | {} |", cells.join(" | "));
+        };
+        row("kernel", &|it| Some(format!("{:.1}", it.kernel.median)));
+        row("full", &|it| Some(format!("{:.1}", it.full.median)));
+        for peer in cases
+            .iter()
+            .flat_map(|case| &case.rivals)
+            .map(|it| it.name)
+            .fold(Vec::new(), |mut names: Vec<&str>, name| {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+                names
+            })
+        {
+            let of = |it: &Outcome, ratio: fn(&Rival) -> Option<f64>| {
+                let rival = it.rivals.iter().find(|rival| rival.name == peer)?;
+                Some(format!("{:.2}", ratio(rival)?))
+            };
+            row(&format!("kernel / {peer}"), &|it| {
+                of(it, |rival| rival.kernel_ratio)
+            });
+            row(&format!("full / {peer}"), &|it| {
+                of(it, |rival| Some(rival.full_ratio))
+            });
+        }
+        if cases[0].operation == Operation::Unprotect {
+            let full = |it: &Outcome| {
+                let same = |other: &&Outcome| {
+                    other.suite == it.suite
+                        && other.case == it.case
+                        && other.operation == Operation::Protect
+                };
+                let protect = outcomes.iter().find(same)?;
+                Some(format!("{:.2}", it.full.median / protect.full.median))
+            };
+            row("unprotect / protect, full", &full);
+        }
+    }
+    text
+}
+
+/// What was to be reached, and what was.
+pub(crate) fn goals(outcomes: &[Outcome]) -> String {
+    let mut text = "\nGoals, the ratio of our kernel to ipsec-mb\n\n\
+        | suite | payload | streams | burst | must | aim | is | |\n|-|-:|-:|-:|-:|-:|-:|-|\n"
+        .to_owned();
+    for goal in GOALS {
+        for outcome in outcomes.iter().filter(|outcome| goal.is_of(outcome)) {
+            let rivals = outcome.rivals.iter();
+            let ratio = rivals
+                .filter(|rival| rival.name == "ipsec-mb")
+                .find_map(|rival| rival.kernel_ratio);
+            if let Some(ratio) = ratio {
+                let verdict = match ratio {
+                    _ if goal.aim.is_some_and(|aim| ratio <= aim) => "aim",
+                    _ if ratio <= goal.must => "must",
+                    _ => "missed",
+                };
+                let aim = goal.aim.map_or_else(String::new, |aim| format!("{aim:.2}"));
+                _ = writeln!(
+                    text,
+                    "| {} | {} | {} | {} | {:.2} | {aim} | {ratio:.3} | {verdict} |",
+                    outcome.suite,
+                    outcome.case.payload,
+                    outcome.case.streams,
+                    outcome.case.burst,
+                    goal.must,
+                );
+            }
+        }
+    }
+    text
+}
+
+/// An array with one object for each outcome, peer and scope.
 pub(crate) fn json(outcomes: &[Outcome]) -> Value {
     let objects = outcomes.iter().flat_map(|outcome| {
-        outcome.rivals.iter().map(|rival| {
-            json!({
-                "suite": outcome.suite.name(),
-                "operation": outcome.operation.to_string(),
-                "payload": outcome.case.payload.json(),
-                "streams": outcome.case.streams,
-                "burst": outcome.case.burst,
-                "kernel": kernel(),
-                "scope": SCOPE,
-                "ns": hundredths(outcome.ours.median),
-                "ns_min": hundredths(outcome.ours.min),
-                "peer": rival.name,
-                "peer_version": rival.version,
-                "peer_ns": hundredths(rival.times.median),
-                "peer_ns_min": hundredths(rival.times.min),
-                "ratio": (rival.ratio * 1e4).round() / 1e4,
-            })
+        outcome.rivals.iter().flat_map(move |rival| {
+            let kernel_ratio = rival
+                .kernel_ratio
+                .map(|ratio| ("kernel", outcome.kernel, ratio));
+            let full = ("full", outcome.full, rival.full_ratio);
+            kernel_ratio
+                .into_iter()
+                .chain([full])
+                .map(move |(scope, ours, ratio)| {
+                    json!({
+                        "suite": outcome.suite.name(),
+                        "operation": outcome.operation.to_string(),
+                        "payload": outcome.case.payload.json(),
+                        "streams": outcome.case.streams,
+                        "burst": outcome.case.burst,
+                        "kernel": kernel(),
+                        "scope": scope,
+                        "ns": hundredths(ours.median),
+                        "ns_min": hundredths(ours.min),
+                        "peer": rival.name,
+                        "peer_version": rival.version,
+                        "peer_ns": hundredths(rival.times.median),
+                        "peer_ns_min": hundredths(rival.times.min),
+                        "ratio": (ratio * 1e4).round() / 1e4,
+                    })
+                })
         })
     });
     objects.collect()
@@ -139,12 +272,18 @@ mod tests {
                 streams: 64,
                 burst: 8,
             },
-            ours: times,
+            kernel: Times {
+                median: 40.0,
+                ..times
+            },
+            full: times,
+            added: 10.0,
             rivals: vec![Rival {
                 name: "peer",
                 version: "1.3.0".to_owned(),
                 times,
-                ratio: 0.512_34,
+                kernel_ratio: Some(0.4),
+                full_ratio: 0.512_34,
             }],
         }
     }
@@ -154,12 +293,15 @@ mod tests {
         let found = json(&[outcome(Payload::Bytes(160)), outcome(Payload::Mix)]);
         let expected = json!({
             "suite": "AEAD_AES_128_GCM", "operation": "unprotect", "payload": 160, "streams": 64,
-            "burst": 8, "kernel": kernel(), "scope": SCOPE, "ns": 50.0, "ns_min": 40.13,
+            "burst": 8, "kernel": kernel(), "scope": "full", "ns": 50.0, "ns_min": 40.13,
             "peer": "peer", "peer_version": "1.3.0", "peer_ns": 50.0, "peer_ns_min": 40.13,
             "ratio": 0.5123,
         });
-        assert_eq!(found[0], expected);
-        assert_eq!(found[1]["payload"], "mix");
+        assert_eq!(found[1], expected);
+        assert_eq!(found[0]["scope"], "kernel");
+        assert_eq!(found[0]["ns"], 40.0);
+        assert_eq!(found[0]["ratio"], 0.4);
+        assert_eq!(found[2]["payload"], "mix");
     }
 
     #[test]
@@ -169,10 +311,10 @@ mod tests {
         assert_eq!(
             lines[3..],
             [
-                "| payload | streams | burst |        ours |        peer | ratio |",
-                "|--------:|--------:|------:|------------:|------------:|------:|",
-                "|     160 |      64 |     8 | 50.0 (40.1) | 50.0 (40.1) | 0.512 |",
-                "|     mix |      64 |     8 | 50.0 (40.1) | 50.0 (40.1) | 0.512 |",
+                "| payload | streams | burst |      kernel |        full | added |        peer | kernel / | full / |",
+                "|--------:|--------:|------:|------------:|------------:|------:|------------:|---------:|-------:|",
+                "|     160 |      64 |     8 | 40.0 (40.1) | 50.0 (40.1) |  10.0 | 50.0 (40.1) |    0.400 |  0.512 |",
+                "|     mix |      64 |     8 | 40.0 (40.1) | 50.0 (40.1) |  10.0 | 50.0 (40.1) |    0.400 |  0.512 |",
                 "peer: 1.3.0",
             ]
         );

@@ -16,7 +16,9 @@
 
 pub mod binary;
 pub mod cleanup;
+pub mod compile;
 pub mod gateway;
+pub mod libsrtp;
 pub mod media;
 pub mod netns;
 pub mod report;

@@ -24,6 +24,12 @@ pub(crate) fn run_all() -> Result<(), Error> {
     unsafe_in_its_rooms()?;
     say("cargo fmt");
     run(cargo().args(["fmt", "--all", "--check"]), "run `cargo fmt`")?;
+    run(
+        cargo()
+            .args(["fmt", "--check", "--manifest-path"])
+            .arg("userspace/srtp/fuzz/Cargo.toml"),
+        "run `cargo fmt --manifest-path userspace/srtp/fuzz/Cargo.toml`",
+    )?;
     say("cargo clippy");
     run(
         cargo()

@@ -24,6 +24,8 @@ mod packages;
 mod peers;
 /// Programs that are started.
 mod program;
+/// Fuzzing and Miri.
+mod proof;
 /// Being root, or becoming it.
 mod root;
 /// What has to be on the machine, and the steps that bring it there.
@@ -57,7 +59,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Build everything and run every test, then say which foreign peers took part
+    /// Build everything and run every test, then say which foreign peers took part, fuzz, and run Miri
     Test {
         /// Passed to `cargo test` as they are
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

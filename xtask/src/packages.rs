@@ -25,6 +25,7 @@ pub(crate) const BENCHES: &[&str] = &[
 pub(crate) const TESTS: &[&str] = &[
     "ethtool",
     "ffmpeg",
+    "g++",
     "gcc",
     "gstreamer1.0-plugins-bad",
     "gstreamer1.0-plugins-base",

@@ -23,6 +23,15 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// Cargo of the nightly compiler, in the workspace, as the user who called.
+pub(crate) fn nightly_cargo() -> Command {
+    let mut rustup = rustup();
+    rustup
+        .current_dir(workspace())
+        .args(["run", "nightly", "cargo"]);
+    rustup
+}
+
 /// Rustup, as the user who called.
 pub(crate) fn rustup() -> Command {
     let mut rustup = Command::new("rustup");

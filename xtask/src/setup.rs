@@ -12,6 +12,12 @@ pub(crate) fn everything() -> Result<(), Error> {
     build()?;
     packages::ensure("the tests", packages::TESTS)?;
     bpffs::ensure()?;
+    for tool in [toolchain::ensure_cargo_fuzz(), toolchain::ensure_miri()] {
+        // Not every nightly has Miri, and the tests are worth running even so.
+        if let Err(error) = tool {
+            say(format!("{error}: `test` will do without"));
+        }
+    }
     say("the machine has all that Sallyport needs");
     Ok(())
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `test`: every test of the workspace, and which foreign peers really took part.
+//! `test`: every test of the workspace, and which foreign peers really took part; then fuzzing and
+//! Miri.
 
 use std::fs;
 use std::process::Command;
 
 use crate::error::Error;
 use crate::program::{self, cargo, relay, target};
-use crate::{peers, root, setup};
+use crate::{peers, proof, root, setup};
 
 /// Builds, tests, and prints the table of peers whatever the tests' end.
 pub(crate) fn run(args: &[String]) -> Result<(), Error> {
@@ -34,7 +35,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), Error> {
         "{}",
         peers::table(&fs::read_to_string(&report).unwrap_or_default())
     );
-    done
+    done?;
+    if args.is_empty() {
+        proof::run_all()?;
+    }
+    Ok(())
 }
 
 /// `cargo test` with the caller's arguments, of the whole workspace unless they name packages.

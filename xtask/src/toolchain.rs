@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The nightly compiler and the BPF linker, which have to speak the same LLVM.
+//! The nightly compiler, what belongs to it, and the BPF linker, which has to speak the same LLVM.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ use crate::program::{cargo, output, run, rustup, say};
 
 /// The BPF linker of our choice.
 const BPF_LINKER: &str = "0.13.0";
+
+/// The driver of the fuzz targets of our choice.
+const CARGO_FUZZ: &str = "0.13.2";
 
 /// The LLVM versions it can be built for: its features `llvm-21` to `llvm-23`.
 const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
@@ -98,6 +101,35 @@ pub(crate) fn ensure_bpf_linker(llvm: u32) -> Result<(), Error> {
                 BPF_LINKER,
             ]),
         "",
+    )
+}
+
+/// Finds or installs what runs the fuzz targets.
+pub(crate) fn ensure_cargo_fuzz() -> Result<(), Error> {
+    let version = output(Command::new("cargo-fuzz").args(["fuzz", "--version"]));
+    if version.is_some_and(|version| version.split_whitespace().nth(1) == Some(CARGO_FUZZ)) {
+        say(format!("found cargo-fuzz {CARGO_FUZZ}"));
+        return Ok(());
+    }
+    say(format!("installing cargo-fuzz {CARGO_FUZZ}"));
+    run(
+        cargo()
+            .args(["install", "--locked", "--force", "cargo-fuzz"])
+            .args(["--version", CARGO_FUZZ]),
+        "",
+    )
+}
+
+/// Finds or installs Miri.
+pub(crate) fn ensure_miri() -> Result<(), Error> {
+    if output(rustup().args(["run", "nightly", "cargo", "miri", "--version"])).is_some() {
+        say("found Miri");
+        return Ok(());
+    }
+    say("installing Miri");
+    run(
+        rustup().args(["component", "add", "miri", "--toolchain", "nightly"]),
+        "this nightly may lack it: try `rustup update nightly`",
     )
 }
 

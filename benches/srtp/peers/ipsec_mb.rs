@@ -8,7 +8,7 @@
 
 use sallyport_srtp::Suite;
 
-use crate::case::{Isa, Operation, is_gcm};
+use crate::case::{Allowed, Isa, Operation, is_gcm};
 use crate::contestant::Contestant;
 use crate::keys::{Salt, StreamKey, roc};
 use crate::peers::ffi::{Api, Item, MultiBuffer};
@@ -25,23 +25,31 @@ pub(crate) struct IpsecMb {
 }
 
 impl IpsecMb {
-    /// Uses no instructions above `most`. `None` when the CPU has nothing that the library needs.
+    /// `None` when the CPU has nothing that the library needs.
     pub(crate) fn new(
         suite: Suite,
         operation: Operation,
         streams: usize,
-        most: Isa,
+        allowed: Allowed,
     ) -> Option<Self> {
         let is_gcm = is_gcm(suite);
         let mut managers = Vec::new();
         for isa in [Isa::Sse, Isa::Avx2, Isa::Avx512] {
-            if isa > most {
+            let is_too_new = match allowed {
+                Allowed::Best | Allowed::Auto => false,
+                Allowed::Avx2 => isa > Isa::Avx2,
+                Allowed::Sse => isa > Isa::Sse,
+            };
+            if is_too_new {
                 break;
             }
             managers.extend(
                 MultiBuffer::new(isa, is_gcm, suite.key_len(), streams)
                     .map(|manager| (isa, manager)),
             );
+        }
+        if allowed == Allowed::Auto {
+            managers.drain(..managers.len().saturating_sub(1));
         }
         let mut salts = Vec::new();
         for stream in 0..streams {

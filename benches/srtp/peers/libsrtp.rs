@@ -49,6 +49,10 @@ impl Contestant for Libsrtp {
         format!("{version}, {}", cipher_library())
     }
 
+    fn is_full(&self) -> bool {
+        true
+    }
+
     fn streams(&self) -> usize {
         self.sessions.len()
     }

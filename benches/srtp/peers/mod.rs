@@ -14,17 +14,17 @@ mod rust_crypto;
 
 use sallyport_srtp::Suite;
 
-use crate::case::{Isa, Operation};
+use crate::case::{Allowed, Operation};
 use crate::contestant::Contestant;
 
-/// All peers that there are and that know the suite, the fastest first. `isa` is the most that
+/// All peers that there are and that know the suite, the fastest first. `allowed` is what
 /// ipsec-mb may use.
 #[cfg_attr(not(ipsec_mb), expect(unused_variables, reason = "it is for ipsec-mb"))]
 pub(crate) fn all(
     suite: Suite,
     operation: Operation,
     streams: usize,
-    isa: Isa,
+    allowed: Allowed,
 ) -> Vec<Box<dyn Contestant>> {
     let rust_crypto = rust_crypto::RustCrypto::new(suite, operation, streams);
     let mut peers: Vec<Box<dyn Contestant>> = vec![Box::new(rust_crypto)];
@@ -35,7 +35,7 @@ pub(crate) fn all(
         peers.push(Box::new(peer));
     }
     #[cfg(ipsec_mb)]
-    if let Some(peer) = ipsec_mb::IpsecMb::new(suite, operation, streams, isa) {
+    if let Some(peer) = ipsec_mb::IpsecMb::new(suite, operation, streams, allowed) {
         peers.push(Box::new(peer));
     }
     peers.reverse();

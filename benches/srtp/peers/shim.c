@@ -75,6 +75,9 @@ struct mb {
     uint8_t sent[BURST][16];
     uint8_t found[BURST][32];
     IMB_JOB jobs[BURST];
+#if IMB_VERSION_NUM >= IMB_VERSION(1, 4, 0)
+    uint32_t suite_id[2][2];
+#endif
 };
 
 const char *bench_mb_version(void) { return imb_get_version_str(); }
@@ -85,6 +88,8 @@ void bench_mb_free(struct mb *mb) {
     free(mb->gcm_keys);
     free(mb);
 }
+
+static void set_suites(struct mb *mb);
 
 // NULL when the CPU has not what this path needs.
 struct mb *bench_mb_new(int isa, int gcm, size_t key_len, size_t streams) {
@@ -114,6 +119,7 @@ struct mb *bench_mb_new(int isa, int gcm, size_t key_len, size_t streams) {
     memset(keys, 0, size);
     mb->gcm_keys = gcm ? keys : NULL;
     mb->cm_keys = gcm ? NULL : keys;
+    set_suites(mb);
     return mb;
 }
 
@@ -206,6 +212,22 @@ static inline void fill(struct mb *mb, IMB_JOB *job, const struct item *item, in
         fill_cm(mb, job, item, unprotect, packet, i);
 }
 
+// From 1.4 on, the burst interface wants to be told once what kind of jobs there will be.
+static void set_suites(struct mb *mb) {
+#if IMB_VERSION_NUM >= IMB_VERSION(1, 4, 0)
+    for (int unprotect = 0; unprotect < 2; unprotect++) {
+        uint8_t packet[HEADER + 32] = {0};
+        const struct item item = {.len = HEADER};
+        IMB_JOB job = {0};
+        fill(mb, &job, &item, unprotect, packet, 0);
+        imb_set_session(mb->mgr, &job);
+        memcpy(mb->suite_id[unprotect], job.suite_id, sizeof job.suite_id);
+    }
+#else
+    (void)mb;
+#endif
+}
+
 static void run_jobs(struct mb *mb, int unprotect, uint8_t *frames, const struct item *items,
                      size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -225,7 +247,12 @@ static void run_burst(struct mb *mb, int unprotect, uint8_t *frames, const struc
     if (IMB_GET_NEXT_BURST(mb->mgr, n, jobs) != n)
         abort(); // The queue is longer, and empty between two calls.
     for (size_t i = 0; i < n; i++)
+    {
         fill(mb, jobs[i], &items[i], unprotect, frames + items[i].offset, i);
+#if IMB_VERSION_NUM >= IMB_VERSION(1, 4, 0)
+        memcpy(jobs[i]->suite_id, mb->suite_id[unprotect], sizeof jobs[i]->suite_id);
+#endif
+    }
     uint32_t done = IMB_SUBMIT_BURST_NOCHECK(mb->mgr, n, jobs);
     while (done < n)
         done += IMB_FLUSH_BURST(mb->mgr, n - done, jobs);

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::LazyLock;
 
+use sallyport_tests::compile::compile;
 use sallyport_tests::{Namespace, Topology, require};
 use serde_json::Value;
-
-use super::compile::compile;
 
 /// Sends frames on a peer's NIC.
 pub(crate) struct Frames {
@@ -26,7 +25,8 @@ impl Frames {
     }
 
     pub(crate) fn new(peer: &Namespace) -> Self {
-        static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| compile("frame_peer", None));
+        static PROGRAM: LazyLock<PathBuf> =
+            LazyLock::new(|| compile(env!("CARGO_TARGET_TMPDIR"), "frame_peer", None));
         let mut command = Command::new(&*PROGRAM);
         command.arg(Topology::PEER_NIC).stdin(Stdio::piped());
         let mut process = peer.spawn(&mut command).expect("start frame_peer");

@@ -1,57 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! libsrtp (the Debian package), driven through `peers/libsrtp_peer.c`.
+//! libsrtp in the place of user equipment.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
-use sallyport_tests::require;
+use sallyport_tests::compile::compile;
+use sallyport_tests::libsrtp;
 
-use super::compile::compile;
 use super::{Key, Kind, Suite};
 
 /// One end of an SRTP session in libsrtp: a sending key and a receiving key.
 #[derive(Debug)]
 pub(crate) struct Libsrtp {
-    process: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    peer: libsrtp::Libsrtp,
     /// Such as `libsrtp2 2.5.0`.
     pub(crate) version: String,
 }
 
 impl Libsrtp {
-    /// `srtp_err_status_auth_fail`.
-    pub(crate) const AUTH_FAIL: u8 = 7;
+    pub(crate) const AUTH_FAIL: u8 = libsrtp::Libsrtp::AUTH_FAIL;
 
     /// Whether libsrtp and a compiler are installed.
     pub(crate) fn is_there() -> bool {
-        require::program("gcc")
-            && require::program("pkg-config")
-            && require::file("/usr/include/srtp2/srtp.h")
+        libsrtp::Libsrtp::is_there()
     }
 
     pub(crate) fn new(suite: Suite, send: &Key, receive: &Key) -> Self {
-        static PROGRAM: LazyLock<PathBuf> =
-            LazyLock::new(|| compile("libsrtp_peer", Some("libsrtp2")));
-        let mut process = Command::new(&*PROGRAM)
-            .args([suite.name, &send.hex(), &receive.hex()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start libsrtp_peer");
-        let requests = process.stdin.take().expect("standard input is a pipe");
-        let mut answers = BufReader::new(process.stdout.take().expect("so is standard output"));
-        let mut version = String::new();
-        answers.read_line(&mut version).expect("libsrtp_peer lives");
-        assert!(!version.is_empty(), "libsrtp_peer refused {}", suite.name);
+        static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+            compile(
+                env!("CARGO_TARGET_TMPDIR"),
+                "libsrtp_peer",
+                Some("libsrtp2"),
+            )
+        });
+        let peer = libsrtp::Libsrtp::start(&PROGRAM, [suite.name, &send.hex(), &receive.hex()]);
+        let peer = peer.expect("libsrtp has what every gateway offers");
         Self {
-            process,
-            requests,
-            answers,
-            version: version.trim_end().to_owned(),
+            version: peer.version.clone(),
+            peer,
         }
     }
 
@@ -61,7 +48,8 @@ impl Libsrtp {
             Kind::Rtp => b'p',
             Kind::Rtcp => b'P',
         };
-        self.ask(operation, packet)
+        self.peer
+            .ask(operation, packet)
             .unwrap_or_else(|status| panic!("libsrtp: status {status}"))
     }
 
@@ -71,36 +59,6 @@ impl Libsrtp {
             Kind::Rtp => b'u',
             Kind::Rtcp => b'U',
         };
-        self.ask(operation, packet)
-    }
-
-    fn ask(&mut self, operation: u8, packet: &[u8]) -> Result<Vec<u8>, u8> {
-        let len = u16::try_from(packet.len()).expect("a packet has fewer than 65536 bytes");
-        let mut request = vec![operation];
-        request.extend(len.to_be_bytes());
-        request.extend(packet);
-        self.requests
-            .write_all(&request)
-            .expect("libsrtp_peer lives");
-        let mut head = [0; 3];
-        self.answers
-            .read_exact(&mut head)
-            .expect("libsrtp_peer lives");
-        let mut answer = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
-        self.answers
-            .read_exact(&mut answer)
-            .expect("libsrtp_peer lives");
-        if head[0] == 0 {
-            Ok(answer)
-        } else {
-            Err(head[0])
-        }
-    }
-}
-
-impl Drop for Libsrtp {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.peer.ask(operation, packet)
     }
 }

@@ -6,7 +6,6 @@ pub(crate) mod accounts;
 pub(crate) mod call;
 pub(crate) mod capture;
 pub(crate) mod collector;
-mod compile;
 pub(crate) mod frames;
 pub(crate) mod libsrtp;
 pub(crate) mod noise;

@@ -70,6 +70,8 @@ pub(crate) enum Failure {
         /// Why.
         cause: io::Error,
     },
+    /// `doctor` found something without which nothing works, and said what.
+    Unfit,
     /// The process cannot wait for anything.
     Runtime(io::Error),
 }
@@ -127,6 +129,7 @@ impl fmt::Display for Failure {
                     "start the {child}: {cause}; is the process limit reached?"
                 )
             }
+            Self::Unfit => f.write_str("a data plane will not start here; mend the errors above"),
             Self::Runtime(cause) => {
                 write!(
                     f,

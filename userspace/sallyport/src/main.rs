@@ -2,7 +2,7 @@
 
 //! The one command a user types. `run` supervises the two processes `dataplane` and `agent`;
 //! `session` speaks to the agent; `steer` handles the XDP program; `check` reads the
-//! configuration and stops there.
+//! configuration and stops there; `doctor` says what the machine offers.
 //!
 //! Exit status: 0 for success and an orderly end, 2 when the configuration is wrong, 1 for any
 //! other failure.
@@ -22,6 +22,8 @@ mod back_off;
 mod config;
 /// `dataplane`: the process with the packets.
 mod dataplane;
+/// `doctor`: what this machine offers.
+mod doctor;
 /// The event loop of a process, and the signals that end it.
 mod event_loop;
 /// Everything that can go wrong, and the exit status it has.
@@ -74,6 +76,12 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Say what this machine offers: kernel, privileges, crypto, and NICs with --config
+    Doctor {
+        /// Configuration file with the NICs to look at
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Add, show and remove sessions
     Session(session::Session),
     /// Attach, detach and show the XDP program
@@ -115,6 +123,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             println!("{}: good", config.path.display());
             Ok(())
         }
+        Command::Doctor { config } => doctor::execute(config.as_deref()),
         Command::Session(session) => session.execute(),
         Command::Steer { action } => action.execute(),
     }

@@ -101,26 +101,57 @@ impl std::error::Error for PrivilegeError {}
 /// # Errors
 /// What is missing.
 pub(crate) fn suffice_for(config: &Config) -> Result<(), PrivilegeError> {
+    new_kernel()?;
+    capabilities(frames_of(config))?;
+    bpffs(&config.pin)
+}
+
+/// The kernel's release, if it is new enough.
+///
+/// # Errors
+/// [`PrivilegeError::Kernel`].
+pub(crate) fn new_kernel() -> Result<String, PrivilegeError> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().to_owned();
     if is_older(&release, KERNEL) {
-        let release = release.trim().to_owned();
         return Err(PrivilegeError::Kernel { release });
     }
+    Ok(release)
+}
+
+/// What the frames of a data plane take, in bytes. At least: how many queues there are without a
+/// word in the file, only the data plane knows.
+pub(crate) fn frames_of(config: &Config) -> u64 {
+    u64::from(config.queues.unwrap_or(1)) * u64::from(config.frames) * FRAME
+}
+
+/// Whether this process has what it takes to be a data plane whose frames need this many bytes;
+/// raises the limit of locked memory as far as it may.
+///
+/// # Errors
+/// [`PrivilegeError::Capabilities`].
+pub(crate) fn capabilities(needed: u64) -> Result<(), PrivilegeError> {
     let mut missing = NEEDED.to_vec();
     missing.retain(|capability| !has(*capability));
-    // At least: how many queues there are without a word in the file, only the data plane knows.
-    let needed = u64::from(config.queues.unwrap_or(1)) * u64::from(config.frames) * FRAME;
     let limit = raise_memlock();
     let memlock = (limit < needed && !has(LOCK)).then_some((limit, needed));
     missing.extend(memlock.map(|_| LOCK));
     if !missing.is_empty() {
         return Err(PrivilegeError::Capabilities { missing, memlock });
     }
-    if !is_on_bpffs(&config.pin) {
-        let pin = config.pin.clone();
-        return Err(PrivilegeError::NoBpffs { pin });
-    }
     Ok(())
+}
+
+/// Whether maps can be pinned here.
+///
+/// # Errors
+/// [`PrivilegeError::NoBpffs`].
+pub(crate) fn bpffs(pin: &Path) -> Result<(), PrivilegeError> {
+    if is_on_bpffs(pin) {
+        return Ok(());
+    }
+    let pin = pin.to_owned();
+    Err(PrivilegeError::NoBpffs { pin })
 }
 
 /// Gives up every capability, and every way to get one again. For a process with one thread:

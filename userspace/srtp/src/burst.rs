@@ -16,27 +16,46 @@
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
 //!
-//! Where session keys depend on the index, or the kind of tag does, packets are processed alone, in order: sealed when
-//! they have their index, opened when they are settled.
+//! Nearly all packets are *plain* ([`ContextSet::is_plain`]): for them the steps are the same, only
+//! shorter. Where session keys depend on the index, or the kind of tag does, packets are processed
+//! before all others, one after the other. No other set knows of that.
 
 use arrayvec::ArrayVec;
 
-use crate::context_set::Direction;
-use crate::kernel;
-use crate::packet::{Packet, Tag};
-use crate::{ContextSet, ContextSets, Job, MAX_BURST, Refusal};
+use crate::context_set::{Admission, Direction};
+use crate::header::RtpHeader;
+use crate::kernel::{self, Batch, Item, Operation};
+use crate::packet::{self, Claim, Packet, Tag};
+use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal, job};
 
-/// What is known of a packet during the steps.
-struct Work {
-    packet: Packet,
-    /// Its index, or why it may not have one. `None` if that is still to be found out.
-    index: Option<Result<u64, Refusal>>,
-    authentic: bool,
+/// A plain packet that was guessed about.
+struct Plain {
+    /// Length of the packet without its tag.
+    len: usize,
+    admission: Result<Admission, Refusal>,
 }
+
+/// Any other packet, with its index, or why it may not have one.
+struct Other {
+    packet: Packet,
+    index: Result<u64, Refusal>,
+}
+
+/// Why lists of packets do not end too early.
+const ONE_EACH: &str = "the first step has made one for each job that still waits";
+
+/// Why there is a set.
+const KNOWN: &str = "the first step refuses packets without a set";
+
+/// Why session keys do not depend on the index.
+const TOGETHER: &str = "a set whose packets are not alone has fixed keys";
 
 /// See [`ContextSets::protect`].
 pub(crate) fn protect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     for burst in jobs.chunks_mut(MAX_BURST) {
+        if sets.fetch(burst) {
+            alone(sets, burst, Direction::Send, seal_alone);
+        }
         protect_burst(sets, burst);
     }
 }
@@ -44,152 +63,296 @@ pub(crate) fn protect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
 /// See [`ContextSets::unprotect`].
 pub(crate) fn unprotect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     for burst in jobs.chunks_mut(MAX_BURST) {
+        if sets.fetch(burst) {
+            alone(sets, burst, Direction::Receive, open_alone);
+        }
         unprotect_burst(sets, burst);
     }
 }
 
-fn protect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
-    let mut work = ArrayVec::<_, MAX_BURST>::new();
-    for job in waiting(burst) {
-        match assign(sets, job) {
-            Ok(assigned) => work.push(assigned),
-            Err(refusal) => job.outcome = Err(refusal),
+fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
+    let mut others = ArrayVec::<(usize, Packet, u64), MAX_BURST>::new();
+    // Nobody looks at these.
+    let mut authentic = [false; MAX_BURST];
+    {
+        let mut batch = Batch::new(Kernel::current(), Operation::Seal);
+        for (at, (job, authentic)) in burst.iter_mut().zip(&mut authentic).enumerate() {
+            if job.outcome.is_err() {
+                continue;
+            }
+            let Some(set) = sets.set_of(job, Direction::Send) else {
+                job.outcome = Err(Refusal::UnknownSet);
+                continue;
+            };
+            if set.is_plain(job.kind) {
+                match assign(set, job.frame, job.start, job.len) {
+                    Ok(item) => {
+                        job.len += set.plain_tag_len();
+                        batch.push(item, authentic);
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
+            } else if !set.is_alone() {
+                match assign_other(set, job) {
+                    Ok((packet, index)) => {
+                        let crypto = set.crypto(packet.key).expect(TOGETHER);
+                        crypto.before_seal(job, &packet, index);
+                        batch.push(crypto.item(job, &packet, index), authentic);
+                        others.push((at, packet, index));
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
+            }
         }
+        batch.run();
     }
 
-    let mut items = ArrayVec::<_, MAX_BURST>::new();
-    for (job, (packet, index)) in waiting(burst).zip(&work) {
-        if let Some(crypto) = known(sets, job).crypto(packet.key) {
-            crypto.before_seal(job, packet, *index);
-            items.push(crypto.item(job, packet, *index));
-        }
-    }
-    kernel::seal(&mut items);
-    drop(items);
-
-    for (job, (packet, index)) in waiting(burst).zip(&work) {
-        if packet.has_surroundings
-            && let Some(crypto) = known(sets, job).crypto(packet.key)
-        {
-            crypto.after_seal(job, packet, *index);
-        }
+    for (at, packet, index) in &others {
+        let job = &mut burst[*at];
+        let crypto = sets.set(job.set).expect(KNOWN).crypto(packet.key);
+        crypto.expect(TOGETHER).after_seal(job, packet, *index);
     }
 }
 
-/// Gives a packet to be sent its index, which is used from then on. Seals it, if that cannot be
-/// done with the others.
-fn assign(sets: &mut ContextSets, job: &mut Job<'_>) -> Result<(Packet, u64), Refusal> {
-    let set = sets
-        .set_mut(job.set)
-        .filter(|set| set.direction() == Direction::Send)
-        .ok_or(Refusal::UnknownSet)?;
+/// Gives a plain packet to be sent its index, which is used from then on.
+#[inline]
+fn assign<'a>(
+    set: &'a ContextSet,
+    frame: &'a mut [u8],
+    start: usize,
+    len: usize,
+) -> Result<Item<'a>, Refusal> {
+    let bytes = job::packet(frame, start, len, set.plain_tag_len())?;
+    let header = RtpHeader::parse(bytes)?;
+    let admission = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0)?;
+    set.commit(admission);
+    Ok(item(set, frame, start, len, header, admission.index))
+}
+
+/// Gives any other packet to be sent its index, which is used from then on.
+#[inline(never)]
+fn assign_other(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
     let (format, key) = (set.format(), set.current_key());
     let bytes = job.packet(format.max_growth(job.kind))?;
-    let packet = Packet::plain(format, job.kind, bytes, key).ok_or(Refusal::Malformed)?;
-    let index = set.admit(packet.ssrc, packet.claim, key)?;
-    set.commit(job.kind, packet.ssrc, index, key);
-    if set.crypto(key).is_none() {
-        set.crypto_at(key, index).seal(job, &packet, index);
-    }
-    Ok((packet, index))
+    let packet = Packet::plain(format, job.kind, bytes, key)?;
+    let admission = set.admit(packet.ssrc, packet.claim, key)?;
+    set.commit(admission);
+    Ok((packet, admission.index))
 }
 
-fn unprotect_burst(sets: &mut ContextSets, burst: &mut [Job<'_>]) {
-    let mut work = ArrayVec::<Work, MAX_BURST>::new();
-    for job in waiting(burst) {
-        match guess(sets, job) {
-            Ok(guessed) => work.push(guessed),
-            Err(refusal) => job.outcome = Err(refusal),
+fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
+    let mut plain = ArrayVec::<Plain, MAX_BURST>::new();
+    let mut others = ArrayVec::<Other, MAX_BURST>::new();
+    let mut authentic = [false; MAX_BURST];
+    {
+        let mut batch = Batch::new(Kernel::current(), Operation::Open);
+        for (job, authentic) in burst.iter_mut().zip(&mut authentic) {
+            if job.outcome.is_err() {
+                continue;
+            }
+            let Some(set) = sets.set_of(job, Direction::Receive) else {
+                job.outcome = Err(Refusal::UnknownSet);
+                continue;
+            };
+            if set.is_plain(job.kind) {
+                match read(set, job.frame, job.start, job.len) {
+                    Ok((header, len)) => {
+                        let sequence = Claim::Sequence(header.sequence);
+                        let admission = set.admit(header.ssrc, sequence, 0);
+                        plain.push(Plain { len, admission });
+                        if let Ok(Admission { index, .. }) = admission {
+                            let item = item(set, job.frame, job.start, len, header, index);
+                            batch.push(item, authentic);
+                        }
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
+            } else if !set.is_alone() {
+                match guess_other(set, job) {
+                    Ok(guessed) => {
+                        let Other { packet, index } = &guessed;
+                        if let Ok(index) = *index {
+                            let crypto = set.crypto(packet.key).expect(TOGETHER);
+                            crypto.before_open(job, packet);
+                            batch.push(crypto.item(job, packet, index), authentic);
+                        }
+                        others.push(guessed);
+                    }
+                    Err(refusal) => job.outcome = Err(refusal),
+                }
+            }
         }
+        batch.run();
     }
 
-    let mut items = ArrayVec::<_, MAX_BURST>::new();
-    for (job, work) in waiting(burst).zip(&work) {
-        if let Some(Ok(index)) = work.index
-            && let Some(crypto) = known(sets, job).crypto(work.packet.key)
-        {
-            crypto.before_open(job, &work.packet);
-            items.push(crypto.item(job, &work.packet, index));
+    let (mut plain, mut others) = (plain.iter(), others.iter());
+    for (job, authentic) in burst.iter_mut().zip(authentic) {
+        if job.outcome.is_err() {
+            continue;
         }
-    }
-    kernel::open(&mut items);
-    let opened = work
-        .iter_mut()
-        .filter(|work| matches!(work.index, Some(Ok(_))));
-    for (work, item) in opened.zip(&items) {
-        work.authentic = item.authentic;
-    }
-    drop(items);
-
-    for (job, work) in waiting(burst).zip(&work) {
-        job.outcome = settle(sets, job, work);
+        let set = sets.set(job.set).expect(KNOWN);
+        if set.is_plain(job.kind) {
+            job.outcome = settle(set, job, plain.next().expect(ONE_EACH), authentic);
+        } else if !set.is_alone() {
+            job.outcome = settle_other(set, job, others.next().expect(ONE_EACH), authentic);
+        }
     }
 }
 
-/// Step 1 of unprotecting.
-fn guess(sets: &ContextSets, job: &Job<'_>) -> Result<Work, Refusal> {
-    let set = sets
-        .set(job.set)
-        .filter(|set| set.direction() == Direction::Receive)
-        .ok_or(Refusal::UnknownSet)?;
-    let bytes = job.packet(0)?;
-    let format = set.format();
-    let mut packet = Packet::protected(format, job.kind, bytes).ok_or(Refusal::Malformed)?;
-    let mki = &bytes[format.mki_at(job.kind, packet.end)..][..format.mki_len];
-    packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
-    let crypto = set.crypto(packet.key);
-    Ok(Work {
+/// Reads a plain packet that was received: its header, and its length without the tag.
+#[inline]
+fn read(
+    set: &ContextSet,
+    frame: &[u8],
+    start: usize,
+    len: usize,
+) -> Result<(RtpHeader, usize), Refusal> {
+    let bytes = job::packet(frame, start, len, 0)?;
+    let text_end = len.checked_sub(set.plain_tag_len());
+    if let Some(end) = text_end
+        && let Ok(header) = RtpHeader::parse(&bytes[..end])
+    {
+        return Ok((header, end));
+    }
+    Err(packet::truncated(Kind::Rtp, bytes))
+}
+
+/// Step 1 of unprotecting, for a packet that is not plain.
+#[inline(never)]
+fn guess_other(set: &ContextSet, job: &Job<'_>) -> Result<Other, Refusal> {
+    let packet = received(set, job)?;
+    let admission = set.admit(packet.ssrc, packet.claim, packet.key);
+    Ok(Other {
         packet,
-        index: crypto.map(|_| set.admit(packet.ssrc, packet.claim, packet.key)),
-        authentic: false,
+        index: admission.map(|it| it.index),
     })
 }
 
-/// Step 3 of unprotecting.
-fn settle(sets: &mut ContextSets, job: &mut Job<'_>, work: &Work) -> Result<(), Refusal> {
-    let packet = &work.packet;
-    let set = sets
-        .set_mut(job.set)
-        .expect("the first step refuses packets without a set");
-    let index = set.admit(packet.ssrc, packet.claim, packet.key);
+/// Reads a packet that was received.
+fn received(set: &ContextSet, job: &Job<'_>) -> Result<Packet, Refusal> {
+    let bytes = job.packet(0)?;
+    let format = set.format();
+    let mut packet = Packet::protected(format, job.kind, bytes)?;
+    let mki = &bytes[format.mki_at(job.kind, packet.end)..][..format.mki_len];
+    packet.key = set.key_named(mki).ok_or(Refusal::UnknownMki)?;
+    Ok(packet)
+}
 
-    let mut authentic = work.authentic;
-    if work.index != Some(index) {
-        if let Some(Ok(guessed)) = work.index {
-            let crypto = set.crypto_at(packet.key, guessed);
+/// What the kernel takes of a plain packet, which is so long without its tag.
+#[inline]
+fn item<'a>(
+    set: &'a ContextSet,
+    frame: &'a mut [u8],
+    start: usize,
+    len: usize,
+    header: RtpHeader,
+    index: u64,
+) -> Item<'a> {
+    Item {
+        keys: set.plain_keys().expect(TOGETHER),
+        kind: Kind::Rtp,
+        frame,
+        start,
+        text: start + header.len,
+        end: start + len,
+        ssrc: header.ssrc,
+        index,
+        authentic: false,
+    }
+}
+
+/// Step 3 of unprotecting.
+#[inline]
+fn settle(
+    set: &ContextSet,
+    job: &mut Job<'_>,
+    plain: &Plain,
+    authentic: bool,
+) -> Result<(), Refusal> {
+    if let Ok(admission) = &plain.admission
+        && authentic
+        && set.commit_late(admission)
+    {
+        job.len = plain.len;
+        return Ok(());
+    }
+    let other = Other {
+        packet: received(set, job)?,
+        index: plain.admission.map(|it| it.index),
+    };
+    settle_other(set, job, &other, authentic)
+}
+
+/// See [`settle`].
+#[inline(never)]
+fn settle_other(
+    set: &ContextSet,
+    job: &mut Job<'_>,
+    other: &Other,
+    mut authentic: bool,
+) -> Result<(), Refusal> {
+    let packet = &other.packet;
+    let crypto = set.crypto(packet.key).expect(TOGETHER);
+    let admission = set.admit(packet.ssrc, packet.claim, packet.key);
+    let index = admission.map(|it| it.index);
+    if other.index != index {
+        if let Ok(guessed) = other.index {
             if authentic {
                 kernel::restore(&mut crypto.item(job, packet, guessed));
             }
             crypto.after_refusal(job, packet, guessed);
         }
-        if packet.tag == Tag::Absent && !set.knows(packet.ssrc) {
-            return Err(Refusal::AuthFailed);
-        }
-        let crypto = set.crypto_at(packet.key, index?);
         authentic = crypto.open(job, packet, index?);
     }
-
-    let index = index?;
-    let crypto = set.crypto_at(packet.key, index);
+    let admission = admission?;
     if !authentic {
-        crypto.after_refusal(job, packet, index);
+        crypto.after_refusal(job, packet, admission.index);
         return Err(Refusal::AuthFailed);
     }
-    crypto.after_open(job, packet, index);
-    // Nobody vouches for a packet without a tag.
-    if packet.tag != Tag::Absent {
-        set.commit(job.kind, packet.ssrc, index, packet.key);
-    }
+    crypto.after_open(job, packet, admission.index);
+    set.commit(admission);
     Ok(())
 }
 
-/// The jobs that nothing has refused so far.
-fn waiting<'a, 'f>(burst: &'a mut [Job<'f>]) -> impl Iterator<Item = &'a mut Job<'f>> {
-    burst.iter_mut().filter(|job| job.outcome.is_ok())
+/// Processes the packets that have to be alone.
+#[cold]
+fn alone(
+    sets: &mut ContextSets,
+    burst: &mut [Job<'_>],
+    direction: Direction,
+    process: fn(&mut ContextSet, &mut Job<'_>) -> Result<(), Refusal>,
+) {
+    for job in burst {
+        let set = sets.set_mut(job.set).filter(|set| set.is_alone());
+        if let Some(set) = set.filter(|set| set.direction() == direction)
+            && job.outcome.is_ok()
+        {
+            job.outcome = process(set, job);
+        }
+    }
 }
 
-/// The set of a job that passed the first step.
-fn known<'s>(sets: &'s ContextSets, job: &Job<'_>) -> &'s ContextSet {
-    sets.set(job.set)
-        .expect("the first step refuses packets without a set")
+fn seal_alone(set: &mut ContextSet, job: &mut Job<'_>) -> Result<(), Refusal> {
+    let (packet, index) = assign_other(set, job)?;
+    set.crypto_at(packet.key, index).seal(job, &packet, index);
+    Ok(())
+}
+
+fn open_alone(set: &mut ContextSet, job: &mut Job<'_>) -> Result<(), Refusal> {
+    let packet = received(set, job)?;
+    let admission = set.admit(packet.ssrc, packet.claim, packet.key)?;
+    if packet.tag == Tag::Absent && !set.knows(packet.ssrc) {
+        return Err(Refusal::AuthFailed);
+    }
+    let crypto = set.crypto_at(packet.key, admission.index);
+    if !crypto.open(job, &packet, admission.index) {
+        crypto.after_refusal(job, &packet, admission.index);
+        return Err(Refusal::AuthFailed);
+    }
+    crypto.after_open(job, &packet, admission.index);
+    // Nobody vouches for a packet without a tag.
+    if packet.tag != Tag::Absent {
+        set.commit(admission);
+    }
+    Ok(())
 }

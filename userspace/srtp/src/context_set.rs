@@ -2,19 +2,20 @@
 
 //! The crypto contexts of one leg in one direction.
 
+use core::cell::Cell;
+use core::mem::offset_of;
 use core::{fmt, slice};
 
 use crate::around::Crypto;
-use crate::contexts::Contexts;
+use crate::contexts::{At, Contexts};
 #[cfg(test)]
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
+use crate::kernel::Keys;
 use crate::master_key::Mki;
 use crate::one_or_more::OneOrMore;
 use crate::packet::{Claim, Format};
-#[cfg(test)]
-use crate::session::Session;
-use crate::session::Sessions;
+use crate::session::{Session, Sessions};
 use crate::{ExtensionIds, KeyDerivationRate, Kind, MasterKey, Rcc, Refusal, ReplayWindow};
 
 /// The index of the first SRTCP packet, as libsrtp has it.
@@ -74,19 +75,45 @@ impl Default for Policy {
 /// context per SSRC.
 ///
 /// Takes about 2 KiB with the default policy and one key, 2.4 KiB for AES-256 in GCM.
+//
+// What a plain packet needs comes first, and `ContextSets` has it fetched: see `FETCHED_LEN`.
+#[repr(C)]
 pub struct ContextSet {
     direction: Direction,
+    /// Whether SRTP packets are plain, see [`ContextSet::is_plain`].
+    plain_rtp: bool,
+    /// See [`ContextSet::is_alone`].
+    alone: bool,
+    rtp_tag_len: u8,
     lifetime: u64,
+    state: State,
+    keys: OneOrMore<Key>,
     first_rtcp: u64,
     format: Format,
-    keys: OneOrMore<Key>,
-    state: State,
 }
 
+/// How much of a set is fetched for a burst, in bytes: all up to the first key's sessions.
+pub(crate) const FETCHED_LEN: usize = offset_of!(ContextSet, keys) + size_of::<u64>() * 2;
+
 /// One master key.
+#[repr(C)]
 struct Key {
-    mki: Mki,
     sessions: Sessions,
+    mki: Mki,
+}
+
+/// That a packet may use an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission {
+    kind: Kind,
+    ssrc: u32,
+    pub(crate) index: u64,
+    /// Number of its master key.
+    key: usize,
+    /// Where its SSRC is, if it was there before.
+    at: Option<At>,
+    /// One above the highest index before.
+    end: u64,
 }
 
 /// Which way the packets of a set go.
@@ -98,22 +125,40 @@ pub(crate) enum Direction {
     Receive,
 }
 
-/// All that packets change.
+/// All that packets change. In cells, see `contexts.rs`.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
+#[repr(C)]
 pub(crate) struct State {
     contexts: Contexts,
     /// What each master key has protected.
     packets: OneOrMore<Packets>,
     /// The number of the key of the last packet; senders stay with it.
-    current: usize,
+    current: Cell<usize>,
 }
 
 /// How many packets a master key has protected.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Packets {
-    rtp: u64,
-    rtcp: u64,
+    rtp: Cell<u64>,
+    rtcp: Cell<u64>,
+}
+
+impl Packets {
+    #[inline]
+    fn of(&self, kind: Kind) -> &Cell<u64> {
+        match kind {
+            Kind::Rtp => &self.rtp,
+            Kind::Rtcp => &self.rtcp,
+        }
+    }
+
+    /// Counts so many more.
+    #[inline]
+    fn add(&self, kind: Kind, packets: u64) {
+        let count = self.of(kind);
+        count.set(count.get().saturating_add(packets));
+    }
 }
 
 impl ContextSet {
@@ -144,7 +189,7 @@ impl ContextSet {
     pub fn switch_key(&mut self, mki: &[u8]) -> bool {
         let found = self.key_named(mki);
         if let Some(key) = found {
-            self.state.current = key;
+            self.state.current.set(key);
         }
         found.is_some()
     }
@@ -152,7 +197,8 @@ impl ContextSet {
     /// What the master key in use has protected: of a sender the one it protects with, of a
     /// receiver that of the last packet.
     pub fn usage(&self) -> Usage {
-        let Packets { rtp, rtcp } = self.state.packets[self.state.current];
+        let packets = &self.state.packets[self.current_key()];
+        let (rtp, rtcp) = (packets.rtp.get(), packets.rtcp.get());
         let rtp_limit = self.lifetime.min(RTP_END);
         let rtcp_limit = self.lifetime.min(RTCP_END);
         let contexts = &self.state.contexts;
@@ -202,16 +248,16 @@ impl ContextSet {
             self.first_rtcp = (end + RTCP_RESUME_STEP).min(RTCP_END);
         }
         for mark in marks {
-            let contexts = &mut self.state.contexts;
+            let contexts = &self.state.contexts;
             let at = contexts.find_or_add(mark.ssrc).ok_or(TooManySsrcs)?;
             let rtp_end = mark.rtp.map_or(0, |index| index.min(RTP_END - 1) + 1);
             let rtcp_end = mark
                 .rtcp
                 .map_or(0, |index| u64::from(index) + 1)
                 .min(RTCP_END);
-            for packets in self.state.packets.iter_mut() {
-                packets.rtp = packets.rtp.saturating_add(rtp_end);
-                packets.rtcp = packets.rtcp.saturating_add(rtcp_end);
+            for packets in self.state.packets.iter() {
+                packets.add(Kind::Rtp, rtp_end);
+                packets.add(Kind::Rtcp, rtcp_end);
             }
             contexts.raise(at, Kind::Rtp, rtp_end);
             contexts.raise(
@@ -230,14 +276,51 @@ impl ContextSet {
     /// some SSRC has used its last index. See [`ContextSet::usage`] for an earlier warning.
     pub fn expired(&self) -> bool {
         let contexts = &self.state.contexts;
-        self.is_spent(self.state.current)
+        self.is_spent(self.current_key())
             || contexts.ssrcs().any(|(at, _)| {
                 contexts.end(at, Kind::Rtp) >= RTP_END || contexts.end(at, Kind::Rtcp) >= RTCP_END
             })
     }
 
+    #[inline]
     pub(crate) fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// Whether packets of this kind are *plain*, as nearly all are: SRTP that is encrypted and
+    /// authenticated under the only key, with nothing around what the kernel does.
+    #[inline]
+    pub(crate) fn is_plain(&self, kind: Kind) -> bool {
+        self.plain_rtp && kind == Kind::Rtp
+    }
+
+    /// Whether packets have to be processed one by one: session keys depend on the index, or the
+    /// kind of tag does.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Length of the tag of a plain packet, in bytes.
+    #[inline]
+    pub(crate) fn plain_tag_len(&self) -> usize {
+        usize::from(self.rtp_tag_len)
+    }
+
+    /// The keys of plain packets.
+    #[inline]
+    pub(crate) fn plain_keys(&self) -> Option<&Keys> {
+        let session = self.keys[0].sessions.fixed()?;
+        Some(&session.keys)
+    }
+
+    /// Has what a packet of this length needs fetched into the cache: what it changes, and keys.
+    #[inline]
+    pub(crate) fn fetch(&self, len: usize) {
+        self.state.contexts.fetch();
+        if let Some(keys) = self.plain_keys() {
+            keys.fetch(len);
+        }
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -246,7 +329,7 @@ impl ContextSet {
 
     /// The number of the key of the last packet, or to send with.
     pub(crate) fn current_key(&self) -> usize {
-        self.state.current
+        self.state.current.get()
     }
 
     /// The number of the key with this MKI.
@@ -257,17 +340,13 @@ impl ContextSet {
         self.keys.iter().position(|key| key.mki[..] == *mki)
     }
 
-    /// What it takes to process packets under a key; `None` if each has to be processed alone.
+    /// What it takes to process packets under a key; `None` if that depends on the index.
     pub(crate) fn crypto(&self, key: usize) -> Option<Crypto<'_>> {
         let key = &self.keys[key];
-        let session = key.sessions.fixed()?;
-        if self.format.rcc.is_some() {
-            return None;
-        }
         Some(Crypto {
             format: self.format,
             mki: &key.mki,
-            session,
+            session: key.sessions.fixed()?,
         })
     }
 
@@ -281,17 +360,19 @@ impl ContextSet {
         }
     }
 
-    /// The index of a packet, if the packet may use it; changes nothing.
-    pub(crate) fn admit(&self, ssrc: u32, claim: Claim, key: usize) -> Result<u64, Refusal> {
+    /// Says which index a packet may use, if it may; changes nothing.
+    #[expect(clippy::inline_always, reason = "on the way of every packet")]
+    #[inline(always)]
+    pub(crate) fn admit(&self, ssrc: u32, claim: Claim, key: usize) -> Result<Admission, Refusal> {
         if self.is_spent(key) {
             return Err(Refusal::KeyExpired);
         }
         let contexts = &self.state.contexts;
-        let context = contexts.find(ssrc);
-        if context.is_none() && contexts.is_full() {
+        let at = contexts.find(ssrc);
+        if at.is_none() && contexts.is_full() {
             return Err(Refusal::TooManySsrcs);
         }
-        let end = |kind| context.map_or(0, |at| contexts.end(at, kind));
+        let end = |kind| at.map_or(0, |at| contexts.end(at, kind));
         let (kind, index) = match claim {
             Claim::Sequence(sequence) => {
                 let index = estimate(end(Kind::Rtp).checked_sub(1), sequence);
@@ -305,10 +386,17 @@ impl ContextSet {
             Claim::Index(index) => (Kind::Rtcp, u64::from(index)),
             Claim::Whole(index) => (Kind::Rtp, index),
         };
-        if let Some(at) = context {
+        if let Some(at) = at {
             contexts.check(at, kind, index)?;
         }
-        Ok(index)
+        Ok(Admission {
+            kind,
+            ssrc,
+            index,
+            key,
+            at,
+            end: end(kind),
+        })
     }
 
     /// Whether there is a context for this SSRC.
@@ -316,20 +404,40 @@ impl ContextSet {
         self.state.contexts.find(ssrc).is_some()
     }
 
-    /// Takes note of a packet that [`ContextSet::admit`] let pass and that authenticated or is
+    /// Takes note of a packet that was admitted to this very state, and that authenticated or is
     /// about to be sent.
-    pub(crate) fn commit(&mut self, kind: Kind, ssrc: u32, index: u64, key: usize) {
-        let at = self
-            .state
-            .contexts
-            .find_or_add(ssrc)
-            .expect("an SSRC without room is not admitted");
-        self.state.contexts.mark(at, kind, index);
-        self.state.current = key;
-        match kind {
-            Kind::Rtp => self.state.packets[key].rtp += 1,
-            Kind::Rtcp => self.state.packets[key].rtcp += 1,
+    #[expect(clippy::inline_always, reason = "on the way of every packet")]
+    #[inline(always)]
+    pub(crate) fn commit(&self, admission: Admission) {
+        let Admission { kind, key, .. } = admission;
+        let contexts = &self.state.contexts;
+        let at = match admission.at {
+            Some(at) => at,
+            None => (contexts.find_or_add(admission.ssrc))
+                .expect("an SSRC without room is not admitted"),
+        };
+        contexts.mark(at, kind, admission.index);
+        self.state.current.set(key);
+        self.state.packets[key].add(kind, 1);
+    }
+
+    /// Takes note of a packet that was admitted to an earlier state and has authenticated since, if
+    /// it would be admitted now, and says so. It may say no where it would.
+    #[inline]
+    pub(crate) fn commit_late(&self, admission: &Admission) -> bool {
+        let Admission { kind, key, .. } = *admission;
+        let contexts = &self.state.contexts;
+        if let Some(at) = admission.at
+            && contexts.end(at, kind) == admission.end
+            && admission.index >= admission.end
+            && !self.is_spent(key)
+        {
+            contexts.mark(at, kind, admission.index);
+            self.state.current.set(key);
+            self.state.packets[key].add(kind, 1);
+            return true;
         }
+        false
     }
 
     /// All keys have the suite and the length of MKI of the first; there is one.
@@ -377,27 +485,34 @@ impl ContextSet {
         policy: Policy,
         direction: Direction,
     ) -> Self {
+        let fixed = keys[0].sessions.fixed();
+        let rtp_tag_len = u8::try_from(format.suite.rtp_tag_len());
         Self {
             direction,
+            plain_rtp: format.is_plain() && fixed.is_some_and(Session::is_bare),
+            alone: fixed.is_none() || format.rcc.is_some(),
+            rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
             lifetime: policy.lifetime.unwrap_or(u64::MAX),
-            first_rtcp: FIRST_RTCP,
-            format,
             state: State {
                 contexts: Contexts::new(policy.ssrc_limit, policy.replay_window),
                 packets: OneOrMore::new(
                     Packets::default(),
                     keys.iter().skip(1).map(|_| Packets::default()),
                 ),
-                current: 0,
+                current: Cell::new(0),
             },
             keys,
+            first_rtcp: FIRST_RTCP,
+            format,
         }
     }
 
     /// Whether a master key has protected as many packets as it may.
+    #[inline]
     fn is_spent(&self, key: usize) -> bool {
-        let packets = self.state.packets[key];
-        packets.rtp >= self.lifetime.min(RTP_END) || packets.rtcp >= self.lifetime.min(RTCP_END)
+        let packets = &self.state.packets[key];
+        packets.rtp.get() >= self.lifetime.min(RTP_END)
+            || packets.rtcp.get() >= self.lifetime.min(RTCP_END)
     }
 
     #[cfg(test)]

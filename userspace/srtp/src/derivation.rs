@@ -68,11 +68,13 @@ impl SessionKey {
         }
     }
 
-    /// Session keys as some test vectors give them, without a master key.
-    #[cfg(test)]
-    pub(crate) fn from_bytes(suite: Suite, cipher: &[u8], salt: &[u8]) -> Self {
+    /// Session keys as some test vectors give them, without a master key. `auth` is empty where
+    /// nothing is hashed with it.
+    #[cfg(any(test, feature = "bare"))]
+    pub(crate) fn from_bytes(suite: Suite, cipher: &[u8], auth: &[u8], salt: &[u8]) -> Self {
         let mut session = Self::zero(suite);
         session.cipher[..suite.key_len()].copy_from_slice(cipher);
+        session.auth[..auth.len()].copy_from_slice(auth);
         session.salt[..suite.salt_len()].copy_from_slice(salt);
         session
     }

@@ -77,9 +77,10 @@ impl ExtensionCipher {
         let mut key = Zeroizing::new([0; 32]);
         let key = &mut key[..master.key().len()];
         generate(master, KEY_LABEL, r, key);
-        // Counter mode takes 112 bits, also in suites whose other salts have 96.
+        // Counter mode takes 112 bits. Of suites whose salts have 96, RFC 7714 section 8.3 does not
+        // say what the others are; they are zero, as libsrtp has them.
         let mut salt = Zeroizing::new([0; 16]);
-        generate(master, SALT_LABEL, r, &mut salt[..14]);
+        generate(master, SALT_LABEL, r, &mut salt[..master.salt().len()]);
         Self {
             aes: Aes::new(key),
             salt: Zeroizing::new(u128::from_be_bytes(*salt)),

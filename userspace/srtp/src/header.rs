@@ -4,6 +4,8 @@
 
 use core::ops::Range;
 
+use crate::Refusal;
+
 /// Length of an RTP header without CSRCs and extension, in bytes (RFC 3550 section 5.1).
 pub(crate) const FIXED_LEN: usize = 12;
 
@@ -19,23 +21,25 @@ pub struct RtpHeader {
 }
 
 impl RtpHeader {
-    /// Reads the header at the start of `packet`; `None` unless it is RTP version 2 and complete.
-    pub fn parse(packet: &[u8]) -> Option<Self> {
-        let fixed: &[u8; FIXED_LEN] = packet.first_chunk()?;
+    /// Reads the header at the start of `packet`.
+    #[inline]
+    pub fn parse(packet: &[u8]) -> Result<Self, Refusal> {
+        let fixed: &[u8; FIXED_LEN] = packet.first_chunk().ok_or(Refusal::TruncatedHeader)?;
         if fixed[0] >> 6 != 2 {
-            return None;
+            return Err(Refusal::NotVersion2);
         }
         let csrc_count = usize::from(fixed[0] & 0x0f);
         let mut len = FIXED_LEN + 4 * csrc_count;
         if fixed[0] & 0x10 != 0 {
             // Profile (2 bytes), length in 32-bit words without these first four bytes.
-            let extension: &[u8; 4] = packet.get(len..)?.first_chunk()?;
-            len += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
+            let extension = packet.get(len..).and_then(<[u8]>::first_chunk::<4>);
+            let [_, _, high, low] = extension.ok_or(Refusal::TruncatedExtension)?;
+            len += 4 + 4 * usize::from(u16::from_be_bytes([*high, *low]));
         }
         if len > packet.len() {
-            return None;
+            return Err(Refusal::TruncatedExtension);
         }
-        Some(Self {
+        Ok(Self {
             ssrc: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
             sequence: u16::from_be_bytes([fixed[2], fixed[3]]),
             len,
@@ -95,14 +99,13 @@ impl RtcpHeader {
     /// Length of the part that stays in the clear, in bytes (RFC 3711 section 3.4).
     pub const LEN: usize = 8;
 
-    /// Reads the header at the start of `packet`; `None` unless it is RTCP version 2 and has an
-    /// SSRC.
-    pub fn parse(packet: &[u8]) -> Option<Self> {
-        let fixed: &[u8; Self::LEN] = packet.first_chunk()?;
+    /// Reads the header at the start of `packet`.
+    pub fn parse(packet: &[u8]) -> Result<Self, Refusal> {
+        let fixed: &[u8; Self::LEN] = packet.first_chunk().ok_or(Refusal::TruncatedHeader)?;
         if fixed[0] >> 6 != 2 {
-            return None;
+            return Err(Refusal::NotVersion2);
         }
-        Some(Self {
+        Ok(Self {
             ssrc: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
         })
     }
@@ -117,34 +120,41 @@ pub fn is_rtcp(packet: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Refusal::{NotVersion2, TruncatedExtension, TruncatedHeader};
     use hex_literal::hex;
     use proptest::prelude::*;
 
     #[test]
     fn the_payload_starts_behind_csrcs_and_extension() {
         for (packet, len) in [
-            (hex!("800f1234decafbadcafebabe").as_slice(), Some(12)),
-            (&hex!("800f1234decafbadcafebabeabab"), Some(12)),
-            (&hex!("820f1234decafbadcafebabe0000000100000002"), Some(20)),
-            (&hex!("820f1234decafbadcafebabe00000001000000"), None),
+            (hex!("800f1234decafbadcafebabe").as_slice(), Ok(12)),
+            (&hex!("800f1234decafbadcafebabeabab"), Ok(12)),
+            (&hex!("820f1234decafbadcafebabe0000000100000002"), Ok(20)),
             (
-                &hex!("900f1234decafbadcafebabebede00015100020011"),
-                Some(20),
+                &hex!("820f1234decafbadcafebabe00000001000000"),
+                Err(TruncatedExtension),
             ),
-            (&hex!("900f1234decafbadcafebabebede0000"), Some(16)),
-            (&hex!("900f1234decafbadcafebabebede00"), None),
-            (&hex!("900f1234decafbadcafebabebede0001510002"), None),
+            (&hex!("900f1234decafbadcafebabebede00015100020011"), Ok(20)),
+            (&hex!("900f1234decafbadcafebabebede0000"), Ok(16)),
+            (
+                &hex!("900f1234decafbadcafebabebede00"),
+                Err(TruncatedExtension),
+            ),
+            (
+                &hex!("900f1234decafbadcafebabebede0001510002"),
+                Err(TruncatedExtension),
+            ),
             (
                 &hex!("910f1234decafbadcafebabe00000001bede000151000200"),
-                Some(24),
+                Ok(24),
             ),
-            (&hex!("400f1234decafbadcafebabe"), None),
-            (&hex!("800f1234decafbadcafeba"), None),
-            (&[], None),
+            (&hex!("400f1234decafbadcafebabe"), Err(NotVersion2)),
+            (&hex!("800f1234decafbadcafeba"), Err(TruncatedHeader)),
+            (&[], Err(TruncatedHeader)),
         ] {
             let header = RtpHeader::parse(packet);
             assert_eq!(header.map(|header| header.len), len, "{packet:02x?}");
-            if let Some(header) = header {
+            if let Ok(header) = header {
                 assert_eq!((header.ssrc, header.sequence), (0xcafe_babe, 0x1234));
             }
         }
@@ -155,10 +165,13 @@ mod tests {
         let packet = hex!("81c8000bcafebabe");
         assert_eq!(
             RtcpHeader::parse(&packet),
-            Some(RtcpHeader { ssrc: 0xcafe_babe })
+            Ok(RtcpHeader { ssrc: 0xcafe_babe })
         );
-        assert_eq!(RtcpHeader::parse(&packet[..7]), None);
-        assert_eq!(RtcpHeader::parse(&hex!("01c8000bcafebabe")), None);
+        assert_eq!(RtcpHeader::parse(&packet[..7]), Err(TruncatedHeader));
+        assert_eq!(
+            RtcpHeader::parse(&hex!("01c8000bcafebabe")),
+            Err(NotVersion2)
+        );
     }
 
     #[test]
@@ -173,7 +186,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_parse_without_panic(packet in prop::collection::vec(any::<u8>(), 0..100)) {
-            if let Some(header) = RtpHeader::parse(&packet) {
+            if let Ok(header) = RtpHeader::parse(&packet) {
                 prop_assert!(header.len >= 12 && header.len <= packet.len());
             }
             let _ = RtcpHeader::parse(&packet);

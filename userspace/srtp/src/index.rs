@@ -14,6 +14,7 @@ pub(crate) const RTCP_END: u64 = 1 << 31;
 /// A stream without a highest index starts at ROC 0. While the ROC is still 0 there is no earlier
 /// one: a sequence number that looks like a step back over zero is taken for a long step forward,
 /// as libsrtp does.
+#[inline]
 pub(crate) fn estimate(highest: Option<u64>, sequence: u16) -> Option<u64> {
     const HALF: u64 = 1 << 15;
     let sequence = u64::from(sequence);

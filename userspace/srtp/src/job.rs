@@ -62,25 +62,46 @@ impl<'f> Job<'f> {
         }
     }
 
-    /// The packet, if the frame has room around it once it has grown by `growth` bytes.
+    /// See [`packet`].
     pub(crate) fn packet(&self, growth: usize) -> Result<&[u8], Refusal> {
-        let behind = self.start.checked_add(self.len).ok_or(Refusal::TooBig)?;
-        if self.start < HEADROOM
-            || self.len > MAX_LEN
-            || self.frame.len() < growth + TAILROOM
-            || behind > self.frame.len() - growth - TAILROOM
-        {
-            return Err(Refusal::TooBig);
-        }
-        Ok(&self.frame[self.start..behind])
+        packet(self.frame, self.start, self.len, growth)
     }
+}
+
+/// The packet in a frame, if there is room around it once it has grown by `growth` bytes.
+#[inline]
+pub(crate) fn packet(
+    frame: &[u8],
+    start: usize,
+    len: usize,
+    growth: usize,
+) -> Result<&[u8], Refusal> {
+    let behind = start.checked_add(len).ok_or(Refusal::TooBig)?;
+    if start < HEADROOM
+        || len > MAX_LEN
+        || frame.len() < growth + TAILROOM
+        || behind > frame.len() - growth - TAILROOM
+    {
+        return Err(Refusal::TooBig);
+    }
+    Ok(&frame[start..behind])
 }
 
 /// Why a packet was not processed. Its bytes are as they were.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Refusal {
-    /// Not a complete header, too short for a tag, or SRTCP that says it is not encrypted.
-    Malformed,
+    /// Shorter than the header of RTP, or than the part of RTCP that stays in the clear.
+    TruncatedHeader,
+    /// Neither RTP nor RTCP of version 2.
+    NotVersion2,
+    /// CSRCs or header extension go beyond the end.
+    TruncatedExtension,
+    /// Without room for what stands behind the text: tag, MKI, index of SRTCP.
+    TruncatedTrailer,
+    /// SRTCP that says it is not encrypted, which was not agreed on.
+    NotEncrypted,
+    /// RTP to be protected whose header extension says that it is encrypted (RFC 9335).
+    AlreadyEncrypted,
     /// The tag is not that of this packet under this key.
     AuthFailed,
     /// A packet with this index was there before.
@@ -102,7 +123,12 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Malformed => "malformed packet",
+            Self::TruncatedHeader => "packet shorter than its header",
+            Self::NotVersion2 => "not RTP or RTCP of version 2",
+            Self::TruncatedExtension => "CSRCs or header extension beyond the end of the packet",
+            Self::TruncatedTrailer => "packet without room for its tag",
+            Self::NotEncrypted => "SRTCP that is not encrypted",
+            Self::AlreadyEncrypted => "RTP that says it is encrypted",
             Self::AuthFailed => "authentication failed",
             Self::Replayed => "replayed packet",
             Self::TooOld => "packet older than the replay window",

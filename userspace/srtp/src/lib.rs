@@ -30,7 +30,7 @@
 //!
 //! SRTCP sends its index, 31 bits, behind each packet, and the sender counts it: from 1, as
 //! libsrtp does, though the RFC can be read as from 0. A receiver takes either. The flag E in
-//! front of it says "encrypted". Packets without it are [`Refusal::Malformed`], unless
+//! front of it says "encrypted". Packets without it are [`Refusal::NotEncrypted`], unless
 //! UNENCRYPTED_SRTCP was negotiated (RFC 4568 section 6.3.2, [`Policy::unencrypted_srtcp`]) or the
 //! suite does not encrypt.
 //!
@@ -54,6 +54,8 @@
 #![deny(unsafe_code)] // Only kernels may allow it.
 
 mod around;
+#[cfg(feature = "bare")]
+pub mod bare;
 mod burst;
 mod context_set;
 mod context_sets;

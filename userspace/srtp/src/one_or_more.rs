@@ -8,6 +8,7 @@ use core::ops::{Index, IndexMut};
 /// At least one element.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
+#[repr(C)]
 pub(crate) struct OneOrMore<T> {
     first: T,
     rest: Box<[T]>,
@@ -24,15 +25,12 @@ impl<T> OneOrMore<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         core::iter::once(&self.first).chain(&self.rest)
     }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        core::iter::once(&mut self.first).chain(&mut self.rest)
-    }
 }
 
 impl<T> Index<usize> for OneOrMore<T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, at: usize) -> &T {
         match at.checked_sub(1) {
             None => &self.first,
@@ -42,6 +40,7 @@ impl<T> Index<usize> for OneOrMore<T> {
 }
 
 impl<T> IndexMut<usize> for OneOrMore<T> {
+    #[inline]
     fn index_mut(&mut self, at: usize) -> &mut T {
         match at.checked_sub(1) {
             None => &mut self.first,

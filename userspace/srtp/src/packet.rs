@@ -15,7 +15,7 @@
 use crate::cryptex;
 use crate::header::{Extension, FIXED_LEN, RtcpHeader, RtpHeader, csrcs_len};
 use crate::rcc::{LONG_TAG_LEN, ROC_LEN};
-use crate::{Kind, Rcc, RccMode, Suite};
+use crate::{Kind, Rcc, RccMode, Refusal, Suite};
 
 /// What the packets of a set have in common.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,12 @@ pub(crate) enum Cipher {
 }
 
 impl Format {
+    /// Whether the kernel does all that there is to do for SRTP packets, if their session keys
+    /// have no cipher of their own.
+    pub(crate) fn is_plain(self) -> bool {
+        self.cipher() == Cipher::Kernel && self.mki_len == 0 && !self.cryptex && self.rcc.is_none()
+    }
+
     fn cipher(self) -> Cipher {
         match self.suite {
             Suite::F8128HmacSha1_80 => Cipher::Outside,
@@ -137,8 +143,6 @@ pub(crate) struct Packet {
     pub(crate) cipher: Cipher,
     /// If header extension and CSRCs are encrypted too: the length of the CSRCs, in bytes.
     pub(crate) cryptex: Option<usize>,
-    /// Whether there is more to do than the kernel does.
-    pub(crate) has_surroundings: bool,
 }
 
 /// What a packet says of its index.
@@ -155,10 +159,14 @@ pub(crate) enum Claim {
 }
 
 impl Packet {
-    /// Reads an RTP or RTCP packet; `None` when it is malformed.
-    pub(crate) fn plain(format: Format, kind: Kind, bytes: &[u8], key: usize) -> Option<Self> {
-        let has_surroundings = format.mki_len > 0;
-        Some(match kind {
+    /// Reads an RTP or RTCP packet.
+    pub(crate) fn plain(
+        format: Format,
+        kind: Kind,
+        bytes: &[u8],
+        key: usize,
+    ) -> Result<Self, Refusal> {
+        Ok(match kind {
             Kind::Rtp => {
                 let header = RtpHeader::parse(bytes)?;
                 let packet = Self {
@@ -170,7 +178,6 @@ impl Packet {
                     key,
                     cipher: format.cipher(),
                     cryptex: None,
-                    has_surroundings,
                 };
                 match Extension::find(bytes) {
                     _ if !format.cryptex => packet,
@@ -178,7 +185,9 @@ impl Packet {
                         packet.with_cryptex(format, bytes)
                     }
                     // It says that it is encrypted already; a receiver would believe it.
-                    Some(extension) if cryptex::shown(extension.profile).is_some() => return None,
+                    Some(extension) if cryptex::shown(extension.profile).is_some() => {
+                        return Err(Refusal::AlreadyEncrypted);
+                    }
                     None if csrcs_len(bytes) > 0 => Self {
                         // It gets an empty one.
                         end: bytes.len() + Extension::HEADER_LEN,
@@ -200,19 +209,22 @@ impl Packet {
                     format.cipher()
                 },
                 cryptex: None,
-                has_surroundings,
             },
         })
     }
 
-    /// Reads an SRTP or SRTCP packet; `None` when it is malformed.
-    pub(crate) fn protected(format: Format, kind: Kind, bytes: &[u8]) -> Option<Self> {
-        let end = (bytes.len()).checked_sub(format.trailer_len(kind, format.tag(kind, bytes)))?;
+    /// Reads an SRTP or SRTCP packet.
+    pub(crate) fn protected(format: Format, kind: Kind, bytes: &[u8]) -> Result<Self, Refusal> {
+        let end = bytes
+            .len()
+            .checked_sub(format.trailer_len(kind, format.tag(kind, bytes)));
+        let end = end.ok_or_else(|| truncated(kind, bytes))?;
         let plain = Format {
             cryptex: false,
             ..format
         };
-        let mut packet = Self::plain(plain, kind, &bytes[..end], 0)?;
+        let packet = Self::plain(plain, kind, &bytes[..end], 0);
+        let mut packet = packet.map_err(|_| truncated(kind, bytes))?;
         if kind == Kind::Rtp && format.cryptex {
             let extension = Extension::find(&bytes[..end]);
             if extension.is_some_and(|it| cryptex::shown(it.profile).is_some()) {
@@ -220,23 +232,25 @@ impl Packet {
             }
         }
         if let (Tag::WithRoc, Claim::Sequence(sequence)) = (packet.tag, packet.claim) {
-            let roc = bytes[end + format.mki_len..].first_chunk()?;
+            let roc = bytes[end + format.mki_len..].first_chunk();
+            let roc = roc.ok_or(Refusal::TruncatedTrailer)?;
             let roc = u64::from(u32::from_be_bytes(*roc));
             packet.claim = Claim::Whole((roc << 16) | u64::from(sequence));
         }
         if kind == Kind::Rtcp {
-            let word = bytes[index_word_at(format.suite, end)..].first_chunk()?;
+            let word = bytes[index_word_at(format.suite, end)..].first_chunk();
+            let word = word.ok_or(Refusal::TruncatedTrailer)?;
             let word = u32::from_be_bytes(*word);
             packet.cipher = if word & ENCRYPTED != 0 {
                 format.cipher()
             } else if format.unencrypted_srtcp || format.cipher() == Cipher::Null {
                 Cipher::Null
             } else {
-                return None;
+                return Err(Refusal::NotEncrypted);
             };
             packet.claim = Claim::Index(word & !ENCRYPTED);
         }
-        Some(packet)
+        Ok(packet)
     }
 
     /// The same RTP packet with header extension and CSRCs encrypted; see `cryptex.rs`.
@@ -250,10 +264,20 @@ impl Packet {
                 cipher => cipher,
             },
             cryptex: Some(csrcs),
-            has_surroundings: true,
             ..self
         }
     }
+}
+
+/// What is wrong with a protected packet that is no packet without its trailer: its header, or
+/// that the trailer is not all there.
+#[cold]
+pub(crate) fn truncated(kind: Kind, bytes: &[u8]) -> Refusal {
+    let header = match kind {
+        Kind::Rtp => RtpHeader::parse(bytes).map(|_| ()),
+        Kind::Rtcp => RtcpHeader::parse(bytes).map(|_| ()),
+    };
+    header.err().unwrap_or(Refusal::TruncatedTrailer)
 }
 
 /// Where the tag of HMAC stands when there is no MKI, in a packet whose text ends at `end`.

@@ -6,6 +6,7 @@
 //! index seen, so that 0 says "none yet". The bits are a ring: the bit of an index is its number
 //! modulo the size of the window, and bits are cleared when the window moves over them.
 
+use core::cell::Cell;
 use core::fmt;
 
 use crate::Refusal;
@@ -65,33 +66,37 @@ impl fmt::Display for WindowError {
 impl core::error::Error for WindowError {}
 
 /// Says whether `index` may be used; changes nothing.
-pub(crate) fn check(end: u64, seen: &[u64], index: u64) -> Result<(), Refusal> {
+pub(crate) fn check(end: u64, seen: &[Cell<u64>], index: u64) -> Result<(), Refusal> {
     if index >= end {
         return Ok(());
     }
     if end - index > 64 * seen.len() as u64 {
         return Err(Refusal::TooOld);
     }
-    if seen[word(seen, index)] & bit(index) != 0 {
+    if word(seen, index).get() & bit(index) != 0 {
         return Err(Refusal::Replayed);
     }
     Ok(())
 }
 
 /// Takes note of an index that [`check`] let pass, and returns the new end.
+#[inline]
 #[must_use]
-pub(crate) fn mark(end: u64, seen: &mut [u64], index: u64) -> u64 {
-    if index >= end {
+pub(crate) fn mark(end: u64, seen: &[Cell<u64>], index: u64) -> u64 {
+    if index > end {
         forget(seen, end, index);
     }
-    seen[word(seen, index)] |= bit(index);
+    let word = word(seen, index);
+    word.set(word.get() | bit(index));
     end.max(index + 1)
 }
 
 /// Clears the bits of `from..to`, which were those of indices now out of the window.
-fn forget(seen: &mut [u64], from: u64, to: u64) {
+fn forget(seen: &[Cell<u64>], from: u64, to: u64) {
     if to - from >= 64 * seen.len() as u64 {
-        seen.fill(0);
+        for word in seen {
+            word.set(0);
+        }
         return;
     }
     // At most one turn of the ring, a word at a time.
@@ -99,14 +104,16 @@ fn forget(seen: &mut [u64], from: u64, to: u64) {
     while at < to {
         let first = at % 64;
         let count = (64 - first).min(to - at);
-        seen[word(seen, at)] &= !((u64::MAX >> (64 - count)) << first);
+        let word = word(seen, at);
+        word.set(word.get() & !((u64::MAX >> (64 - count)) << first));
         at += count;
     }
 }
 
-fn word(seen: &[u64], index: u64) -> usize {
+#[inline]
+fn word(seen: &[Cell<u64>], index: u64) -> &Cell<u64> {
     // The number of words is a power of two.
-    (index / 64) as usize & (seen.len() - 1)
+    &seen[(index / 64) as usize & (seen.len() - 1)]
 }
 
 fn bit(index: u64) -> u64 {
@@ -123,7 +130,7 @@ mod tests {
 
     struct List {
         end: u64,
-        seen: Vec<u64>,
+        seen: Vec<Cell<u64>>,
     }
 
     impl List {
@@ -131,13 +138,13 @@ mod tests {
             let window = ReplayWindow::new(packets).unwrap();
             Self {
                 end: 0,
-                seen: vec![0; window.words()],
+                seen: vec![Cell::new(0); window.words()],
             }
         }
 
         fn take(&mut self, index: u64) -> Result<(), Refusal> {
             check(self.end, &self.seen, index)?;
-            self.end = mark(self.end, &mut self.seen, index);
+            self.end = mark(self.end, &self.seen, index);
             Ok(())
         }
     }

@@ -54,6 +54,7 @@ impl fmt::Display for RateError {
 impl core::error::Error for RateError {}
 
 /// The session keys that hold at one time.
+#[repr(C)]
 pub(crate) struct Session {
     pub(crate) keys: Keys,
     /// In suites with F8: for SRTP and for SRTCP.
@@ -73,6 +74,11 @@ impl Session {
             extension: None,
             long_mac: None,
         }
+    }
+
+    /// Whether there are only the keys that the kernel has.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.f8.is_none() && self.extension.is_none() && self.long_mac.is_none()
     }
 
     /// The cipher of F8 suites.
@@ -145,6 +151,7 @@ impl Sessions {
     }
 
     /// The session keys, if they are the same for every index.
+    #[inline]
     pub(crate) fn fixed(&self) -> Option<&Session> {
         match self {
             Self::Fixed(session) => Some(session),

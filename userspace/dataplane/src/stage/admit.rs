@@ -29,8 +29,8 @@ pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
             Carries::Muxed => true,
         };
         let is_whole = match packet.kind {
-            Kind::Rtp => RtpHeader::parse(packet.bytes()).is_some(),
-            Kind::Rtcp => RtcpHeader::parse(packet.bytes()).is_some(),
+            Kind::Rtp => RtpHeader::parse(packet.bytes()).is_ok(),
+            Kind::Rtcp => RtcpHeader::parse(packet.bytes()).is_ok(),
         };
         if !fits || !is_whole {
             packet.refuse(Reason::Malformed);

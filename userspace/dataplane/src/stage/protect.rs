@@ -95,7 +95,12 @@ fn report_expiry(state: &mut WorkerState, slot: Slot) {
 /// The name under which a refusal of the crypto is counted.
 const fn reason(refusal: Refusal) -> Reason {
     match refusal {
-        Refusal::Malformed => Reason::Malformed,
+        Refusal::TruncatedHeader
+        | Refusal::NotVersion2
+        | Refusal::TruncatedExtension
+        | Refusal::TruncatedTrailer
+        | Refusal::NotEncrypted
+        | Refusal::AlreadyEncrypted => Reason::Malformed,
         Refusal::UnknownMki => Reason::UnknownMki,
         Refusal::AuthFailed => Reason::AuthFailed,
         Refusal::Replayed => Reason::Replayed,

@@ -34,7 +34,7 @@ pub fn channels(nic: &str) -> Result<u32, XskError> {
 }
 
 /// The driver of a NIC, or `?`.
-pub(super) fn driver(nic: &str) -> String {
+pub fn driver(nic: &str) -> String {
     let mut answer = DriverInfo {
         cmd: ETHTOOL_GDRVINFO,
         driver: [0; 32],

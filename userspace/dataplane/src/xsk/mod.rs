@@ -43,7 +43,7 @@ mod syscall;
 mod umem;
 
 pub use error::{NicQueue, XskError};
-pub use ethtool::channels;
+pub use ethtool::{channels, driver};
 pub use frame::{FRAME_HEADROOM, FRAME_SIZE, Frame, FramePool};
 pub use socket::{BindMode, Outstanding, Received, Socket, SocketConfig};
 pub use statistics::XskStatistics;

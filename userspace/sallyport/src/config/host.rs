@@ -47,7 +47,7 @@ impl Host {
         Ok(())
     }
 
-    fn fits_realm(&self, realm: Realm, config: &RealmConfig) -> Result<(), ConfigError> {
+    pub(crate) fn fits_realm(&self, realm: Realm, config: &RealmConfig) -> Result<(), ConfigError> {
         let section = format!("realm.{realm}");
         self.addresses_of(&format!("{section}.nic"), &config.nic)?;
         let interface = &config.interface;

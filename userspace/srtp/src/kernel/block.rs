@@ -13,7 +13,7 @@
 //!
 //! The HMAC states are what SHA-1 has become after the first block of the inner and of the outer
 //! hash, which depends on the key only: two compressions per packet saved. The powers of the
-//! GHASH key H are explained in `gcm512`.
+//! GHASH key H are explained in `gcm512`; those from H^4 to H^80 are in pairs, see [`Powers`].
 
 use core::arch::x86_64::{
     _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32,
@@ -64,7 +64,25 @@ pub(super) struct GcmKey<const ROUNDS: usize> {
     pub(super) salt: u128,
     pub(super) rounds: [[u8; 16]; ROUNDS],
     /// H^4, H^8, H^12, ...
-    pub(super) powers: [[u8; 16]; POWERS],
+    pub(super) powers: [Powers; POWERS / 2],
+}
+
+/// Two powers of H, by their halves.
+#[derive(Clone, Copy, Default, Zeroize)]
+#[repr(C)]
+pub(super) struct Powers {
+    /// The lower halves of both.
+    pub(super) low: [u64; 2],
+    /// The upper halves of both.
+    pub(super) high: [u64; 2],
+}
+
+impl Powers {
+    #[expect(clippy::cast_possible_truncation, reason = "halves")]
+    fn set(&mut self, at: usize, power: u128) {
+        self.low[at] = power as u64;
+        self.high[at] = (power >> 64) as u64;
+    }
 }
 
 impl Block {
@@ -117,7 +135,7 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
     /// How much of the block, in bytes, a packet needs whose text is so long: all but the powers,
     /// and one power for each vector that is not the last.
     pub(super) fn len_for(&self, text: usize) -> usize {
-        offset_of!(Self, powers) + size_of_val(&self.powers[0]) * (text / 64 + 1)
+        offset_of!(Self, powers) + size_of_val(&self.powers[0]) * (text / 128 + 1)
     }
 
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]
@@ -126,7 +144,7 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
             last: [[0; 16]; 4],
             salt: salt(key),
             rounds: [[0; 16]; ROUNDS],
-            powers: [[0; 16]; POWERS],
+            powers: [Powers::default(); POWERS / 2],
         });
         expand(key.cipher(), &mut block.rounds);
 
@@ -149,7 +167,7 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
                 block.last[4 - n] = into_u128(power).to_ne_bytes();
             }
             if n % 4 == 0 {
-                block.powers[n / 4 - 1] = into_u128(power).to_ne_bytes();
+                block.powers[(n / 4 - 1) / 2].set((n / 4 - 1) % 2, into_u128(power));
             }
             power = clmul::multiply(power, hash_key);
         }

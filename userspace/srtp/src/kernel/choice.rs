@@ -64,6 +64,7 @@ impl Kernel {
                     && has!("avx512bw")
                     && has!("avx512dq")
                     && has!("avx512vl")
+                    && has!("bmi2")
                     && has!("vaes")
                     && has!("vpclmulqdq")
             }

@@ -11,11 +11,8 @@
 //! Padding is written straight behind the text, over the tag and into the tailroom, so that SHA-1
 //! never meets a block that is in two places.
 
-use core::slice;
-
-use super::Item;
 use super::block::CmKey;
-use super::lane::{Lane, Lanes, List, fits};
+use super::lane::{Lane, List};
 use crate::MAX_BURST;
 
 /// Packets that are hashed together, at the most.
@@ -23,26 +20,6 @@ pub(super) const GROUP: usize = 32;
 
 /// The first 16 bytes of the full tags of a group; lower byte first.
 pub(super) type Tags = [u128; GROUP];
-
-/// Has the vector kernel do what it can do, and the portable one the rest.
-pub(super) fn burst(
-    items: &mut [Item<'_>],
-    vector: fn(&mut Lanes<'_>),
-    portable: fn(&mut [Item<'_>]),
-) {
-    for items in items.chunks_mut(MAX_BURST) {
-        let mut lanes = Lanes::default();
-        for item in items {
-            if fits(item) {
-                item.authentic = false;
-                lanes.push(item);
-            } else {
-                portable(slice::from_mut(item));
-            }
-        }
-        vector(&mut lanes);
-    }
-}
 
 /// The packets in the order of their number of blocks.
 #[inline]

@@ -25,14 +25,32 @@
 //! right one is applied once, to the sum of all. Products are summed before they are reduced to
 //! 128 bits, so that a packet up to 1264 bytes needs two reductions.
 //!
+//! # The products
+//!
+//! Carry-less multiplication is what CPUs have least of, so that a product of two blocks is made
+//! of three of halves, not four (Karatsuba): of the lower halves, of the upper halves, and of
+//! the sums of both, from which the others are subtracted once, in front of the reduction. Two
+//! vectors share a vector for the sums of their halves; that is why powers are stored in pairs,
+//! lower halves first.
+//!
 //! # The places
 //!
 //! Missing blocks are zeros in *front*, where they change nothing. So the lengths are always in
 //! the last place of the last vector, and in that place AES makes what the tag is encrypted with:
 //! a packet of *n* blocks of text costs (n + 1) / 4 vectors of AES, rounded up, and nothing else.
 //! The first vector starts up to 48 bytes in front of the text. What is there is stored again
-//! as it was. The head, zero-padded, comes from its own vector and is moved to the places just in
-//! front of the text; where they are not enough, a vector of its own goes first.
+//! as it was. The head comes from a load that starts where the head is then in the places just in
+//! front of the text, and reads nothing but the head; where the places are not enough, a vector
+//! with the rest of it goes first.
+//!
+//! # The order
+//!
+//! What takes long is not the work but to wait for it: ten rounds of AES for the keystream, then
+//! two reductions. So packets are taken four at a time. First the keystream of the first vectors
+//! and of the last is made for all four ([`Work::begin`]), which for short packets is all of it.
+//! Then they are hashed ([`Work::finish`]), and long ones encrypted in chunks, of which one goes
+//! through AES while the one before it is hashed. In the end the four hashes are brought into the
+//! four places of a vector and need one reduction together.
 //!
 //! # Opening
 //!
@@ -40,23 +58,70 @@
 //! is right.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_xor_si128, _mm512_broadcast_i32x4, _mm512_castsi512_si128,
-    _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_mov_epi64,
-    _mm512_maskz_loadu_epi8, _mm512_maskz_mov_epi8, _mm512_maskz_set1_epi64, _mm512_or_si512,
-    _mm512_permutex2var_epi64, _mm512_set_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_ternarylogic_epi32, _mm512_xor_si512,
+    __m128i, __m512i, _mm_xor_si128, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
+    _mm512_broadcast_i32x4, _mm512_bslli_epi128, _mm512_bsrli_epi128, _mm512_clmulepi64_epi128,
+    _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64,
+    _mm512_mask_set1_epi64, _mm512_maskz_loadu_epi8, _mm512_maskz_mov_epi8, _mm512_set_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_epi32,
+    _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
+use core::mem::MaybeUninit;
+use core::ptr;
 
-use super::block::{GcmKey, POWERS};
-use super::clmul::{fold, from_u128, into_u128};
-use super::ctr::{aes512, counters512, ctr512, spread512};
-use super::lane::Lane;
+use super::block::{GcmKey, POWERS, Powers};
+use super::clmul::{POLYNOMIAL, from_u128, into_u128};
+use super::ctr::{aes512, counters512, spread512};
+use super::lane::{Lane, MAX_TEXT};
 
 /// The counter block with 1 makes what the tag is encrypted with; text starts with 2.
 const TAG_COUNTER: isize = 1;
 const TEXT_COUNTER: isize = 2;
 
-/// A product before its reduction, in three parts: of the lower halves, mixed, of the upper.
+/// Vectors that are encrypted at once.
+const CHUNK: usize = 6;
+
+/// Packets whose tags are made at once: one in each place of a vector.
+const GROUP: usize = 4;
+
+/// Vectors behind a reduction in the middle of a packet that needs one.
+const SECOND_HALF: usize = 18;
+const _: () = assert!(SECOND_HALF <= POWERS && SECOND_HALF.is_multiple_of(CHUNK));
+const _: () = assert!(MAX_TEXT / 64 + 1 - SECOND_HALF <= POWERS);
+
+/// The two quarters of the last block in a vector.
+const LAST_PLACE: u8 = 0b1100_0000;
+const LOWER_HALVES: u8 = 0b0101_0101;
+
+/// The truth table of the XOR of three.
+const XOR3: i32 = 0x96;
+
+/// A packet on its way.
+#[derive(Clone, Copy)]
+struct Work {
+    /// Where the first vector is.
+    at: *mut u8,
+    /// The counter of its first place.
+    counter: isize,
+    /// Vectors in front of the whole chunks: at least one, if there is any but the last.
+    few: usize,
+    /// Chunks in front of the last vector.
+    chunks: usize,
+    /// The bytes of the first and of the last vector that are text.
+    inside: u64,
+    inside_last: u64,
+    /// Keystream of the first vectors, as many as are not in whole chunks, and of the last one;
+    /// zero where there is no text.
+    stream: [MaybeUninit<__m512i>; CHUNK],
+    stream_last: __m512i,
+    /// What the tag is encrypted with.
+    stream_tag: __m128i,
+    /// What is to be reduced, and is then the hash.
+    product: Product,
+}
+
+/// Products before their reduction, in the three parts of Karatsuba: of the lower halves, of the
+/// sums of the halves, of the upper halves.
 #[derive(Clone, Copy)]
 struct Product {
     low: __m512i,
@@ -65,158 +130,333 @@ struct Product {
 }
 
 /// Encrypts and writes the tags.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,pclmulqdq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn seal<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
-    for lane in lanes {
-        let tag = pass::<true, ROUNDS>(lane);
-        lane.set_trailer(tag);
+    let mut works = [Work::new(); GROUP];
+    for group in lanes.chunks_mut(GROUP) {
+        let tags = tags::<true, ROUNDS>(group, &mut works);
+        for (lane, tag) in group.iter_mut().zip(tags) {
+            lane.set_trailer(into_u128(tag));
+        }
     }
 }
 
 /// Verifies the tags, and decrypts what is authentic.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,pclmulqdq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
-    for lane in lanes {
-        let tag = pass::<false, ROUNDS>(lane);
-        // All bytes at once, so in constant time.
-        *lane.authentic = tag == lane.trailer();
-        if *lane.authentic {
-            let (text, len) = (lane.text(), lane.text_len());
-            // SAFETY: a lane has at most MAX_TEXT bytes of text, and 80 bytes behind it.
-            unsafe { ctr512(&lane.key.rounds, iv(lane), TEXT_COUNTER, text, len) }
+    let mut works = [Work::new(); GROUP];
+    for group in lanes.chunks_mut(GROUP) {
+        let tags = tags::<false, ROUNDS>(group, &mut works);
+        for ((lane, tag), work) in group.iter_mut().zip(tags).zip(&works) {
+            // All bytes at once, so in constant time.
+            *lane.authentic = into_u128(tag) == lane.trailer();
+            if *lane.authentic {
+                work.decrypt(lane);
+            }
         }
     }
 }
 
-/// Hashes a packet, and encrypts it on the way if `ENCRYPT`. Returns its tag.
+/// Hashes a group of packets, and encrypts them on the way if `ENCRYPT`. Returns their tags.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,pclmulqdq")]
-fn pass<const ENCRYPT: bool, const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> u128 {
-    let key = lane.key;
-    let len = lane.text_len();
-    let blocks = len.div_ceil(16);
-    // Places in front of the text, vectors that are not the last.
-    let free = 3 - blocks % 4;
-    let mut vectors = blocks / 4;
-    // Where the next vector is read and written, and the counter of its first place.
-    let mut at = lane.text().wrapping_sub(16 * free);
-    let mut counter = TEXT_COUNTER - free.cast_signed();
-    let mut inside = u64::MAX << (16 * free);
-
-    let start = _mm512_xor_si512(_mm512_broadcast_i32x4(iv(lane)), spread512(&key.rounds[0]));
-    let swap = swap();
-
-    let head_blocks = lane.head.div_ceil(16);
-    // SAFETY: the mask is as long as the head, which is at most a vector.
-    let head = unsafe { _mm512_maskz_loadu_epi8(mask(lane.head), lane.start().cast()) };
-    let head = _mm512_shuffle_epi8(head, swap);
-    let shift = free.cast_signed() - head_blocks.cast_signed();
-
-    // What is still to be added to the next vector.
-    let mut carry = move_places(head, shift);
-    let mut sum = Product::zero();
-    let mut powers = (vectors + usize::from(shift < 0)).min(POWERS);
-    let mut left = vectors + usize::from(shift < 0);
-    if shift < 0 {
-        sum.add(move_places(head, 4 + shift), &key.powers[powers - 1]);
-        powers -= 1;
-        left -= 1;
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+fn tags<const ENCRYPT: bool, const ROUNDS: usize>(
+    group: &[Lane<'_, GcmKey<ROUNDS>>],
+    works: &mut [Work; GROUP],
+) -> [__m128i; GROUP] {
+    for (lane, work) in group.iter().zip(&mut *works) {
+        work.begin::<ENCRYPT, ROUNDS>(lane);
     }
-
-    macro_rules! vectors {
-        ($n:literal) => {
-            let mut data = [start; $n];
-            // SAFETY: all vectors but the last are between 48 bytes in front of the text, which
-            // are in the headroom, and its end.
-            unsafe {
-                for (i, data) in data.iter_mut().enumerate() {
-                    *data = _mm512_loadu_si512(at.add(64 * i).cast());
-                }
-                if ENCRYPT {
-                    let mut stream = [start; $n];
-                    for (i, block) in (0..).zip(&mut stream) {
-                        *block = _mm512_xor_si512(*block, counters512(counter + 4 * i));
-                    }
-                    let mut stream = aes512(&key.rounds, stream);
-                    stream[0] = _mm512_maskz_mov_epi8(inside, stream[0]);
-                    for (i, (data, stream)) in data.iter_mut().zip(stream).enumerate() {
-                        *data = _mm512_xor_si512(*data, stream);
-                        _mm512_storeu_si512(at.add(64 * i).cast(), *data);
-                    }
-                }
-            }
-            data[0] = _mm512_maskz_mov_epi8(inside, data[0]);
-            inside = u64::MAX;
-            for (i, data) in data.into_iter().enumerate() {
-                let data = _mm512_xor_si512(_mm512_shuffle_epi8(data, swap), carry);
-                carry = _mm512_setzero_si512();
-                sum.add(data, &key.powers[powers - 1 - i]);
-            }
-            at = at.wrapping_add(64 * $n);
-            counter += 4 * $n;
-            powers -= $n;
-            left -= $n;
-            vectors -= $n;
-        };
+    for (lane, work) in group.iter().zip(&mut *works) {
+        work.finish::<ENCRYPT, ROUNDS>(lane);
     }
-    while vectors > 0 {
-        if powers == 0 {
-            carry = _mm512_xor_si512(carry, sum.reduce());
-            sum = Product::zero();
-            powers = left.min(POWERS);
-        }
-        if vectors >= 8 && powers >= 8 {
-            vectors!(8);
-        } else if vectors >= 4 && powers >= 4 {
-            vectors!(4);
-        } else if vectors >= 2 && powers >= 2 {
-            vectors!(2);
-        } else {
-            vectors!(1);
-        }
-    }
-    carry = _mm512_xor_si512(carry, sum.reduce());
-
-    // The last vector: what is left of the text, and the place of the lengths.
-    let behind = lane.text().wrapping_add(len).addr() - at.addr();
-    inside &= mask(behind);
-    let stream = _mm512_xor_si512(start, counters512(counter));
-    let tag_counter = _mm512_xor_si512(start, counters512(TAG_COUNTER - 3));
-    let stream = _mm512_mask_mov_epi64(stream, LAST_PLACE, tag_counter);
-    let [stream] = aes512(&key.rounds, [stream]);
-    // SAFETY: the vector ends at most 31 bytes behind the text.
-    let mut data = unsafe { _mm512_loadu_si512(at.cast()) };
-    if ENCRYPT {
-        data = _mm512_xor_si512(data, _mm512_maskz_mov_epi8(inside, stream));
-        // SAFETY: the same bytes.
-        unsafe { _mm512_storeu_si512(at.cast(), data) }
-    }
-    let data = _mm512_shuffle_epi8(_mm512_maskz_mov_epi8(inside, data), swap);
-    let bits = |bytes: usize| 8 * (bytes as u64).cast_signed();
-    let lengths = _mm512_or_si512(
-        _mm512_maskz_set1_epi64(LAST_PLACE & LOWER_HALVES, bits(len)),
-        _mm512_maskz_set1_epi64(LAST_PLACE & !LOWER_HALVES, bits(lane.head)),
-    );
-    let last = _mm512_ternarylogic_epi32::<XOR3>(data, lengths, carry);
-
-    // SAFETY: four blocks are a vector.
-    let places = unsafe { _mm512_loadu_si512(key.last.as_ptr().cast()) };
-    let product = Product::new(last, places);
-    let hash = fold(
-        add_places(product.low),
-        add_places(product.middle),
-        add_places(product.high),
-    );
-    let tag_stream = into_u128(_mm512_extracti32x4_epi32::<3>(stream));
-    into_u128(hash).swap_bytes() ^ tag_stream
+    let hashes = Product::add_places(works).reduce();
+    let hashes = _mm512_shuffle_epi8(hashes, swap());
+    let [a, b, c, d] = works;
+    [
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<0>(hashes), a.stream_tag),
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<1>(hashes), b.stream_tag),
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<2>(hashes), c.stream_tag),
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<3>(hashes), d.stream_tag),
+    ]
 }
 
-/// The two quarters of the last block in a vector.
-const LAST_PLACE: u8 = 0b1100_0000;
-const LOWER_HALVES: u8 = 0b0101_0101;
+/// Does a macro with a number from 0 to [`CHUNK`], so that the loops in it are unrolled.
+macro_rules! unrolled {
+    ($count:expr, $body:ident) => {
+        match $count {
+            0 => $body!(0),
+            1 => $body!(1),
+            2 => $body!(2),
+            3 => $body!(3),
+            4 => $body!(4),
+            5 => $body!(5),
+            _ => $body!(6),
+        }
+    };
+}
 
-/// The truth table of the XOR of three.
-const XOR3: i32 = 0x96;
+impl Work {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new() -> Self {
+        Self {
+            at: ptr::null_mut(),
+            counter: 0,
+            few: 0,
+            chunks: 0,
+            inside: 0,
+            inside_last: 0,
+            stream: [MaybeUninit::uninit(); CHUNK],
+            stream_last: _mm512_setzero_si512(),
+            stream_tag: from_u128(0),
+            product: Product::zero(),
+        }
+    }
+
+    /// Makes the keystream of what is not in whole chunks.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn begin<const ENCRYPT: bool, const ROUNDS: usize>(&mut self, lane: &Lane<'_, GcmKey<ROUNDS>>) {
+        let blocks = lane.text_len().div_ceil(16);
+        // Places in front of the text.
+        let free = !blocks & 3;
+        let vectors = blocks / 4;
+        self.chunks = vectors.saturating_sub(1) / CHUNK;
+        self.few = vectors - self.chunks * CHUNK;
+        self.at = lane.text().wrapping_sub(16 * free);
+        self.counter = TEXT_COUNTER - free.cast_signed();
+        self.inside = u64::MAX << (16 * free);
+        self.inside_last = !(u64::MAX << (lane.text_len() + 16 * free - 64 * vectors));
+        if vectors == 0 {
+            self.inside_last &= self.inside;
+        }
+
+        let rounds = &lane.key.rounds;
+        let start = start(lane);
+        let tag_counter = _mm512_xor_si512(start, counters512(TAG_COUNTER - 3));
+        let last = counters512(self.counter + 4 * vectors.cast_signed());
+        let last = _mm512_xor_si512(start, last);
+        let last = _mm512_mask_mov_epi64(last, LAST_PLACE, tag_counter);
+        macro_rules! stream {
+            ($n:literal) => {{
+                let mut blocks = [last; $n + 1];
+                for (i, block) in (0..$n).zip(&mut blocks) {
+                    *block = _mm512_xor_si512(start, counters512(self.counter + 4 * i));
+                }
+                blocks = aes512(rounds, blocks);
+                self.stream_tag = _mm512_extracti32x4_epi32::<3>(blocks[$n]);
+                self.stream_last = _mm512_maskz_mov_epi8(self.inside_last, blocks[$n]);
+                blocks[0] = _mm512_maskz_mov_epi8(self.inside, blocks[0]);
+                for (stream, block) in self.stream[..$n].iter_mut().zip(blocks) {
+                    stream.write(block);
+                }
+            }};
+        }
+        unrolled!(self.few, stream);
+    }
+
+    /// Hashes a packet, and encrypts it on the way if `ENCRYPT`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn finish<const ENCRYPT: bool, const ROUNDS: usize>(
+        &mut self,
+        lane: &Lane<'_, GcmKey<ROUNDS>>,
+    ) {
+        let key = lane.key;
+        let swap = swap();
+        let mut sum = Product::zero();
+        let mut at = self.at;
+
+        // The head, zero-padded, comes in the places just in front of the text.
+        let head_end = lane.head.next_multiple_of(16).cast_signed();
+        let place = lane.text().addr().wrapping_sub(at.addr()).cast_signed() - head_end;
+        let mut head = head_at(lane, place);
+        let vectors = self.few + self.chunks * CHUNK + usize::from(place < 0);
+        let mut power = vectors;
+        if power > POWERS {
+            // Of what comes later there is a reduction in between.
+            power -= SECOND_HALF;
+        }
+        if place < 0 {
+            // There are not enough, so that a vector of its own goes first.
+            power -= 1;
+            let early = _mm512_shuffle_epi8(head_at(lane, place + 64), swap);
+            sum.add([early], &key.powers, power);
+        }
+
+        macro_rules! hash {
+            ($n:literal, $stream:expr, $first:expr) => {{
+                let mut data: [__m512i; $n] = $stream;
+                for (i, data) in data.iter_mut().enumerate() {
+                    // SAFETY: all vectors but the last are between 48 bytes in front of the text,
+                    // which are in the headroom, and its end.
+                    unsafe {
+                        let place = at.add(64 * i);
+                        let text = _mm512_loadu_si512(place.cast());
+                        if ENCRYPT {
+                            *data = _mm512_xor_si512(text, *data);
+                            _mm512_storeu_si512(place.cast(), *data);
+                        } else {
+                            *data = text;
+                        }
+                    }
+                }
+                data[0] = $first(data[0]);
+                for data in &mut data {
+                    *data = _mm512_shuffle_epi8(*data, swap);
+                }
+                at = at.wrapping_add(64 * $n);
+                power -= $n;
+                data
+            }};
+        }
+        macro_rules! few {
+            (0) => {{}};
+            ($n:literal) => {{
+                let mut stream = [head; $n];
+                for (to, from) in stream.iter_mut().zip(&self.stream) {
+                    // SAFETY: `begin` has written so many.
+                    *to = unsafe { from.assume_init() };
+                }
+                let head_and = |data| _mm512_mask_mov_epi8(head, self.inside, data);
+                let data = hash!($n, stream, head_and);
+                sum.add(data, &key.powers, power);
+                head = _mm512_setzero_si512();
+            }};
+        }
+        if self.chunks > 0 {
+            // AES of a chunk and the hash of what is before it by turns, so that what the CPU has
+            // for the one does not wait for the other.
+            let start = start(lane);
+            let rounds = &key.rounds;
+            let mut counter = self.counter + 4 * self.few.cast_signed();
+            let mut counters = || {
+                let mut blocks = [start; CHUNK];
+                if ENCRYPT {
+                    for block in &mut blocks {
+                        *block = _mm512_xor_si512(start, counters512(counter));
+                        counter += 4;
+                    }
+                }
+                blocks
+            };
+            let mut stream = counters();
+            if ENCRYPT {
+                for round in &rounds[1..ROUNDS / 2] {
+                    aes_round(&mut stream, round);
+                }
+            }
+            unrolled!(self.few, few);
+            if ENCRYPT {
+                for round in &rounds[ROUNDS / 2..ROUNDS - 1] {
+                    aes_round(&mut stream, round);
+                }
+                aes_last_round(&mut stream, &rounds[ROUNDS - 1]);
+            }
+            let mut chunks = self.chunks;
+            loop {
+                let mut carry = _mm512_setzero_si512();
+                if power == 0 {
+                    carry = sum.reduce();
+                    sum = Product::zero();
+                    power = SECOND_HALF;
+                }
+                macro_rules! pair {
+                    ($i:expr) => {{
+                        let mut data = hash!(2, [stream[2 * $i], stream[2 * $i + 1]], |data| data);
+                        if $i == 0 {
+                            data[0] = _mm512_xor_si512(data[0], carry);
+                        }
+                        sum.add(data, &key.powers, power);
+                    }};
+                }
+                chunks -= 1;
+                if chunks == 0 {
+                    for i in 0..CHUNK / 2 {
+                        pair!(i);
+                    }
+                    break;
+                }
+                let mut next = counters();
+                if ENCRYPT {
+                    let share = (ROUNDS - 2).div_ceil(CHUNK / 2);
+                    for (i, rounds) in rounds[1..ROUNDS - 1].chunks(share).enumerate() {
+                        for round in rounds {
+                            aes_round(&mut next, round);
+                        }
+                        pair!(i);
+                    }
+                    aes_last_round(&mut next, &rounds[ROUNDS - 1]);
+                } else {
+                    for i in 0..CHUNK / 2 {
+                        pair!(i);
+                    }
+                }
+                stream = next;
+            }
+        } else {
+            unrolled!(self.few, few);
+        }
+
+        // The last vector: what is left of the text, and the place of the lengths.
+        // SAFETY: the vector ends at most 31 bytes behind the text.
+        let mut data = unsafe { _mm512_loadu_si512(at.cast()) };
+        if ENCRYPT {
+            data = _mm512_xor_si512(data, self.stream_last);
+            // SAFETY: the same bytes.
+            unsafe { _mm512_storeu_si512(at.cast(), data) }
+        }
+        let data = _mm512_mask_mov_epi8(head, self.inside_last, data);
+        let data = _mm512_shuffle_epi8(data, swap);
+        let bits = |bytes: usize| 8 * (bytes as u64).cast_signed();
+        let text_bits = bits(lane.text_len());
+        let data = _mm512_mask_set1_epi64(data, LAST_PLACE & LOWER_HALVES, text_bits);
+        let data = _mm512_mask_set1_epi64(data, LAST_PLACE & !LOWER_HALVES, bits(lane.head));
+        let data = if vectors > 0 {
+            _mm512_xor_si512(data, sum.reduce())
+        } else {
+            data
+        };
+        // SAFETY: four blocks are a vector.
+        let places = unsafe { _mm512_loadu_si512(key.last.as_ptr().cast()) };
+        self.product = Product::new(data, places);
+    }
+
+    /// Decrypts the packet.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn decrypt<const ROUNDS: usize>(&self, lane: &Lane<'_, GcmKey<ROUNDS>>) {
+        let mut at = self.at;
+        let mut apply = |stream| {
+            // SAFETY: the vectors are between 48 bytes in front of the text and 31 behind it.
+            unsafe {
+                let text = _mm512_loadu_si512(at.cast());
+                _mm512_storeu_si512(at.cast(), _mm512_xor_si512(text, stream));
+            }
+            at = at.wrapping_add(64);
+        };
+        for stream in &self.stream[..self.few] {
+            // SAFETY: `begin` has written so many.
+            apply(unsafe { stream.assume_init() });
+        }
+        if self.chunks > 0 {
+            let start = start(lane);
+            let mut counter = self.counter + 4 * self.few.cast_signed();
+            for _ in 0..self.chunks {
+                let mut blocks = [start; CHUNK];
+                for block in &mut blocks {
+                    *block = _mm512_xor_si512(start, counters512(counter));
+                    counter += 4;
+                }
+                for stream in aes512(&lane.key.rounds, blocks) {
+                    apply(stream);
+                }
+            }
+        }
+        apply(self.stream_last);
+    }
+}
 
 impl Product {
     #[inline]
@@ -235,95 +475,173 @@ impl Product {
     fn new(a: __m512i, b: __m512i) -> Self {
         Self {
             low: _mm512_clmulepi64_epi128::<0x00>(a, b),
-            middle: _mm512_xor_si512(
-                _mm512_clmulepi64_epi128::<0x01>(a, b),
-                _mm512_clmulepi64_epi128::<0x10>(a, b),
-            ),
+            middle: _mm512_clmulepi64_epi128::<0x00>(add_halves(a), add_halves(b)),
             high: _mm512_clmulepi64_epi128::<0x11>(a, b),
         }
     }
 
-    /// Adds a vector of blocks, each times the same power.
+    /// Adds vectors of blocks: the last times the power number `power`, those before it times the
+    /// powers that follow.
     #[inline]
     #[target_feature(enable = "avx512f,vpclmulqdq")]
-    fn add(&mut self, blocks: __m512i, power: &[u8; 16]) {
-        let b = spread512(power);
-        self.low = _mm512_xor_si512(self.low, _mm512_clmulepi64_epi128::<0x00>(blocks, b));
-        self.middle = _mm512_ternarylogic_epi32::<XOR3>(
-            self.middle,
-            _mm512_clmulepi64_epi128::<0x01>(blocks, b),
-            _mm512_clmulepi64_epi128::<0x10>(blocks, b),
-        );
-        self.high = _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(blocks, b));
+    fn add<const N: usize>(&mut self, blocks: [__m512i; N], powers: &[Powers], power: usize) {
+        debug_assert!((power + N).div_ceil(2) <= powers.len());
+        let (single, pairs) = blocks.split_at(N % 2);
+        for block in single {
+            let at = power + N - 1;
+            // SAFETY: a packet has at most two times POWERS vectors, see the assertions above.
+            let pair = unsafe { powers.get_unchecked(at / 2) };
+            let low = _mm512_set1_epi64(pair.low[at % 2].cast_signed());
+            let high = _mm512_set1_epi64(pair.high[at % 2].cast_signed());
+            let product = Self {
+                low: _mm512_clmulepi64_epi128::<0x00>(*block, low),
+                middle: _mm512_clmulepi64_epi128::<0x00>(
+                    add_halves(*block),
+                    _mm512_xor_si512(low, high),
+                ),
+                high: _mm512_clmulepi64_epi128::<0x01>(*block, high),
+            };
+            self.low = _mm512_xor_si512(self.low, product.low);
+            self.middle = _mm512_xor_si512(self.middle, product.middle);
+            self.high = _mm512_xor_si512(self.high, product.high);
+        }
+        for (i, pair) in pairs.chunks_exact(2).enumerate() {
+            let (a, b) = (pair[0], pair[1]);
+            // SAFETY: as above.
+            let powers = unsafe { powers.get_unchecked(usize::midpoint(power, N) - 1 - i) };
+            let (low, high) = (spread_halves(powers.low), spread_halves(powers.high));
+            let halves = _mm512_xor_si512(_mm512_unpacklo_epi64(b, a), _mm512_unpackhi_epi64(b, a));
+            let power_halves = _mm512_xor_si512(low, high);
+            self.low = _mm512_ternarylogic_epi32::<XOR3>(
+                self.low,
+                _mm512_clmulepi64_epi128::<0x10>(a, low),
+                _mm512_clmulepi64_epi128::<0x00>(b, low),
+            );
+            self.middle = _mm512_ternarylogic_epi32::<XOR3>(
+                self.middle,
+                _mm512_clmulepi64_epi128::<0x11>(halves, power_halves),
+                _mm512_clmulepi64_epi128::<0x00>(halves, power_halves),
+            );
+            self.high = _mm512_ternarylogic_epi32::<XOR3>(
+                self.high,
+                _mm512_clmulepi64_epi128::<0x11>(a, high),
+                _mm512_clmulepi64_epi128::<0x01>(b, high),
+            );
+        }
+    }
+
+    /// The sums over the places of each product, each in a place of its own.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn add_places(works: &[Work; GROUP]) -> Self {
+        let [a, b, c, d] = works.each_ref().map(|work| &work.product);
+        Self {
+            low: add_places(a.low, b.low, c.low, d.low),
+            middle: add_places(a.middle, b.middle, c.middle, d.middle),
+            high: add_places(a.high, b.high, c.high, d.high),
+        }
     }
 
     /// Back to 128 bits in each place; `clmul::fold` explains.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
     fn reduce(self) -> __m512i {
-        use core::arch::x86_64::{
-            _mm512_bslli_epi128, _mm512_bsrli_epi128, _mm512_set1_epi64, _mm512_shuffle_epi32,
-        };
-        let polynomial = _mm512_set1_epi64(super::clmul::POLYNOMIAL);
-        let low = _mm512_xor_si512(self.low, _mm512_bslli_epi128::<8>(self.middle));
+        let polynomial = _mm512_set1_epi64(POLYNOMIAL);
+        let middle = _mm512_ternarylogic_epi32::<XOR3>(self.middle, self.low, self.high);
+        let low = _mm512_xor_si512(self.low, _mm512_bslli_epi128::<8>(middle));
+        let high = _mm512_xor_si512(self.high, _mm512_bsrli_epi128::<8>(middle));
         let step = _mm512_clmulepi64_epi128::<0x00>(low, polynomial);
         let low = _mm512_xor_si512(_mm512_shuffle_epi32::<0x4e>(low), step);
         let step = _mm512_clmulepi64_epi128::<0x00>(low, polynomial);
-        let low = _mm512_xor_si512(_mm512_shuffle_epi32::<0x4e>(low), step);
-        let high = _mm512_xor_si512(self.high, _mm512_bsrli_epi128::<8>(self.middle));
-        _mm512_xor_si512(low, high)
+        _mm512_ternarylogic_epi32::<XOR3>(_mm512_shuffle_epi32::<0x4e>(low), step, high)
     }
 }
 
-/// The sum of the four blocks of a vector.
+/// The counter block with zero in place of the counter, after the first step of AES.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn add_places(vector: __m512i) -> __m128i {
-    let halves = _mm512_xor_si512(
-        vector,
-        _mm512_shuffle_i32x4::<0b01_00_11_10>(vector, vector),
-    );
-    _mm_xor_si128(
-        _mm512_castsi512_si128(halves),
-        _mm512_extracti32x4_epi32::<1>(halves),
+#[target_feature(enable = "avx512f,avx512bw")]
+fn start<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> __m512i {
+    // The lower twelve bytes of the nonce, reversed, and four zeros.
+    let low = 0x0405_0607_0809_0a0b;
+    let high = 0x8080_8080_0001_0203_u64.cast_signed();
+    let order = _mm512_set_epi64(high, low, high, low, high, low, high, low);
+    let nonce = _mm512_broadcast_i32x4(from_u128(lane.nonce));
+    _mm512_xor_si512(
+        _mm512_shuffle_epi8(nonce, order),
+        spread512(&lane.key.rounds[0]),
     )
 }
 
-/// Moves the blocks of a vector to later places, or, if negative, to earlier ones; zeros follow.
+/// What there is of the head in a vector in which it starts at byte `place`, which may be outside.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn move_places(vector: __m512i, places: isize) -> __m512i {
-    /// The numbers of the halves of blocks, with the number of a zero on both sides.
-    static HALVES: [u64; 32] = {
-        let mut halves = [8; 32];
-        let mut i = 0;
-        while i < 8 {
-            halves[14 + i] = i as u64;
-            i += 1;
-        }
-        halves
+#[target_feature(enable = "avx512f,avx512bw,bmi2")]
+fn head_at<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>, place: isize) -> __m512i {
+    // In two steps, because there may be 64 bytes.
+    let head = !(u64::MAX << (lane.head / 2) << (lane.head - lane.head / 2));
+    let mask = if place < 0 {
+        // In two steps as well.
+        head >> (-place / 2) >> (-place / 2)
+    } else {
+        head << place
     };
-    debug_assert!((-4..=7).contains(&places));
-    let from = (14 - 2 * places).cast_unsigned();
-    // SAFETY: at most 14 + 8, and eight from there on are in the table.
-    let halves = unsafe { _mm512_loadu_si512(HALVES.as_ptr().add(from).cast()) };
-    _mm512_permutex2var_epi64(vector, halves, _mm512_setzero_si512())
+    // SAFETY: the mask is zero outside of the head.
+    unsafe { _mm512_maskz_loadu_epi8(mask, lane.start().wrapping_offset(-place).cast()) }
 }
 
-/// So many lower bits, at most all.
-fn mask(bits: usize) -> u64 {
-    debug_assert!(bits <= 64);
-    match bits {
-        0 => 0,
-        _ => u64::MAX >> (64 - bits),
+/// One round of AES.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+fn aes_round<const N: usize>(blocks: &mut [__m512i; N], round: &[u8; 16]) {
+    let round = spread512(round);
+    for block in blocks {
+        *block = _mm512_aesenc_epi128(*block, round);
     }
 }
 
-/// The counter block with zero in place of the counter.
+/// The last round of AES.
 #[inline]
-#[target_feature(enable = "sse2")]
-fn iv<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> __m128i {
-    from_u128((lane.nonce << 32).swap_bytes())
+#[target_feature(enable = "avx512f,vaes")]
+fn aes_last_round<const N: usize>(blocks: &mut [__m512i; N], round: &[u8; 16]) {
+    let round = spread512(round);
+    for block in blocks {
+        *block = _mm512_aesenclast_epi128(*block, round);
+    }
+}
+
+/// The sum of the halves of each block, in its lower half.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_halves(blocks: __m512i) -> __m512i {
+    _mm512_xor_si512(blocks, _mm512_shuffle_epi32::<0x4e>(blocks))
+}
+
+/// Two halves of powers in every place of a vector.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn spread_halves([a, b]: [u64; 2]) -> __m512i {
+    _mm512_broadcast_i32x4(from_u128(u128::from(b) << 64 | u128::from(a)))
+}
+
+/// The sum of the four blocks of each vector, in places in the order of the vectors.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_places(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+    const FRONT: i32 = 0b01_00_01_00;
+    const BACK: i32 = 0b11_10_11_10;
+    const EVEN: i32 = 0b10_00_10_00;
+    const ODD: i32 = 0b11_01_11_01;
+    let ab = _mm512_xor_si512(
+        _mm512_shuffle_i32x4::<FRONT>(a, b),
+        _mm512_shuffle_i32x4::<BACK>(a, b),
+    );
+    let cd = _mm512_xor_si512(
+        _mm512_shuffle_i32x4::<FRONT>(c, d),
+        _mm512_shuffle_i32x4::<BACK>(c, d),
+    );
+    _mm512_xor_si512(
+        _mm512_shuffle_i32x4::<EVEN>(ab, cd),
+        _mm512_shuffle_i32x4::<ODD>(ab, cd),
+    )
 }
 
 /// Reverses the bytes of every block.

@@ -55,68 +55,98 @@ pub(super) struct Lanes<'a> {
 }
 
 /// Whether a vector kernel can do this packet.
-pub(super) fn fits(item: &Item<'_>) -> bool {
+#[expect(clippy::inline_always, reason = "so that the item is never in memory")]
+#[inline(always)]
+fn fits(item: &Item<'_>) -> bool {
     let max_head = match item.keys.block {
         None => return false,
         Some(Block::Cm128(_)) => MAX_CM_HEAD,
         Some(Block::Gcm128(_) | Block::Gcm256(_)) => MAX_GCM_HEAD,
     };
+    // What would be negative becomes too large.
     item.kind == Kind::Rtp
         && item.start >= HEADROOM
-        && (item.start..=item.end).contains(&item.text)
-        && item.text - item.start <= max_head
-        && item.end - item.text <= MAX_TEXT
-        && item.frame.len() >= TAILROOM
-        && item.end <= item.frame.len() - TAILROOM
+        && item.text.wrapping_sub(item.start) <= max_head
+        && item.end.wrapping_sub(item.text) <= MAX_TEXT
+        && item.end.saturating_add(TAILROOM) <= item.frame.len()
 }
 
 impl<'a> Lanes<'a> {
-    /// Takes a packet that [`fits`], and has the part of its keys fetched that it needs.
-    pub(super) fn push(&mut self, item: &'a mut Item<'_>) {
+    /// Takes a packet. Gives back what no vector kernel can do.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        item: Item<'a>,
+        authentic: &'a mut bool,
+    ) -> Result<(), (Item<'a>, &'a mut bool)> {
+        if !fits(&item) {
+            return Err((item, authentic));
+        }
         match &item.keys.block {
             Some(Block::Cm128(key)) => {
-                fetch(&**key, size_of_val(&**key));
-                self.cm128.push(Lane::new(&**key, key.salt, item));
+                let lane = Lane::new(&**key, key.salt, item, authentic);
+                self.cm128.push(lane);
             }
             Some(Block::Gcm128(key)) => {
-                fetch(&**key, key.len_for(item.end - item.text));
-                self.gcm128.push(Lane::new(&**key, key.salt, item));
+                let lane = Lane::new(&**key, key.salt, item, authentic);
+                self.gcm128.push(lane);
             }
             Some(Block::Gcm256(key)) => {
-                fetch(&**key, key.len_for(item.end - item.text));
-                self.gcm256.push(Lane::new(&**key, key.salt, item));
+                let lane = Lane::new(&**key, key.salt, item, authentic);
+                self.gcm256.push(lane);
             }
-            None => {}
+            None => return Err((item, authentic)),
         }
+        Ok(())
     }
 }
 
-/// Has the first `len` bytes of a key fetched into the cache.
-fn fetch<K>(key: &K, len: usize) {
-    let bytes = ptr::from_ref(key).cast::<i8>();
-    for line in (0..len.min(size_of::<K>())).step_by(64) {
+/// Has the first `len` bytes of something fetched into the cache.
+#[inline]
+pub(super) fn fetch<T: ?Sized>(value: &T, len: usize) {
+    let bytes = ptr::from_ref(value).cast::<i8>();
+    let skew = if align_of_val(value) < LINE {
+        // The first line may have begun before.
+        bytes.addr() % LINE
+    } else {
+        0
+    };
+    let end = len.min(size_of_val(value)) + skew;
+    let mut at = 0;
+    while at < end {
         // SAFETY: a prefetch has no effect, wherever it points to.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(line));
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(at)) }
+        at += LINE;
     }
 }
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 impl<'a, K> Lane<'a, K> {
-    fn new(key: &'a K, salt: u128, item: &'a mut Item<'_>) -> Self {
-        assert!(
-            fits(item),
-            "a packet without room goes to the portable kernel"
-        );
-        let [_, _, roc @ .., _, _] = item.index.to_be_bytes();
+    /// The item [`fits`].
+    #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
+    #[inline(always)]
+    fn new(key: &'a K, salt: u128, item: Item<'a>, authentic: &'a mut bool) -> Self {
+        let Item {
+            frame,
+            start,
+            text,
+            end,
+            ssrc,
+            index,
+            ..
+        } = item;
+        *authentic = false;
+        let [_, _, roc @ .., _, _] = index.to_be_bytes();
         Self {
             key,
-            start: item.frame.as_mut_ptr().wrapping_add(item.start),
-            head: item.text - item.start,
-            len: item.end - item.start,
-            nonce: salt ^ (u128::from(item.ssrc) << 48) ^ u128::from(item.index),
+            start: frame.as_mut_ptr().wrapping_add(start),
+            head: text - start,
+            len: end - start,
+            nonce: salt ^ (u128::from(ssrc) << 48) ^ u128::from(index),
             roc,
-            authentic: &mut item.authentic,
+            authentic,
             frame: PhantomData,
         }
     }

@@ -62,8 +62,8 @@ mod tests;
 
 pub use choice::{Kernel, KernelError};
 
-use crate::Kind;
 use crate::derivation::SessionKey;
+use crate::{Kind, MAX_BURST};
 
 /// The session keys of a set, expanded.
 pub(crate) struct Keys {
@@ -81,6 +81,20 @@ impl Keys {
             #[cfg(target_arch = "x86_64")]
             block: block::Block::new(rtp),
         }
+    }
+
+    /// Has what a packet with so long a text needs of them fetched into the cache.
+    #[inline]
+    pub(crate) fn fetch(&self, text: usize) {
+        #[cfg(target_arch = "x86_64")]
+        match &self.block {
+            Some(block::Block::Cm128(key)) => fetch(&**key, size_of_val(&**key)),
+            Some(block::Block::Gcm128(key)) => fetch(&**key, key.len_for(text)),
+            Some(block::Block::Gcm256(key)) => fetch(&**key, key.len_for(text)),
+            None => {}
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = text;
     }
 
     /// Takes other keys of the same suite, without allocating. From then on they are those of the
@@ -112,6 +126,18 @@ pub(crate) struct Item<'a> {
     pub(crate) authentic: bool,
 }
 
+impl Item<'_> {
+    /// The packet, and where to say that it is authentic.
+    #[inline]
+    fn split(&mut self) -> (Item<'_>, &mut bool) {
+        let item = Item {
+            frame: &mut *self.frame,
+            ..*self
+        };
+        (item, &mut self.authentic)
+    }
+}
+
 /// Encrypts the text of each packet and writes the tag. The word with the SRTCP index is in its
 /// place already.
 pub(crate) fn seal(items: &mut [Item<'_>]) {
@@ -132,30 +158,107 @@ pub(crate) fn restore(item: &mut Item<'_>) {
 
 impl Kernel {
     fn seal(self, items: &mut [Item<'_>]) {
-        match self {
-            Self::Portable => portable::seal(items),
-            #[cfg(target_arch = "x86_64")]
-            Self::AesNi => driver::burst(items, aesni::seal, portable::seal),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => driver::burst(items, avx2::seal, portable::seal),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => driver::burst(items, avx512::seal, portable::seal),
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => portable::seal(items),
-        }
+        self.run(items, Operation::Seal);
     }
 
     fn open(self, items: &mut [Item<'_>]) {
-        match self {
-            Self::Portable => portable::open(items),
-            #[cfg(target_arch = "x86_64")]
-            Self::AesNi => driver::burst(items, aesni::open, portable::open),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => driver::burst(items, avx2::open, portable::open),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => driver::burst(items, avx512::open, portable::open),
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => portable::open(items),
+        self.run(items, Operation::Open);
+    }
+
+    fn run(self, items: &mut [Item<'_>], operation: Operation) {
+        for items in items.chunks_mut(MAX_BURST) {
+            for item in &*items {
+                item.keys.fetch(item.end - item.text);
+            }
+            let mut batch = Batch::new(self, operation);
+            for item in items {
+                let (item, authentic) = item.split();
+                batch.push(item, authentic);
+            }
+            batch.run();
         }
     }
+}
+
+/// What a kernel does to packets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Operation {
+    /// See [`seal`].
+    Seal,
+    /// See [`open`].
+    Open,
+}
+
+/// Packets of a burst on their way into the kernel, at most [`MAX_BURST`], whose keys were fetched
+/// into the cache before ([`Keys::fetch`]): nothing is left to wait for then.
+pub(crate) struct Batch<'a> {
+    kernel: Kernel,
+    operation: Operation,
+    #[cfg(target_arch = "x86_64")]
+    lanes: lane::Lanes<'a>,
+    #[cfg(not(target_arch = "x86_64"))]
+    lanes: core::marker::PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Batch<'a> {
+    /// No packets.
+    #[expect(clippy::inline_always, reason = "large, and not to be copied")]
+    #[inline(always)]
+    pub(crate) fn new(kernel: Kernel, operation: Operation) -> Self {
+        Self {
+            kernel,
+            operation,
+            #[cfg(target_arch = "x86_64")]
+            lanes: lane::Lanes::default(),
+            #[cfg(not(target_arch = "x86_64"))]
+            lanes: core::marker::PhantomData,
+        }
+    }
+
+    /// Takes a packet; `authentic` becomes what [`Item::authentic`] would. What only the portable
+    /// kernel does is done at once.
+    #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
+    #[inline(always)]
+    pub(crate) fn push(&mut self, item: Item<'a>, authentic: &'a mut bool) {
+        if self.kernel == Kernel::Portable {
+            return self.alone(item, authentic);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Err((item, authentic)) = self.lanes.push(item, authentic) {
+            self.alone(item, authentic);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alone(&self, mut item: Item<'_>, authentic: &mut bool) {
+        match self.operation {
+            Operation::Seal => portable::seal(&mut item),
+            Operation::Open => *authentic = portable::open(&mut item),
+        }
+    }
+
+    /// Does all the rest.
+    #[inline]
+    pub(crate) fn run(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        match (self.kernel, self.operation) {
+            (Kernel::Portable, _) => {}
+            (Kernel::AesNi, Operation::Seal) => aesni::seal(&mut self.lanes),
+            (Kernel::AesNi, Operation::Open) => aesni::open(&mut self.lanes),
+            (Kernel::Avx2, Operation::Seal) => avx2::seal(&mut self.lanes),
+            (Kernel::Avx2, Operation::Open) => avx2::open(&mut self.lanes),
+            (Kernel::Avx512, Operation::Seal) => avx512::seal(&mut self.lanes),
+            (Kernel::Avx512, Operation::Open) => avx512::open(&mut self.lanes),
+        }
+    }
+}
+
+/// Has the first `len` bytes of something fetched into the cache.
+#[inline]
+pub(crate) fn fetch<T: ?Sized>(value: &T, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    lane::fetch(value, len);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (value, len);
 }

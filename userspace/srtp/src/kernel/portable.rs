@@ -98,28 +98,24 @@ impl<K> PerKind<K> {
 }
 
 /// See [`super::seal`].
-pub(super) fn seal(items: &mut [Item<'_>]) {
-    for item in items {
-        match &item.keys.portable {
-            Keys::Cm128(keys) => keys.of(item.kind).seal(item),
-            Keys::Cm192(keys) => keys.of(item.kind).seal(item),
-            Keys::Cm256(keys) => keys.of(item.kind).seal(item),
-            Keys::Gcm128(keys) => keys.of(item.kind).seal(item),
-            Keys::Gcm256(keys) => keys.of(item.kind).seal(item),
-        }
+pub(super) fn seal(item: &mut Item<'_>) {
+    match &item.keys.portable {
+        Keys::Cm128(keys) => keys.of(item.kind).seal(item),
+        Keys::Cm192(keys) => keys.of(item.kind).seal(item),
+        Keys::Cm256(keys) => keys.of(item.kind).seal(item),
+        Keys::Gcm128(keys) => keys.of(item.kind).seal(item),
+        Keys::Gcm256(keys) => keys.of(item.kind).seal(item),
     }
 }
 
-/// See [`super::open`].
-pub(super) fn open(items: &mut [Item<'_>]) {
-    for item in items {
-        item.authentic = match &item.keys.portable {
-            Keys::Cm128(keys) => keys.of(item.kind).open(item),
-            Keys::Cm192(keys) => keys.of(item.kind).open(item),
-            Keys::Cm256(keys) => keys.of(item.kind).open(item),
-            Keys::Gcm128(keys) => keys.of(item.kind).open(item),
-            Keys::Gcm256(keys) => keys.of(item.kind).open(item),
-        };
+/// See [`super::open`]. Whether the packet is authentic.
+pub(super) fn open(item: &mut Item<'_>) -> bool {
+    match &item.keys.portable {
+        Keys::Cm128(keys) => keys.of(item.kind).open(item),
+        Keys::Cm192(keys) => keys.of(item.kind).open(item),
+        Keys::Cm256(keys) => keys.of(item.kind).open(item),
+        Keys::Gcm128(keys) => keys.of(item.kind).open(item),
+        Keys::Gcm256(keys) => keys.of(item.kind).open(item),
     }
 }
 
@@ -326,7 +322,7 @@ mod tests {
     /// section 7 have the salt F0F1..FD, and SSRC and index zero.
     fn assert_keystream(suite: Suite, key: &[u8], blocks: [(usize, [u8; 16]); 6]) {
         let salt = hex!("F0F1F2F3F4F5F6F7F8F9FAFBFCFD");
-        let key = SessionKey::from_bytes(suite, key, &salt);
+        let key = SessionKey::from_bytes(suite, key, &[], &salt);
         let keys = super::super::Keys::new(&key, &key);
         let mut frame = vec![0; 1_044_512];
         restore(&mut Item {
@@ -409,7 +405,7 @@ mod tests {
                 hex!("a866d5910f887463067ceefec45215d4"),
             ),
         ] {
-            let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &salt);
+            let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &[], &salt);
             let keys = super::super::Keys::new(&key, &key);
             let mut frame = packet.to_vec();
             frame.resize(packet.len() + TAG_LEN, 0);
@@ -424,9 +420,8 @@ mod tests {
                 index: 0xf17b,
                 authentic: false,
             };
-            seal(std::slice::from_mut(&mut item));
-            open(std::slice::from_mut(&mut item));
-            assert!(item.authentic, "{suite}");
+            seal(&mut item);
+            assert!(open(&mut item), "{suite}");
             assert_eq!(frame[..packet.len()], packet, "{suite}");
             assert_eq!(frame[packet.len()..], tag, "{suite}");
         }

@@ -173,12 +173,12 @@ fn jobs_refused_before_are_skipped_and_long_slices_are_cut() {
         .map(|index| Passage::new(Kind::Rtp, id, sealed(suite, Kind::Rtp, 7, index)))
         .collect();
     for passage in passages.iter_mut().step_by(3) {
-        passage.outcome = Err(Refusal::Malformed);
+        passage.outcome = Err(Refusal::NotVersion2);
     }
     let found = assert_same(make, Way::Unprotect, &passages);
     for (i, outcome) in found.into_iter().enumerate() {
         let expected = if i % 3 == 0 {
-            Err(Refusal::Malformed)
+            Err(Refusal::NotVersion2)
         } else {
             Ok(())
         };

@@ -103,14 +103,14 @@ fn contexts_are_made_only_for_ssrcs_that_authenticate_and_never_more_than_allowe
 }
 
 #[test]
-fn srtcp_that_says_it_is_not_encrypted_is_malformed() {
+fn srtcp_that_says_it_is_not_encrypted_is_refused() {
     for suite in Suite::ALL.into_iter().filter(|suite| suite.encrypts()) {
         let (mut sender, mut receiver) = Leg::pair(suite);
         let mut packet = sender.pass(Kind::Rtcp, &rtcp(7, 20)).unwrap();
         let word = crate::packet::index_word_at(suite, 28);
         packet[word] &= 0x7f;
         let outcome = receiver.pass(Kind::Rtcp, &packet);
-        assert_eq!(outcome, Err(Refusal::Malformed), "{suite}");
+        assert_eq!(outcome, Err(Refusal::NotEncrypted), "{suite}");
     }
 }
 

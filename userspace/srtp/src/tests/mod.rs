@@ -3,6 +3,7 @@
 //! Tests of whole packets, through the public interface, with a look at the state behind it.
 
 mod allocation;
+mod bad_input;
 mod burst;
 mod extensions;
 mod forgery;

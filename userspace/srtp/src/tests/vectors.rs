@@ -172,8 +172,8 @@ fn the_rollover_counter_is_authenticated_and_part_of_the_keystream() {
 fn gcm_packets_are_those_of_rfc_7714() {
     let salt = hex!("517569642070726f2071756f");
     let key: Vec<u8> = (0..32).collect();
-    let key128 = || SessionKey::from_bytes(Suite::AeadAes128Gcm, &key[..16], &salt);
-    let key256 = || SessionKey::from_bytes(Suite::AeadAes256Gcm, &key, &salt);
+    let key128 = || SessionKey::from_bytes(Suite::AeadAes128Gcm, &key[..16], &[], &salt);
+    let key256 = || SessionKey::from_bytes(Suite::AeadAes256Gcm, &key, &[], &salt);
 
     let rtp = hex!(
         "8040f17b8041f8d35501a0b247616c6c696120657374206f6d6e697320646976
@@ -247,7 +247,7 @@ fn srtcp_that_is_only_authenticated_is_that_of_rfc_7714_and_taken_where_it_was_a
             hex!("91db4afbfeee5a978fab4393ed2615fe"),
         ),
     ] {
-        let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &salt);
+        let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &[], &salt);
         let mut packet = hex!(
             "81c8000d4d6172734e5450314e545032525450200000042a0000e9304c756e61
              deadbeefdeadbeefdeadbeefdeadbeefdeadbeef"
@@ -272,7 +272,7 @@ fn srtcp_that_is_only_authenticated_is_that_of_rfc_7714_and_taken_where_it_was_a
         let (_, mut receiver) = session_legs(&key);
         assert_eq!(
             receiver.pass(Kind::Rtcp, &packet),
-            Err(Refusal::Malformed),
+            Err(Refusal::NotEncrypted),
             "{suite}"
         );
     }

@@ -6,9 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
 
-/// Compiles `peers/<name>.c` with this pkg-config library, if any, and returns the program.
-pub(crate) fn compile(name: &str, library: Option<&str>) -> PathBuf {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+/// Compiles `peers/<name>.c` with this pkg-config library, if any, into this folder, and returns
+/// the program.
+///
+/// # Panics
+///
+/// If that fails.
+pub fn compile(folder: &str, name: &str, library: Option<&str>) -> PathBuf {
+    let program = Path::new(folder).join(name);
     // Tests of another process may be running the old one.
     let fresh = program.with_extension(id().to_string());
     let compiled = Command::new("gcc")

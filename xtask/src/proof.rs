@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What `test` does beside the tests: the fuzz targets of the SRTP crate for some seconds, and some
+//! of its tests under Miri, which sees every access to memory.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::program::{nightly_cargo, run, say, target, workspace};
+use crate::toolchain;
+
+const FUZZ_TARGETS: [&str; 2] = ["unprotect", "protect"];
+
+/// How long each fuzz target runs.
+const FUZZ_TIME: Duration = Duration::from_secs(12);
+
+/// The kernels that may not be this CPU's first choice.
+const SLOWER_KERNELS: [&str; 3] = ["portable", "aesni", "avx2"];
+
+/// The longest input, in bytes: enough for a burst.
+const FUZZ_LEN: usize = 800;
+
+/// Tests that Miri, a thousand times slower than the machine, finishes in about a minute: one
+/// packet of each kind, frames without room, what parses. It knows no vector instructions, so the
+/// portable kernel runs.
+const UNDER_MIRI: [&str; 9] = [
+    "context_sets::tests::a_stale_id",
+    "extension::tests::elements",
+    "extension::tests::keys",
+    "header::tests::the_",
+    "index::tests::the_estimate",
+    "kernel::choice",
+    "tests::forgery::positions_outside",
+    "tests::vectors::cm_packets_are_those_of_libsrtp",
+    "tests::vectors::gcm_packets_are_those_of_libsrtp",
+];
+
+/// Both, or loudly less where a tool is missing; under `SALLYPORT_REQUIRE_ALL=1` that is an error.
+pub(crate) fn run_all() -> Result<(), Error> {
+    if there_or_skip("fuzzing", toolchain::ensure_cargo_fuzz())? {
+        fuzz()?;
+    }
+    if there_or_skip("the tests under Miri", toolchain::ensure_miri())? {
+        miri()?;
+    }
+    Ok(())
+}
+
+fn fuzz() -> Result<(), Error> {
+    for name in FUZZ_TARGETS {
+        say(format!("fuzzing `{name}` for {} s", FUZZ_TIME.as_secs()));
+        fuzz_with(
+            name,
+            "",
+            &format!("-max_total_time={}", FUZZ_TIME.as_secs()),
+        )?;
+        // A name that this CPU has no kernel for costs a second and does no harm.
+        for kernel in SLOWER_KERNELS {
+            say(format!(
+                "`{name}` once more over what was found, with the kernel {kernel}"
+            ));
+            fuzz_with(name, kernel, "-runs=0")?;
+        }
+    }
+    Ok(())
+}
+
+fn fuzz_with(name: &str, kernel: &str, how_long: &str) -> Result<(), Error> {
+    // What the fuzzer learns stays on this machine; what it starts from is in the repository.
+    let corpus = target().join("fuzz/corpus").join(name);
+    fs::create_dir_all(&corpus).map_err(|cause| {
+        Error::machine(
+            format!("cannot make {}: {cause}", corpus.display()),
+            "make the target folder writable",
+        )
+    })?;
+    let seeds = workspace().join("userspace/srtp/fuzz/seeds");
+    run(
+        nightly_cargo()
+            .env("SALLYPORT_SRTP_KERNEL", kernel)
+            .args(["fuzz", "run", "--fuzz-dir", "userspace/srtp/fuzz"])
+            .arg("--target-dir")
+            .arg(target().join("fuzz"))
+            .arg(name)
+            .args([&corpus, &seeds])
+            .args(["--", how_long])
+            .arg(format!("-max_len={FUZZ_LEN}"))
+            .args(["-verbosity=0", "-close_fd_mask=1"]),
+        "the input that did it is in userspace/srtp/fuzz/artifacts",
+    )
+}
+
+fn miri() -> Result<(), Error> {
+    say("tests of the SRTP crate under Miri");
+    run(
+        nightly_cargo()
+            // What Miri builds is of no use to anybody else.
+            .env("CARGO_TARGET_DIR", target().join("miri"))
+            .args(["miri", "test", "--package", "sallyport-srtp", "--lib", "--"])
+            .args(UNDER_MIRI),
+        "",
+    )
+}
+
+/// Whether a tool is there.
+fn there_or_skip(what: &str, tool: Result<(), Error>) -> Result<bool, Error> {
+    match tool {
+        Ok(()) => Ok(true),
+        Err(error) if std::env::var("SALLYPORT_REQUIRE_ALL").as_deref() == Ok("1") => Err(error),
+        Err(error) => {
+            say(format!("SKIPPED: {what}: {error}"));
+            Ok(false)
+        }
+    }
+}
