@@ -36,12 +36,16 @@ pub(super) const POWERS: usize = 20;
 
 /// AES-128 has so many round keys.
 pub(super) const AES_128: usize = 11;
+/// AES-192 has so many round keys.
+pub(super) const AES_192: usize = 13;
 /// AES-256 has so many round keys.
 pub(super) const AES_256: usize = 15;
 
 /// The SRTP keys of a stream. On the heap, so that moving it leaves no copy behind.
 pub(super) enum Block {
     Cm128(Box<CmKey<AES_128>>),
+    Cm192(Box<CmKey<AES_192>>),
+    Cm256(Box<CmKey<AES_256>>),
     Gcm128(Box<GcmKey<AES_128>>),
     Gcm256(Box<GcmKey<AES_256>>),
 }
@@ -105,15 +109,15 @@ impl Block {
                 Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
                     Some(Self::Cm128(CmKey::boxed(key)))
                 }
+                Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => {
+                    Some(Self::Cm192(CmKey::boxed(key)))
+                }
+                Suite::Aes256CmHmacSha1_80 | Suite::Aes256CmHmacSha1_32 => {
+                    Some(Self::Cm256(CmKey::boxed(key)))
+                }
                 Suite::AeadAes128Gcm => Some(Self::Gcm128(GcmKey::boxed(key))),
                 Suite::AeadAes256Gcm => Some(Self::Gcm256(GcmKey::boxed(key))),
-                Suite::Aes192CmHmacSha1_80
-                | Suite::Aes192CmHmacSha1_32
-                | Suite::Aes256CmHmacSha1_80
-                | Suite::Aes256CmHmacSha1_32
-                | Suite::F8128HmacSha1_80
-                | Suite::NullHmacSha1_80
-                | Suite::NullHmacSha1_32 => None,
+                Suite::F8128HmacSha1_80 | Suite::NullHmacSha1_80 | Suite::NullHmacSha1_32 => None,
             }
         }
     }

@@ -16,7 +16,7 @@ use super::lane::{Lane, List};
 use crate::MAX_BURST;
 
 /// Packets that are hashed together, at the most.
-pub(super) const GROUP: usize = 16;
+pub(super) const GROUP: usize = 32;
 
 /// The first 16 bytes of the full tags of a group; lower byte first.
 pub(super) type Tags = [u128; GROUP];

@@ -16,7 +16,7 @@
 //! # The files
 //!
 //! `block` has the keys as the vector kernels want them, `lane` a packet whose room was checked,
-//! `driver` the order of work of a burst. Then come the instructions: `sha_ni` hashes one or two
+//! `driver` the order of work of a burst. Then come the instructions: `sha_ni` hashes one to four
 //! packets, `sha1_x16` and `sha1_x8` as many as their names say, `ctr` encrypts, `gcm512` and
 //! `gcm128` do both at once. [`avx512`], [`avx2`] and [`aesni`] put them together.
 
@@ -89,6 +89,8 @@ impl Keys {
         #[cfg(target_arch = "x86_64")]
         match &self.block {
             Some(block::Block::Cm128(key)) => key.fetch(),
+            Some(block::Block::Cm192(key)) => key.fetch(),
+            Some(block::Block::Cm256(key)) => key.fetch(),
             Some(block::Block::Gcm128(key)) => key.fetch(text),
             Some(block::Block::Gcm256(key)) => key.fetch(text),
             None => {}
