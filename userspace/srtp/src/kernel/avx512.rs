@@ -12,7 +12,7 @@ use super::{gcm512, sha_ni, sha1_x16};
 
 /// From so many packets on, sixteen lanes are faster than four after four, even if most
 /// of them are empty.
-const WORTH_LANES: usize = 6;
+const WORTH_LANES: usize = 7;
 
 /// See [`super::seal`].
 pub(super) fn seal(lanes: &mut Lanes<'_>) {

@@ -270,14 +270,14 @@ impl Group {
             // SAFETY: sixteen words are a vector.
             keys[l] = unsafe { _mm512_loadu_si512(lane.key.states.as_ptr().cast()) };
         }
-        let [a, b, c, d, e, f, g, h, i, j, ..] = transpose!(keys);
+        let [i0, i1, i2, i3, i4, o0, o1, o2, o3, o4, ..] = transpose!(keys);
         let group = Self {
             starts,
             // SAFETY: sixteen words are a vector.
             last: unsafe { _mm512_loadu_si512(last.as_ptr().cast()) },
             blocks,
         };
-        (group, [[a, b, c, d, e], [f, g, h, i, j]])
+        (group, [[i0, i1, i2, i3, i4], [o0, o1, o2, o3, o4]])
     }
 
     /// Adds what the rounds made of a block to the states of those lanes that have this block.
