@@ -5,6 +5,9 @@
 //! What AVX2 lacks costs instructions: the functions of the rounds take two to four, a rotation
 //! three, and there are only sixteen registers, so that the message is in memory. A block of
 //! sixteen words takes two vectors of each packet, and two matrices of 8 by 8 words are turned.
+//!
+//! There is no second group, as in `sha1_x16`: a round has 18 to 20 operations here, which keep
+//! a CPU busy whose operations take one cycle. On AMD Zen 5 they take two, but that has SHA-NI.
 
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_cmpgt_epi32, _mm256_loadu_si256,

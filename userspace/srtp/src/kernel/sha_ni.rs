@@ -61,6 +61,10 @@ fn hmac<const N: usize, const ROUNDS: usize>(lanes: [&Lane<'_, CmKey<ROUNDS>>; N
         let (lanes, states) = (&lanes[first..], &mut states[first..]);
         let blocks = done..lanes[0].blocks();
         done = blocks.end;
+        // Not even through the states in memory, for which the outer hash would wait.
+        if blocks.is_empty() {
+            continue;
+        }
         match N - first {
             4 => hash::<4, ROUNDS>(lanes, states, blocks),
             3 => hash::<3, ROUNDS>(lanes, states, blocks),

@@ -89,7 +89,7 @@ fn subjects() -> Vec<Subject> {
     let mut subjects: Vec<_> = kernels().map(Subject::Kernel).collect();
     #[cfg(target_arch = "x86_64")]
     if Kernel::Avx2.is_available() {
-        // What this CPU has of them makes up the kernel as it is.
+        // One of them is the kernel as it is, once more.
         let less = Extras::ALL
             .into_iter()
             .filter(|extras| extras.is_available());
@@ -405,8 +405,8 @@ proptest! {
 }
 
 /// Nanoseconds per packet of each kernel, and of the one for AVX2 with less, by turns, and the
-/// median of the ratios to the portable
-/// one: `cargo test --release -p sallyport-srtp speed -- --ignored --nocapture`.
+/// median of the ratios to the portable one:
+/// `cargo test --release -p sallyport-srtp speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures, and takes seconds"]
 fn speed() {
