@@ -5,53 +5,102 @@
 //! Source: RFC 4568 sections 6.1 (meaning) and 9.2 (grammar). No error repeats any of the text,
 //! since all of it may be a key.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use crate::Suite;
+use super::Suite;
+use crate::decimal::decimal;
+use crate::random::{Random, RandomError};
 
 /// A master key with its salt and what is said about it. Wiped when dropped, never printed.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct InlineKey {
     suite: Suite,
     key: Zeroizing<Vec<u8>>,
     lifetime: Option<u64>,
+    mki: Option<Mki>,
 }
 
 impl InlineKey {
     /// The longest lifetime that may be stated, in packets (RFC 3711 section 9.2).
     pub const MAX_LIFETIME: u64 = 1 << 48;
 
-    /// Reads the text behind a suite in `a=crypto`.
+    /// More than the longest text has. Who has that much room at first leaves no unwiped copy
+    /// behind by growing.
+    pub(super) const MAX_TEXT_LEN: usize = 512;
+
+    /// Draws a new key, without lifetime and MKI.
+    pub fn random(suite: Suite, random: &mut impl Random) -> Result<Self, RandomError> {
+        let mut key = Zeroizing::new(vec![0; suite.key_len()]);
+        random.fill(&mut key)?;
+        Ok(Self {
+            suite,
+            key,
+            lifetime: None,
+            mki: None,
+        })
+    }
+
+    /// Reads one key of the text behind a suite in `a=crypto`.
     ///
     /// # Errors
     /// An [`InlineError`] for the first part that is not as it should be.
     pub fn parse(suite: Suite, text: &str) -> Result<Self, InlineError> {
-        let parameters = text.strip_prefix("inline:").ok_or(InlineError::Method)?;
+        let parameters = text
+            .split_once(':')
+            .filter(|(method, _)| method.eq_ignore_ascii_case("inline"))
+            .map(|(_, parameters)| parameters)
+            .ok_or(InlineError::Method)?;
         if parameters.contains(';') {
             return Err(InlineError::SeveralKeys);
         }
         let mut parts = parameters.split('|');
         let key = decode(suite, parts.next().unwrap_or_default())?;
-        let mut lifetime = None;
-        for (i, part) in parts.enumerate() {
-            if part.contains(':') {
-                return Err(InlineError::Mki);
-            }
-            if i > 0 {
-                return Err(InlineError::Lifetime);
-            }
-            lifetime = Some(parse_lifetime(part).ok_or(InlineError::Lifetime)?);
+        let mut parts = parts.peekable();
+        // Only the MKI has a colon.
+        let lifetime = parts
+            .next_if(|part| !part.contains(':'))
+            .map(|part| parse_lifetime(part).ok_or(InlineError::Lifetime))
+            .transpose()?;
+        let mki = parts
+            .next()
+            .map(|part| Mki::parse(part).ok_or(InlineError::Mki))
+            .transpose()?;
+        if parts.next().is_some() {
+            return Err(InlineError::Surplus);
         }
         Ok(Self {
             suite,
             key,
             lifetime,
+            mki,
         })
+    }
+
+    /// The text that [`InlineKey::parse`] reads, with its padding.
+    pub fn write(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(Self::MAX_TEXT_LEN));
+        self.write_to(&mut text).unwrap_or_default();
+        text
+    }
+
+    /// Appends the text, which [`InlineKey::MAX_TEXT_LEN`] bytes have room for.
+    pub(super) fn write_to(&self, text: &mut String) -> fmt::Result {
+        text.write_str("inline:")?;
+        BASE64.encode_string(&*self.key, text);
+        match self.lifetime {
+            None => Ok(()),
+            Some(packets) if packets.is_power_of_two() => write!(text, "|2^{}", packets.ilog2()),
+            Some(packets) => write!(text, "|{packets}"),
+        }?;
+        match &self.mki {
+            None => Ok(()),
+            Some(mki) => write!(text, "|{}:{}", mki.text, mki.bytes.len()),
+        }
     }
 
     /// The crypto suite that the key is for.
@@ -69,6 +118,11 @@ impl InlineKey {
     pub const fn lifetime(&self) -> Option<u64> {
         self.lifetime
     }
+
+    /// The master key identifier as packets carry it, 1 to 128 bytes; `None` if they carry none.
+    pub fn mki(&self) -> Option<&[u8]> {
+        self.mki.as_ref().map(|mki| mki.bytes.as_slice())
+    }
 }
 
 impl fmt::Debug for InlineKey {
@@ -76,7 +130,46 @@ impl fmt::Debug for InlineKey {
         f.debug_struct("InlineKey")
             .field("suite", &self.suite)
             .field("lifetime", &self.lifetime)
+            .field("mki", &self.mki())
             .finish_non_exhaustive()
+    }
+}
+
+/// A master key identifier: a decimal number, and the same number on the wire.
+#[derive(Clone, Eq, PartialEq)]
+struct Mki {
+    text: String,
+    bytes: Vec<u8>,
+}
+
+impl Mki {
+    /// The most bytes that an identifier may have.
+    const MAX_LEN: usize = 128;
+
+    /// Reads `MKI:length`.
+    fn parse(text: &str) -> Option<Self> {
+        let (value, len) = text.split_once(':')?;
+        let len = decimal(len).filter(|len| (1..=Self::MAX_LEN).contains(len))?;
+        let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+        // A positive number without leading zeros; some senders count their keys from 0 on.
+        if !is_number || value.is_empty() || (value.len() > 1 && value.starts_with('0')) {
+            return None;
+        }
+        let mut bytes = vec![0; len];
+        for digit in value.bytes() {
+            let mut carry = u16::from(digit - b'0');
+            for byte in bytes.iter_mut().rev() {
+                let [high, low] = (u16::from(*byte) * 10 + carry).to_be_bytes();
+                (*byte, carry) = (low, u16::from(high));
+            }
+            if carry != 0 {
+                return None;
+            }
+        }
+        Some(Self {
+            text: value.to_owned(),
+            bytes,
+        })
     }
 }
 
@@ -97,8 +190,10 @@ pub enum InlineError {
     },
     /// The lifetime is not a number of packets, or is out of range.
     Lifetime,
-    /// There is a master key identifier.
+    /// The master key identifier is not a number and a length, or the number is too long for it.
     Mki,
+    /// There is more than key, lifetime and master key identifier, or in another order.
+    Surplus,
     /// There is more than one key.
     SeveralKeys,
 }
@@ -123,11 +218,13 @@ impl fmt::Display for InlineError {
                  zeros and behind the key, or leave it out",
             ),
             Self::Mki => f.write_str(
-                "master key identifiers are not supported yet; give one key without |MKI:length",
+                "master key identifier is not <number>:<length>; write a number without leading \
+                 zeros that fits into the length, which is 1 to 128 bytes, or leave it out",
             ),
-            Self::SeveralKeys => f.write_str(
-                "several keys need master key identifiers, which are not supported yet; give one",
+            Self::Surplus => f.write_str(
+                "key has too many parts; write inline:<base64>|<lifetime>|<MKI>:<length>",
             ),
+            Self::SeveralKeys => f.write_str("there is more than one key; give one"),
         }
     }
 }
@@ -156,17 +253,9 @@ fn decode(suite: Suite, text: &str) -> Result<Zeroizing<Vec<u8>>, InlineError> {
 
 /// `["2^"] 1*DIGIT` without leading zeros, 1 to [`InlineKey::MAX_LIFETIME`].
 fn parse_lifetime(text: &str) -> Option<u64> {
-    let (is_power, digits) = text
-        .strip_prefix("2^")
-        .map_or((false, text), |exponent| (true, exponent));
-    let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if !all_digits || (digits.len() > 1 && digits.starts_with('0')) {
-        return None;
-    }
-    let packets = if is_power {
-        1_u64.checked_shl(digits.parse().ok()?)?
-    } else {
-        digits.parse().ok()?
+    let packets = match text.strip_prefix("2^") {
+        Some(exponent) => 1_u64.checked_shl(decimal(exponent)?)?,
+        None => decimal(text)?,
     };
     (1..=InlineKey::MAX_LIFETIME)
         .contains(&packets)
@@ -244,7 +333,6 @@ mod tests {
         let cases = [
             ("", InlineError::Method),
             ("inline", InlineError::Method),
-            ("INLINE:AAAA", InlineError::Method),
             (" inline:AAAA", InlineError::Method),
             ("inline:", empty),
             ("inline:|2^20", empty),
@@ -255,16 +343,12 @@ mod tests {
             ("inline:AAAA-_AA", InlineError::Base64),
             ("inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==", short),
             (
-                "inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA|1:4",
-                InlineError::Mki,
-            ),
-            (
-                "inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA|2^20|1:4",
-                InlineError::Mki,
+                "inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA|1:4|2^20",
+                InlineError::Surplus,
             ),
             (
                 "inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA|2^20|2^20",
-                InlineError::Lifetime,
+                InlineError::Mki,
             ),
             (
                 "inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA|",
@@ -275,6 +359,50 @@ mod tests {
         for (text, error) in cases {
             assert_eq!(InlineKey::parse(CM, text).map(drop), Err(error), "{text:?}");
         }
+    }
+
+    #[test]
+    fn every_identifier_of_the_grammar_is_read_and_no_other() {
+        let cases: [(&str, Option<&[u8]>); 22] = [
+            ("1:1", Some(&[1])),
+            ("1:4", Some(&[0, 0, 0, 1])),
+            ("1066:4", Some(&[0, 0, 4, 42])),
+            ("255:1", Some(&[255])),
+            ("256:1", None),
+            ("65535:2", Some(&[255, 255])),
+            ("65536:2", None),
+            ("18446744073709551616:9", Some(&[1, 0, 0, 0, 0, 0, 0, 0, 0])),
+            ("0:1", Some(&[0])),
+            ("01:1", None),
+            ("1:01", None),
+            ("1:0", None),
+            ("1:129", None),
+            ("1:", None),
+            (":1", None),
+            ("1:1:1", None),
+            ("-1:1", None),
+            ("+1:1", None),
+            ("x:1", None),
+            ("1:x", None),
+            (" 1:1", None),
+            ("1:1 ", None),
+        ];
+        for (text, mki) in cases {
+            for lifetime in ["", "|2^20"] {
+                let key = InlineKey::parse(CM, &format!("{RFC}{lifetime}|{text}"));
+                let found = key.map(|key| key.mki().map(<[u8]>::to_vec));
+                let expected = mki.map(|mki| Some(mki.to_vec())).ok_or(InlineError::Mki);
+                assert_eq!(found, expected, "{text:?}");
+            }
+        }
+        let longest = format!("{RFC}|1{}:128", "0".repeat(308));
+        assert_eq!(
+            InlineKey::parse(CM, &longest)
+                .unwrap()
+                .mki()
+                .map(<[u8]>::len),
+            Some(128)
+        );
     }
 
     #[test]
@@ -292,7 +420,7 @@ mod tests {
         let printed = format!("{:?}", InlineKey::parse(CM, RFC).unwrap());
         assert_eq!(
             printed,
-            "InlineKey { suite: AesCm128HmacSha1_80, lifetime: None, .. }"
+            "InlineKey { suite: AesCm128HmacSha1_80, lifetime: None, mki: None, .. }"
         );
     }
 
@@ -304,7 +432,7 @@ mod tests {
         #[test]
         fn every_key_survives_its_text_padded_or_not(
             suite in any_suite(),
-            bytes in proptest::collection::vec(any::<u8>(), 44),
+            bytes in proptest::collection::vec(any::<u8>(), 46),
             exponent in proptest::option::of(0_u32..=48),
         ) {
             let bytes = &bytes[..suite.key_len()];
@@ -314,6 +442,7 @@ mod tests {
                 let key = InlineKey::parse(suite, &format!("inline:{text}{lifetime}")).unwrap();
                 prop_assert_eq!(key.expose(), bytes);
                 prop_assert_eq!(key.lifetime(), exponent.map(|n| 1 << n));
+                prop_assert_eq!(InlineKey::parse(suite, &key.write()), Ok(key));
             }
         }
 
