@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod decimal;
+pub mod e2ae;
+pub mod mediasec;
+pub mod policy;
 pub mod random;
 pub mod sdes;
 pub mod sdp;
