@@ -128,6 +128,9 @@ fn play(folder: &Path, differing: &mut Vec<String>) {
                     .collect();
                 expect("told", Some(&told));
                 expect("refused", None);
+                // As after a restart of the agent.
+                let stored = serde_json::to_string(&after).unwrap();
+                let after: Call = serde_json::from_str(&stored).unwrap();
                 if kind.starts_with("offer") {
                     (offerer, offered) = (from, after.clone());
                 }

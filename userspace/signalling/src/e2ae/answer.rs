@@ -29,10 +29,7 @@ impl AnsweredLine<'_> {
     ) -> Result<(Plan, Option<Setup>), Fault> {
         let offered = match &stream.offer {
             Offer::Unanchored => return Ok((Plan::Pass, None)),
-            Offer::Ended => return Ok((Plan::Refuse(None), None)),
-            Offer::Refused { profile, .. } => {
-                return Ok((Plan::Refuse(Some(profile.clone())), None));
-            }
+            Offer::Ended { profile } => return Ok((Plan::Refuse(Some(profile.clone())), None)),
             Offer::Anchored(offered) => offered,
         };
         if self.media.port() == 0 {

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::answer::AnsweredLine;
 use super::offer::OfferedLine;
 use super::refusal::Fault;
@@ -16,8 +18,8 @@ use crate::random::Random;
 use crate::sdp::Sdp;
 
 /// The state of a call, or of one early dialog of it. Holds keys, which are wiped when dropped and
-/// never printed.
-#[derive(Clone, Debug, Default)]
+/// never printed; serialised, they are in clear, for the caller to seal.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Call {
     /// Who made the latest offer.
     offerer: Option<Side>,
@@ -80,6 +82,8 @@ impl Call {
                 found: offer.media().len(),
             });
         }
+        let mut first_refusal = None;
+        let mut is_alive = false;
         let mut streams = Vec::new();
         let mut plans = Vec::new();
         let mut decisions = Vec::new();
@@ -96,16 +100,22 @@ impl Call {
                 setup: setup.as_ref(),
                 context,
             };
+            let mut refused = None;
             let offered = match line.examine(random) {
                 Ok(offered) => offered,
                 // The call can go on without a stream that is new.
-                Err(Fault::Media(reason)) if setup.is_none() => Offer::Refused {
-                    reason,
-                    profile: media.profile().clone(),
-                },
+                Err(Fault::Media(reason)) if setup.is_none() => {
+                    refused = Some(Treatment::Refused(reason));
+                    first_refusal.get_or_insert(Refusal::Media { index, reason });
+                    Offer::Ended {
+                        profile: media.profile().clone(),
+                    }
+                }
                 Err(fault) => return Err(fault.at(index)),
             };
+            is_alive |= !matches!(offered, Offer::Ended { .. });
             let stream = Stream {
+                medium: media.medium().clone(),
                 ports: match offered {
                     Offer::Anchored(_) => Some(ports.ok_or(Refusal::NoPorts { index })?),
                     _ => before.and_then(|stream| stream.ports),
@@ -116,21 +126,26 @@ impl Call {
             plans.push(stream.plan_offer(from.opposite()));
             decisions.push(StreamDecision {
                 medium: media.medium().clone(),
-                treatment: stream.treatment(),
+                treatment: refused.unwrap_or_else(|| stream.treatment()),
                 action: stream.action_on_offer(),
             });
             streams.push(stream);
         }
-        let is_alive =
-            |stream: &Stream| matches!(stream.offer, Offer::Anchored(_) | Offer::Unanchored);
-        let refused = streams
-            .iter()
-            .position(|stream| matches!(stream.offer, Offer::Refused { .. }));
-        if let Some(index) = refused
-            && let Offer::Refused { reason, .. } = streams[index].offer
-            && !streams.iter().any(is_alive)
+        // What an offer without an answer had more than the one in its place.
+        for stream in self.streams.iter().skip(streams.len()) {
+            decisions.push(StreamDecision {
+                medium: stream.medium.clone(),
+                treatment: Treatment::Ended,
+                action: match stream.ports {
+                    Some(_) => Action::Remove,
+                    None => Action::Nothing,
+                },
+            });
+        }
+        if let Some(refusal) = first_refusal
+            && !is_alive
         {
-            return Err(Refusal::Media { index, reason });
+            return Err(refusal);
         }
         let call = Self {
             offerer: Some(from),
@@ -185,11 +200,10 @@ impl Call {
             }
             decisions.push(StreamDecision {
                 medium: media.medium().clone(),
-                treatment: match (&setup, stream.treatment()) {
-                    (Some(setup), _) => setup.treatment,
-                    (None, refused @ Treatment::Refused(_)) => refused,
-                    (None, _) if media.port() == 0 => Treatment::Ended,
-                    (None, treatment) => treatment,
+                treatment: match &setup {
+                    Some(setup) => setup.treatment,
+                    None if media.port() == 0 => Treatment::Ended,
+                    None => stream.treatment(),
                 },
                 action,
             });

@@ -4,12 +4,14 @@
 
 use core::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::MediaRefusal;
 use crate::sdes::Crypto;
 use crate::sdp::{Medium, Sdp};
 
 /// One of the two sides of the gateway.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Side {
     /// Where the UE is.
     Access,
@@ -33,7 +35,8 @@ impl Side {
 pub struct Decision {
     /// What to pass on to the other side.
     pub sdp: Sdp,
-    /// What each medium needs, in the order of the `m=` lines.
+    /// What each medium needs, in the order of the `m=` lines. Where an offer takes the place of
+    /// one without an answer that had more of them, those follow.
     pub streams: Vec<StreamDecision>,
 }
 
@@ -49,7 +52,7 @@ pub struct StreamDecision {
 }
 
 /// What becomes of a medium.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Treatment {
     /// SRTP on the access side, RTP on the core side: protection ends here.
     EndToAccessEdge,
@@ -61,7 +64,9 @@ pub enum Treatment {
     Unanchored,
     /// Its port is 0: nobody wants it.
     Ended,
-    /// We do not let it pass: its port becomes 0 on both sides.
+    /// We do not let it pass: its port becomes 0 on both sides. (Nothing of it is left to be
+    /// stored.)
+    #[serde(skip)]
     Refused(MediaRefusal),
 }
 
@@ -85,7 +90,7 @@ pub enum Action {
 }
 
 /// How the media of one stream flows.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Setup {
     /// Whether there is SRTP, and where it ends.
     pub treatment: Treatment,
@@ -110,7 +115,7 @@ impl Setup {
 }
 
 /// One side of a stream.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Leg {
     /// Where we are.
     pub local: Ends,
@@ -130,7 +135,7 @@ impl Leg {
 }
 
 /// Where RTP and RTCP end; the same where they share a port.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Ends {
     /// Address and port for RTP.
     pub rtp: SocketAddr,
@@ -149,7 +154,7 @@ impl Ends {
 }
 
 /// The local ends of one stream, which the caller provides.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Ports {
     /// On the access side.
     pub access: Ends,
@@ -168,7 +173,7 @@ impl Ports {
 }
 
 /// The protection of a leg: one suite, and for each direction its own keys and parameters.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Protection {
     /// What the peer sends with.
     pub receive: Crypto,

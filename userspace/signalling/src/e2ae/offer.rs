@@ -27,7 +27,8 @@ impl OfferedLine<'_> {
     pub(super) fn examine(&self, random: &mut impl Random) -> Result<Offer, Fault> {
         let media = self.media;
         if media.port() == 0 {
-            return Ok(Offer::Ended);
+            let profile = media.profile().clone();
+            return Ok(Offer::Ended { profile });
         }
         if !media.profile().is_rtp() {
             return Ok(self.examine_other()?);

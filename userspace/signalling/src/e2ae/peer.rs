@@ -2,11 +2,13 @@
 
 //! What a peer says about itself, whatever the profile.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Ends, Leg, MediaRefusal, Protection};
 use crate::sdp::{Connection, Direction, Media, Sdp};
 
 /// What one peer says about itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Peer {
     /// Where it is; `None` for nowhere and for a host name.
     ends: Option<Ends>,

@@ -2,15 +2,18 @@
 
 //! The state of one stream: how its media flows, and what was offered for it since.
 
+use serde::{Deserialize, Serialize};
+
 use super::peer::Peer;
 use super::rewrite::{Anchor, KeyLines, Plan, RtcpMuxLines};
-use super::{Action, MediaRefusal, Ports, Setup, Side, Treatment};
+use super::{Action, Ports, Setup, Side, Treatment};
 use crate::sdes::Crypto;
-use crate::sdp::Profile;
+use crate::sdp::{Medium, Profile};
 
 /// The state of one stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Stream {
+    pub(super) medium: Medium,
     pub(super) ports: Option<Ports>,
     /// How media flows by now.
     pub(super) setup: Option<Setup>,
@@ -18,19 +21,18 @@ pub(super) struct Stream {
 }
 
 /// What was offered, and what we made of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) enum Offer {
     Unanchored,
-    Ended,
-    Refused {
-        reason: MediaRefusal,
+    /// With port 0, or refused by us.
+    Ended {
         profile: Profile,
     },
     Anchored(Box<Anchored>),
 }
 
 /// An offer whose media is to come to us.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Anchored {
     pub(super) treatment: Treatment,
     pub(super) profile: Profile,
@@ -41,7 +43,7 @@ pub(super) struct Anchored {
 }
 
 /// The keys of a stream whose protection ends here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) enum Keys {
     /// It does not.
     None,
@@ -55,8 +57,7 @@ impl Stream {
     pub(super) fn treatment(&self) -> Treatment {
         match &self.offer {
             Offer::Unanchored => Treatment::Unanchored,
-            Offer::Ended => Treatment::Ended,
-            Offer::Refused { reason, .. } => Treatment::Refused(*reason),
+            Offer::Ended { .. } => Treatment::Ended,
             Offer::Anchored(anchored) => anchored.treatment,
         }
     }
@@ -83,7 +84,7 @@ impl Stream {
     pub(super) fn plan_offer(&self, to: Side) -> Plan {
         let (anchored, ports) = match (&self.offer, self.ports) {
             (Offer::Anchored(anchored), Some(ports)) => (anchored, ports),
-            (Offer::Ended | Offer::Refused { .. }, _) => return Plan::Refuse(None),
+            (Offer::Ended { .. }, _) => return Plan::Refuse(None),
             (Offer::Anchored(_) | Offer::Unanchored, _) => return Plan::Pass,
         };
         let (profile, keys) = match &anchored.keys {

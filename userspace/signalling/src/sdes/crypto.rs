@@ -6,6 +6,7 @@
 
 use core::fmt::{self, Write};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::Zeroizing;
 
 use super::{InlineError, InlineKey, ParameterError, SessionParameters, Suite};
@@ -62,6 +63,20 @@ impl Crypto {
         write!(text, "{} {} ", self.tag, self.suite)?;
         write_keys(&self.keys, text)?;
         self.parameters.write_to(text)
+    }
+}
+
+impl Serialize for Crypto {
+    /// The text, keys and all.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.write())
+    }
+}
+
+impl<'de> Deserialize<'de> for Crypto {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        Self::parse(&text).map_err(de::Error::custom)
     }
 }
 

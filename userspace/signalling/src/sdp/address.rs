@@ -5,6 +5,8 @@
 use core::fmt;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// Who made the session description (RFC 8866 section 5.2).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {
@@ -44,7 +46,7 @@ impl fmt::Display for Origin {
 }
 
 /// Where media is to be sent (RFC 8866 section 5.7).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Connection {
     text: String,
     ip: Option<IpAddr>,

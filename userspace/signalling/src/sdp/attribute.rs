@@ -5,11 +5,13 @@
 use core::fmt;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Connection, Section};
 use crate::decimal::decimal;
 
 /// Which way media goes, as the sender of the session description sees it (RFC 3264 section 5.1).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Direction {
     /// `a=sendrecv`, and what holds where nothing is said.
     #[default]

@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Rtcp, Section};
 use crate::decimal::decimal;
 
@@ -120,7 +122,7 @@ impl fmt::Debug for Media {
 }
 
 /// What kind of media an `m=` line is about.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Medium {
     /// Speech and music.
     Audio,
@@ -168,7 +170,7 @@ impl From<&str> for Medium {
 }
 
 /// A transport profile.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Profile {
     /// Plain RTP (RFC 3551).
     Avp,
