@@ -28,7 +28,13 @@ impl AnsweredLine<'_> {
         random: &mut impl Random,
     ) -> Result<(Plan, Option<Setup>), Fault> {
         let offered = match &stream.offer {
-            Offer::Unanchored => return Ok((Plan::Pass, None)),
+            Offer::Unanchored { profile } => {
+                let is_over = self.media.port() == 0;
+                if profile.is_protected() && !self.media.profile().is_protected() && !is_over {
+                    return Err(MediaRefusal::Downgrade.into());
+                }
+                return Ok((Plan::Pass, None));
+            }
             Offer::Ended { profile } => return Ok((Plan::Refuse(Some(profile.clone())), None)),
             Offer::Anchored(offered) => offered,
         };
@@ -124,7 +130,7 @@ impl AnsweredLine<'_> {
     /// What becomes of the stream, and the profile for the offerer.
     fn examine_profile(&self, offered: &Anchored) -> Result<(Treatment, Profile), MediaRefusal> {
         let answered = self.media.profile();
-        let is_protected = answered.plain().is_some();
+        let is_protected = answered.is_protected();
         let (treatment, profile) = match (&offered.keys, offered.treatment) {
             (Keys::Theirs(_), treatment) => (treatment, answered.protected()),
             (Keys::Ours(_), _) if !is_protected => return Err(MediaRefusal::Downgrade),

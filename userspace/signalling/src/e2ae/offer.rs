@@ -73,22 +73,30 @@ impl OfferedLine<'_> {
     /// Media that we do not handle.
     fn examine_other(&self) -> Result<Offer, MediaRefusal> {
         let media = self.media;
-        let is_protected = match media.profile() {
-            Profile::Msrp | Profile::MsrpTls | Profile::Bfcp | Profile::BfcpTls => {
-                if media.section().attribute(Crypto::NAME).is_some() {
-                    return Err(MediaRefusal::NotRtp);
-                }
-                // Once TLS can end here, this is the place to anchor them, as RTP is: the
-                // indications are Mechanism::MsrpTls and Mechanism::BfcpTls, and keys are
-                // certificate fingerprints.
-                media.profile().plain().is_some()
-            }
-            profile => profile.name().contains("TLS"),
-        };
-        if !is_protected && self.e2ae() == E2ae::Required {
-            return Err(MediaRefusal::Unprotected);
+        let profile = media.profile();
+        let is_tcp = matches!(
+            profile,
+            Profile::Msrp | Profile::MsrpTls | Profile::Bfcp | Profile::BfcpTls
+        );
+        // Once TLS can end here, this is the place to anchor them, as RTP is: the indications are
+        // Mechanism::MsrpTls and Mechanism::BfcpTls, and keys are certificate fingerprints.
+        if is_tcp && media.section().attribute(Crypto::NAME).is_some() {
+            return Err(MediaRefusal::NotRtp);
         }
-        Ok(Offer::Unanchored)
+        if !profile.is_protected() {
+            if self.e2ae() == E2ae::Required {
+                return Err(MediaRefusal::Unprotected);
+            }
+            if self
+                .setup
+                .is_some_and(|setup| setup.treatment != Treatment::Plain)
+            {
+                return Err(MediaRefusal::Downgrade);
+            }
+        }
+        Ok(Offer::Unanchored {
+            profile: profile.clone(),
+        })
     }
 
     /// Whether RTP is protected, and where that ends.
@@ -97,7 +105,7 @@ impl OfferedLine<'_> {
             return Err(MediaRefusal::SeveralPorts);
         }
         let peer = Peer::new(self.offer, self.media)?;
-        let is_protected = self.media.profile().plain().is_some();
+        let is_protected = self.media.profile().is_protected();
         let before = self.setup.map(|setup| setup.treatment);
         let can_end_here = match self.from {
             Side::Access => self.may_end_here(),

@@ -134,11 +134,11 @@ impl fmt::Display for MediaRefusal {
             Self::Offer(error) => error.fmt(f),
             Self::Answer(error) => error.fmt(f),
             Self::Unprotected => {
-                f.write_str("media has to be protected here; offer RTP/SAVP with a=crypto")
+                f.write_str("media has to be protected here; use RTP/SAVP with a=crypto, or TLS")
             }
-            Self::Downgrade => {
-                f.write_str("protection cannot be given up; use RTP/SAVP with a=crypto")
-            }
+            Self::Downgrade => f.write_str(
+                "protection cannot be given up; keep a protected profile, such as RTP/SAVP",
+            ),
             Self::EndToEnd => f.write_str(
                 "media protected end to end may not pass; offer RTP/SAVP with \
                  a=3ge2ae:requested, or RTP/AVP",

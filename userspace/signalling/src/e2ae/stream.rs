@@ -23,7 +23,10 @@ pub(super) struct Stream {
 /// What was offered, and what we made of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) enum Offer {
-    Unanchored,
+    /// In a profile that we do not handle.
+    Unanchored {
+        profile: Profile,
+    },
     /// With port 0, or refused by us.
     Ended {
         profile: Profile,
@@ -56,7 +59,7 @@ pub(super) enum Keys {
 impl Stream {
     pub(super) fn treatment(&self) -> Treatment {
         match &self.offer {
-            Offer::Unanchored => Treatment::Unanchored,
+            Offer::Unanchored { .. } => Treatment::Unanchored,
             Offer::Ended { .. } => Treatment::Ended,
             Offer::Anchored(anchored) => anchored.treatment,
         }
@@ -85,7 +88,7 @@ impl Stream {
         let (anchored, ports) = match (&self.offer, self.ports) {
             (Offer::Anchored(anchored), Some(ports)) => (anchored, ports),
             (Offer::Ended { .. }, _) => return Plan::Refuse(None),
-            (Offer::Anchored(_) | Offer::Unanchored, _) => return Plan::Pass,
+            (Offer::Anchored(_) | Offer::Unanchored { .. }, _) => return Plan::Pass,
         };
         let (profile, keys) = match &anchored.keys {
             Keys::None => (None, KeyLines::Keep),

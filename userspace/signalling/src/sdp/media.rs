@@ -225,6 +225,11 @@ impl Profile {
         matches!(self, Self::Avp | Self::Avpf | Self::Savp | Self::Savpf)
     }
 
+    /// Whether its packets are protected, as far as the name tells.
+    pub fn is_protected(&self) -> bool {
+        self.plain().is_some() || matches!(self, Self::Other(name) if name.contains("TLS"))
+    }
+
     /// The protected profile that belongs to this plain one.
     pub const fn protected(&self) -> Option<Self> {
         Some(match self {
