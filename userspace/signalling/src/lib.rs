@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Key management as signalling carries it: text in, decision out. No I/O.
+//! Session descriptions and the keys in them: text in, decision out. No I/O.
 
 #![forbid(unsafe_code)]
 
-pub mod inline;
-pub mod suite;
+mod decimal;
+pub mod e2ae;
+pub mod mediasec;
+pub mod policy;
+pub mod random;
+pub mod sdes;
+pub mod sdp;
 
-pub use inline::{InlineError, InlineKey};
-pub use suite::{Suite, UnknownSuite};
+pub use sdes::{InlineError, InlineKey, Suite, UnknownSuite};

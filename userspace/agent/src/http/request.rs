@@ -172,8 +172,14 @@ impl LegBody {
             })?;
         let key = |field, text: &Option<KeyText>| {
             let text = text.as_ref().ok_or_else(|| missing(field))?;
-            InlineKey::parse(suite, &text.0)
-                .map_err(|error| Error::field(at(field), error.to_string()))
+            let key = InlineKey::parse(suite, &text.0)
+                .map_err(|error| Error::field(at(field), error.to_string()))?;
+            // A flow has no room for one.
+            if key.mki().is_some() {
+                let error = "master key identifiers are not supported yet; leave out |MKI:length";
+                return Err(Error::field(at(field), error));
+            }
+            Ok(key)
         };
         let receive = key("receive", &self.receive)?;
         let send = key("send", &self.send)?;

@@ -227,7 +227,7 @@ fn a_wrong_body_is_answered_with_the_field_and_a_remedy() {
         (
             with("access.suite", json!("F8_128_HMAC_SHA1_80")),
             "access.suite",
-            "unknown crypto suite; use one of",
+            "unknown crypto suite; known are",
         ),
         (
             with("access.suite", json!("AEAD_AES_256_GCM")),

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What becomes of one `m=` line of an offer.
+
+use super::peer::Peer;
+use super::refusal::Fault;
+use super::rewrite::{INDICATION, REQUESTED};
+use super::stream::{Anchored, Keys, Offer};
+use super::{Context, MediaRefusal, Setup, Side, Treatment};
+use crate::mediasec::Mechanism;
+use crate::policy::{E2ae, RtcpMux};
+use crate::random::Random;
+use crate::sdes::Crypto;
+use crate::sdp::{Media, Profile, Sdp};
+
+/// One `m=` line of an offer.
+pub(super) struct OfferedLine<'a> {
+    pub(super) from: Side,
+    pub(super) offer: &'a Sdp,
+    pub(super) media: &'a Media,
+    /// How its media flows by now.
+    pub(super) setup: Option<&'a Setup>,
+    pub(super) context: &'a Context<'a>,
+}
+
+impl OfferedLine<'_> {
+    pub(super) fn examine(&self, random: &mut impl Random) -> Result<Offer, Fault> {
+        let media = self.media;
+        if media.port() == 0 {
+            let profile = media.profile().clone();
+            return Ok(Offer::Ended { profile });
+        }
+        if !media.profile().is_rtp() {
+            return Ok(self.examine_other()?);
+        }
+        let (treatment, peer) = self.examine_rtp()?;
+        let keys = match treatment {
+            Treatment::EndToAccessEdge => self.keys(random)?,
+            _ => Keys::None,
+        };
+        let offers_rtcp_mux = match self.context.rtcp_mux(self.from.opposite()) {
+            RtcpMux::Never => false,
+            RtcpMux::IfOffered => peer.has_rtcp_mux,
+            RtcpMux::Always => true,
+        };
+        Ok(Offer::Anchored(Box::new(Anchored {
+            treatment,
+            profile: media.profile().clone(),
+            peer,
+            offers_rtcp_mux,
+            keys,
+        })))
+    }
+
+    /// The keys for a stream whose protection ends here.
+    fn keys(&self, random: &mut impl Random) -> Result<Keys, Fault> {
+        let sdes = &self.context.policy.sdes;
+        let before = self
+            .setup
+            .and_then(|setup| setup.access.protection.as_ref());
+        match (self.from, before) {
+            (Side::Access, _) => {
+                let offered = self.media.section().attributes(Crypto::NAME);
+                let chosen = sdes.choose(offered).map_err(MediaRefusal::Offer)?;
+                Ok(Keys::Theirs(chosen))
+            }
+            // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
+            (Side::Core, Some(before)) => Ok(Keys::Ours(vec![before.send.clone()])),
+            (Side::Core, None) => Ok(Keys::Ours(sdes.offer(random)?)),
+        }
+    }
+
+    /// Media that we do not handle.
+    fn examine_other(&self) -> Result<Offer, MediaRefusal> {
+        let media = self.media;
+        let profile = media.profile();
+        let is_tcp = matches!(
+            profile,
+            Profile::Msrp | Profile::MsrpTls | Profile::Bfcp | Profile::BfcpTls
+        );
+        // Once TLS can end here, this is the place to anchor them, as RTP is: the indications are
+        // Mechanism::MsrpTls and Mechanism::BfcpTls, and keys are certificate fingerprints.
+        if is_tcp && media.section().attribute(Crypto::NAME).is_some() {
+            return Err(MediaRefusal::NotRtp);
+        }
+        if !profile.is_protected() {
+            if self.e2ae() == E2ae::Required {
+                return Err(MediaRefusal::Unprotected);
+            }
+            if self
+                .setup
+                .is_some_and(|setup| setup.treatment != Treatment::Plain)
+            {
+                return Err(MediaRefusal::Downgrade);
+            }
+        }
+        Ok(Offer::Unanchored {
+            profile: profile.clone(),
+        })
+    }
+
+    /// Whether RTP is protected, and where that ends.
+    fn examine_rtp(&self) -> Result<(Treatment, Peer), MediaRefusal> {
+        if self.media.has_several_ports() {
+            return Err(MediaRefusal::SeveralPorts);
+        }
+        let peer = Peer::new(self.offer, self.media)?;
+        let is_protected = self.media.profile().is_protected();
+        let before = self.setup.map(|setup| setup.treatment);
+        let can_end_here = match self.from {
+            Side::Access => self.may_end_here(),
+            Side::Core => self.may_be_applied(),
+        };
+        let treatment = match (self.from, is_protected, before) {
+            (Side::Access, true, Some(Treatment::EndToAccessEdge))
+            | (Side::Core, false, Some(Treatment::EndToAccessEdge)) => Treatment::EndToAccessEdge,
+            (Side::Access, true, _) if can_end_here => Treatment::EndToAccessEdge,
+            (_, true, _) if self.context.policy.end_to_end => Treatment::EndToEnd,
+            (_, true, _) => return Err(MediaRefusal::EndToEnd),
+            (Side::Access, false, Some(Treatment::EndToAccessEdge | Treatment::EndToEnd)) => {
+                return Err(MediaRefusal::Downgrade);
+            }
+            // A call that is plain stays so, unless it must not be.
+            (_, false, Some(Treatment::Plain)) if self.e2ae() != E2ae::Required => Treatment::Plain,
+            (Side::Core, false, _) if can_end_here => Treatment::EndToAccessEdge,
+            (Side::Core, false, Some(Treatment::EndToEnd)) => return Err(MediaRefusal::Downgrade),
+            (_, false, _) if self.e2ae() == E2ae::Required => {
+                return Err(MediaRefusal::Unprotected);
+            }
+            (_, false, _) => Treatment::Plain,
+        };
+        Ok((treatment, peer))
+    }
+
+    /// Whether the protection that a UE offers ends here (TS 33.328 section 7.2.1).
+    fn may_end_here(&self) -> bool {
+        let is_requested = self
+            .media
+            .section()
+            .attributes(INDICATION)
+            .any(|indication| indication.trim_end() == REQUESTED);
+        self.e2ae() != E2ae::Off
+            && self.context.is_signalling_confidential
+            && (!self.context.policy.needs_indications
+                || is_requested && self.context.binding.has(Mechanism::SdesSrtp))
+    }
+
+    /// Whether protection is offered to a UE (TS 33.328 section 7.3.1).
+    fn may_be_applied(&self) -> bool {
+        self.context.is_signalling_confidential
+            && match self.e2ae() {
+                E2ae::Off => false,
+                E2ae::Required if !self.context.policy.needs_indications => true,
+                E2ae::Optional | E2ae::Required => self.context.binding.has(Mechanism::SdesSrtp),
+            }
+    }
+
+    fn e2ae(&self) -> E2ae {
+        let Context {
+            policy,
+            access_network,
+            ..
+        } = self.context;
+        policy.e2ae(self.media.medium(), *access_network)
+    }
+}
