@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod inline;
+pub mod ng;
 pub mod suite;
 
 pub use inline::{InlineError, InlineKey};
