@@ -15,6 +15,8 @@ mod config;
 /// The HTTP front end, version 1.
 mod http;
 
+pub mod ng;
+
 /// What a front end hands to the manager: sessions, legs, keys.
 mod session;
 

@@ -7,6 +7,7 @@
 mod decimal;
 pub mod e2ae;
 pub mod mediasec;
+pub mod ng;
 pub mod policy;
 pub mod random;
 pub mod sdes;
