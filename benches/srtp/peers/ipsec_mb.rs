@@ -72,7 +72,7 @@ impl IpsecMb {
 
 impl Contestant for IpsecMb {
     fn name(&self) -> &'static str {
-        "ipsec-mb"
+        super::IPSEC_MB
     }
 
     fn version(&self) -> String {

@@ -153,7 +153,8 @@ void bench_mb_set_key(struct mb *mb, size_t stream, const uint8_t *cipher, const
     IMB_SHA1_ONE_BLOCK(mb->mgr, block, key->opad);
 }
 
-// What all jobs of one direction have in common. ipsec-mb knows tags of 12 bytes where SRTP has 10.
+// What all jobs of one direction have in common. ipsec-mb is at its fastest with tags of 12 bytes,
+// where SRTP has 10; before 3.0 it knows no other.
 static inline void fill_template(const struct mb *mb, IMB_JOB *job, int unprotect) {
     job->key_len_in_bytes = mb->key_len;
     job->cipher_direction = unprotect ? IMB_DIR_DECRYPT : IMB_DIR_ENCRYPT;
