@@ -125,6 +125,7 @@ impl Course {
             .iter_mut()
             .filter(|peer| peer.streams() >= case.streams)
             .collect();
+        self.choose_fastest(&case, ours, bare)?;
         for peer in &mut peers {
             self.choose_fastest(&case, ours, peer.as_mut())?;
         }

@@ -82,6 +82,8 @@ impl Contestant for Ours {
 /// The kernel alone: keys are expanded, IV and ROC are known.
 pub(crate) struct Bare {
     keys: Vec<Key>,
+    /// Whether keys are prefetched.
+    prefetch: bool,
     operation: Operation,
 }
 
@@ -93,6 +95,7 @@ impl Bare {
         });
         Self {
             keys: keys.collect(),
+            prefetch: true,
             operation,
         }
     }
@@ -111,6 +114,14 @@ impl Contestant for Bare {
         self.keys.len()
     }
 
+    fn variants(&self) -> usize {
+        2
+    }
+
+    fn choose(&mut self, variant: usize) {
+        self.prefetch = variant == 1;
+    }
+
     fn run(&mut self, pool: &mut Pool, burst: usize) -> usize {
         let mut refused = 0;
         let frames = pool.frames.chunks_mut(burst);
@@ -121,7 +132,7 @@ impl Contestant for Bare {
                     Operation::Protect => Burst::to_seal(),
                     Operation::Unprotect => Burst::to_open(),
                 };
-                for packet in packets {
+                for packet in packets.iter().filter(|_| self.prefetch) {
                     self.keys[packet.stream].fetch(packet.len);
                 }
                 let flags = authentic.iter_mut();

@@ -53,7 +53,8 @@ const TOGETHER: &str = "a set whose packets are not alone has fixed keys";
 /// See [`ContextSets::protect`].
 pub(crate) fn protect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     for burst in jobs.chunks_mut(MAX_BURST) {
-        if sets.fetch(burst) {
+        sets.fetch(burst);
+        if sets.any_alone() {
             alone(sets, burst, Direction::Send, seal_alone);
         }
         protect_burst(sets, burst);
@@ -63,7 +64,8 @@ pub(crate) fn protect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
 /// See [`ContextSets::unprotect`].
 pub(crate) fn unprotect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     for burst in jobs.chunks_mut(MAX_BURST) {
-        if sets.fetch(burst) {
+        sets.fetch(burst);
+        if sets.any_alone() {
             alone(sets, burst, Direction::Receive, open_alone);
         }
         unprotect_burst(sets, burst);

@@ -30,7 +30,14 @@ pub struct ContextSets {
     slots: Vec<Slot>,
     /// Slots without a set.
     free: Vec<u32>,
+    /// How many sets there are whose packets have to be processed alone.
+    alone: usize,
 }
+
+/// So many sets stay in the cache of a core, which has 1 MiB or more.
+const CACHED_SETS: usize = 512;
+
+const _: () = assert!(offset_of!(Slot, set) + FETCHED_LEN <= 128);
 
 /// In this order and alignment, so that a packet finds what it needs in two lines of the cache.
 #[derive(Debug)]
@@ -60,6 +67,7 @@ impl ContextSets {
         Self {
             slots: Vec::with_capacity(sets),
             free: Vec::with_capacity(sets),
+            alone: 0,
         }
     }
 
@@ -69,6 +77,7 @@ impl ContextSets {
     ///
     /// Panics at 2^32 sets, for which no memory is large enough.
     pub fn insert(&mut self, set: ContextSet) -> SetId {
+        self.alone += usize::from(set.is_alone());
         if let Some(slot) = self.free.pop() {
             let vacant = &mut self.slots[slot as usize];
             vacant.set = Some(set);
@@ -95,6 +104,7 @@ impl ContextSets {
             return None;
         }
         let set = slot.set.take()?;
+        self.alone -= usize::from(set.is_alone());
         // A slot that has used up its generations stays empty.
         if let Some(generation) = slot.generation.checked_add(1) {
             slot.generation = generation;
@@ -127,24 +137,30 @@ impl ContextSets {
         burst::unprotect(self, burst);
     }
 
-    /// Has what the packets of a burst need first fetched into the cache. A gateway has more sets
-    /// than caches have room for; the fetches of a burst overlap, those of packets one after the
-    /// other would not. Says whether there are packets that have to be processed alone.
+    /// Has what the packets of a burst need fetched into the cache. A gateway has more sets than
+    /// caches have room for; the fetches of a burst overlap, those of packets one after the other
+    /// would not.
     #[inline]
-    pub(crate) fn fetch(&self, burst: &[Job<'_>]) -> bool {
+    pub(crate) fn fetch(&self, burst: &[Job<'_>]) {
+        if self.slots.len() <= CACHED_SETS {
+            return;
+        }
         for job in burst {
             if let Some(slot) = self.slots.get(job.set.slot as usize) {
-                kernel::fetch(slot, offset_of!(Slot, set) + FETCHED_LEN);
+                kernel::fetch::<2, _>(slot, offset_of!(Slot, set) + FETCHED_LEN);
             }
         }
-        let mut alone = false;
         for job in burst {
             if let Some(set) = self.set(job.set) {
                 set.fetch(job.len);
-                alone |= set.is_alone();
             }
         }
-        alone
+    }
+
+    /// Whether there are sets whose packets have to be processed alone.
+    #[inline]
+    pub(crate) fn any_alone(&self) -> bool {
+        self.alone > 0
     }
 
     /// The set of a job, if that is for this direction.

@@ -55,7 +55,7 @@ impl Contexts {
     /// Has the front of the first record fetched into the cache.
     #[inline]
     pub(crate) fn fetch(&self) {
-        kernel::fetch(&*self.records, FETCHED_LEN);
+        kernel::fetch::<2, _>(&*self.records, FETCHED_LEN);
     }
 
     /// Where an SSRC is in this table.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel for AES-NI, PCLMULQDQ and SHA-NI: packets are hashed in pairs, eight blocks are
+//! The kernel for AES-NI, PCLMULQDQ and SHA-NI: four packets are hashed at once, eight blocks are
 //! encrypted at once.
 
 use super::block::CmKey;
@@ -16,6 +16,8 @@ pub(super) fn seal(lanes: &mut Lanes<'_>) {
     // SAFETY: the CPU has the instructions.
     unsafe {
         seal_cm(&mut lanes.cm128);
+        seal_cm(&mut lanes.cm192);
+        seal_cm(&mut lanes.cm256);
         gcm128::seal(&mut lanes.gcm128);
         gcm128::seal(&mut lanes.gcm256);
     }
@@ -27,6 +29,8 @@ pub(super) fn open(lanes: &mut Lanes<'_>) {
     // SAFETY: the CPU has the instructions.
     unsafe {
         open_cm(&mut lanes.cm128);
+        open_cm(&mut lanes.cm192);
+        open_cm(&mut lanes.cm256);
         gcm128::open(&mut lanes.gcm128);
         gcm128::open(&mut lanes.gcm256);
     }

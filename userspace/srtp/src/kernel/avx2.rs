@@ -12,7 +12,7 @@ use super::lane::{Lane, Lanes};
 use super::sha1_x8::LANES;
 use super::{Kernel, gcm128, sha_ni, sha1_x8};
 
-/// From so many packets on, eight lanes are faster than one pair after the other, even if some of
+/// From so many packets on, eight lanes are faster than four after four, even if some of
 /// them are empty.
 const WORTH_LANES: usize = 7;
 
@@ -22,6 +22,8 @@ pub(super) fn seal(lanes: &mut Lanes<'_>) {
     // SAFETY: the CPU has the instructions.
     unsafe {
         seal_cm(&mut lanes.cm128);
+        seal_cm(&mut lanes.cm192);
+        seal_cm(&mut lanes.cm256);
         gcm128::seal(&mut lanes.gcm128);
         gcm128::seal(&mut lanes.gcm256);
     }
@@ -33,6 +35,8 @@ pub(super) fn open(lanes: &mut Lanes<'_>) {
     // SAFETY: the CPU has the instructions.
     unsafe {
         open_cm(&mut lanes.cm128);
+        open_cm(&mut lanes.cm192);
+        open_cm(&mut lanes.cm256);
         gcm128::open(&mut lanes.gcm128);
         gcm128::open(&mut lanes.gcm256);
     }

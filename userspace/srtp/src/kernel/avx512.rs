@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel for AVX-512: sixteen packets are hashed at once, four blocks are encrypted at once.
+//! The kernel for AVX-512: sixteen or 32 packets are hashed at once, four blocks are encrypted at once.
 
 use super::Kernel;
 use super::block::CmKey;
@@ -10,9 +10,9 @@ use super::driver::{GROUP, Tags, counter_mode};
 use super::lane::{Lane, Lanes};
 use super::{gcm512, sha_ni, sha1_x16};
 
-/// From so many packets on, sixteen lanes are faster than one pair after the other, even if most
+/// From so many packets on, sixteen lanes are faster than four after four, even if most
 /// of them are empty.
-const WORTH_LANES: usize = 6;
+const WORTH_LANES: usize = 7;
 
 /// See [`super::seal`].
 pub(super) fn seal(lanes: &mut Lanes<'_>) {
@@ -20,6 +20,8 @@ pub(super) fn seal(lanes: &mut Lanes<'_>) {
     // SAFETY: the CPU has the instructions.
     unsafe {
         seal_cm(&mut lanes.cm128);
+        seal_cm(&mut lanes.cm192);
+        seal_cm(&mut lanes.cm256);
         gcm512::seal(&mut lanes.gcm128);
         gcm512::seal(&mut lanes.gcm256);
     }
@@ -31,6 +33,8 @@ pub(super) fn open(lanes: &mut Lanes<'_>) {
     // SAFETY: the CPU has the instructions.
     unsafe {
         open_cm(&mut lanes.cm128);
+        open_cm(&mut lanes.cm192);
+        open_cm(&mut lanes.cm256);
         gcm512::open(&mut lanes.gcm128);
         gcm512::open(&mut lanes.gcm256);
     }

@@ -27,6 +27,7 @@ use sha1::block_api::compress;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::clmul::{self, from_u128, into_u128};
+use super::lane::{LINE, fetch};
 use crate::Suite;
 use crate::derivation::SessionKey;
 
@@ -35,12 +36,16 @@ pub(super) const POWERS: usize = 20;
 
 /// AES-128 has so many round keys.
 pub(super) const AES_128: usize = 11;
+/// AES-192 has so many round keys.
+pub(super) const AES_192: usize = 13;
 /// AES-256 has so many round keys.
 pub(super) const AES_256: usize = 15;
 
 /// The SRTP keys of a stream. On the heap, so that moving it leaves no copy behind.
 pub(super) enum Block {
     Cm128(Box<CmKey<AES_128>>),
+    Cm192(Box<CmKey<AES_192>>),
+    Cm256(Box<CmKey<AES_256>>),
     Gcm128(Box<GcmKey<AES_128>>),
     Gcm256(Box<GcmKey<AES_256>>),
 }
@@ -77,6 +82,10 @@ pub(super) struct Powers {
     pub(super) high: [u64; 2],
 }
 
+/// How many lines [`GcmKey::fetch`] and [`CmKey::fetch`] look at.
+const _: () = assert!(size_of::<GcmKey<AES_256>>() == 10 * LINE);
+const _: () = assert!(size_of::<CmKey<AES_256>>() == 5 * LINE);
+
 impl Powers {
     #[expect(clippy::cast_possible_truncation, reason = "halves")]
     fn set(&mut self, at: usize, power: u128) {
@@ -100,21 +109,27 @@ impl Block {
                 Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
                     Some(Self::Cm128(CmKey::boxed(key)))
                 }
+                Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => {
+                    Some(Self::Cm192(CmKey::boxed(key)))
+                }
+                Suite::Aes256CmHmacSha1_80 | Suite::Aes256CmHmacSha1_32 => {
+                    Some(Self::Cm256(CmKey::boxed(key)))
+                }
                 Suite::AeadAes128Gcm => Some(Self::Gcm128(GcmKey::boxed(key))),
                 Suite::AeadAes256Gcm => Some(Self::Gcm256(GcmKey::boxed(key))),
-                Suite::Aes192CmHmacSha1_80
-                | Suite::Aes192CmHmacSha1_32
-                | Suite::Aes256CmHmacSha1_80
-                | Suite::Aes256CmHmacSha1_32
-                | Suite::F8128HmacSha1_80
-                | Suite::NullHmacSha1_80
-                | Suite::NullHmacSha1_32 => None,
+                Suite::F8128HmacSha1_80 | Suite::NullHmacSha1_80 | Suite::NullHmacSha1_32 => None,
             }
         }
     }
 }
 
 impl<const ROUNDS: usize> CmKey<ROUNDS> {
+    /// Has all of it fetched into the cache.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        fetch::<5, _>(self, size_of::<Self>());
+    }
+
     #[target_feature(enable = "aes")]
     fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {
@@ -132,10 +147,12 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
 }
 
 impl<const ROUNDS: usize> GcmKey<ROUNDS> {
-    /// How much of the block, in bytes, a packet needs whose text is so long: all but the powers,
+    /// Has what a packet needs whose text is so long fetched into the cache: all but the powers,
     /// and one power for each vector that is not the last.
-    pub(super) fn len_for(&self, text: usize) -> usize {
-        offset_of!(Self, powers) + size_of_val(&self.powers[0]) * (text / 128 + 1)
+    #[inline]
+    pub(super) fn fetch(&self, text: usize) {
+        let len = offset_of!(Self, powers) + size_of::<Powers>() * (text / 128 + 1);
+        fetch::<10, _>(self, len);
     }
 
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]

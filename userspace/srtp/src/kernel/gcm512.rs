@@ -50,7 +50,8 @@
 //! and of the last is made for all four ([`Work::begin`]), which for short packets is all of it.
 //! Then they are hashed ([`Work::finish`]), and long ones encrypted in chunks, of which one goes
 //! through AES while the one before it is hashed. In the end the four hashes are brought into the
-//! four places of a vector and need one reduction together.
+//! four places of a vector and need one reduction together, which comes after the keystream of the
+//! next four so that nothing waits for it.
 //!
 //! # Opening
 //!
@@ -66,7 +67,7 @@ use core::arch::x86_64::{
     _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
-use core::mem::MaybeUninit;
+use core::mem::{self, MaybeUninit};
 use core::ptr;
 
 use super::block::{GcmKey, POWERS, Powers};
@@ -96,6 +97,9 @@ const LOWER_HALVES: u8 = 0b0101_0101;
 /// The truth table of the XOR of three.
 const XOR3: i32 = 0x96;
 
+// SAFETY: both are 64 bytes without padding, of which any value is valid.
+const ZERO: __m512i = unsafe { mem::transmute([0u8; 64]) };
+
 /// A packet on its way.
 #[derive(Clone, Copy)]
 struct Work {
@@ -116,7 +120,7 @@ struct Work {
     stream_last: __m512i,
     /// What the tag is encrypted with.
     stream_tag: __m128i,
-    /// What is to be reduced, and is then the hash.
+    /// What is the hash once its places are added and it is reduced.
     product: Product,
 }
 
@@ -132,22 +136,65 @@ struct Product {
 /// Encrypts and writes the tags.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn seal<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
-    let mut works = [Work::new(); GROUP];
-    for group in lanes.chunks_mut(GROUP) {
-        let tags = tags::<true, ROUNDS>(group, &mut works);
-        for (lane, tag) in group.iter_mut().zip(tags) {
-            lane.set_trailer(into_u128(tag));
-        }
-    }
+    run::<true, ROUNDS>(lanes);
 }
 
 /// Verifies the tags, and decrypts what is authentic.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
-    let mut works = [Work::new(); GROUP];
-    for group in lanes.chunks_mut(GROUP) {
-        let tags = tags::<false, ROUNDS>(group, &mut works);
-        for ((lane, tag), work) in group.iter_mut().zip(tags).zip(&works) {
+    run::<false, ROUNDS>(lanes);
+}
+
+/// Seals if `ENCRYPT`, opens if not.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+fn run<const ENCRYPT: bool, const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
+    // Those of this group and of the one before it, in turn.
+    let mut works = [[Work::EMPTY; GROUP]; 2];
+    let mut this = 0;
+    let mut groups = lanes.chunks_mut(GROUP);
+    let mut before: Option<&mut [Lane<'_, GcmKey<ROUNDS>>]> = None;
+    loop {
+        let group = groups.next();
+        if let Some(group) = &group {
+            for (lane, work) in group.iter().zip(&mut works[this]) {
+                work.begin::<ENCRYPT, ROUNDS>(lane);
+            }
+        }
+        // Late, because the tags wait for all that was before.
+        if let Some(before) = before {
+            end::<ENCRYPT, ROUNDS>(before, &works[1 - this]);
+        }
+        let Some(group) = group else { return };
+        for (lane, work) in group.iter().zip(&mut works[this]) {
+            work.finish::<ENCRYPT, ROUNDS>(lane);
+        }
+        before = Some(group);
+        this = 1 - this;
+    }
+}
+
+/// Makes the tags of a group that is hashed, and writes them if `ENCRYPT`, otherwise compares
+/// them and decrypts what is authentic.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+fn end<const ENCRYPT: bool, const ROUNDS: usize>(
+    group: &mut [Lane<'_, GcmKey<ROUNDS>>],
+    works: &[Work; GROUP],
+) {
+    let hashes = Product::add_places(works).reduce();
+    let hashes = _mm512_shuffle_epi8(hashes, swap());
+    let [a, b, c, d] = works;
+    let tags = [
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<0>(hashes), a.stream_tag),
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<1>(hashes), b.stream_tag),
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<2>(hashes), c.stream_tag),
+        _mm_xor_si128(_mm512_extracti32x4_epi32::<3>(hashes), d.stream_tag),
+    ];
+    for ((lane, tag), work) in group.iter_mut().zip(tags).zip(works) {
+        if ENCRYPT {
+            lane.set_trailer(into_u128(tag));
+        } else {
             // All bytes at once, so in constant time.
             *lane.authentic = into_u128(tag) == lane.trailer();
             if *lane.authentic {
@@ -155,30 +202,6 @@ pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) 
             }
         }
     }
-}
-
-/// Hashes a group of packets, and encrypts them on the way if `ENCRYPT`. Returns their tags.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-fn tags<const ENCRYPT: bool, const ROUNDS: usize>(
-    group: &[Lane<'_, GcmKey<ROUNDS>>],
-    works: &mut [Work; GROUP],
-) -> [__m128i; GROUP] {
-    for (lane, work) in group.iter().zip(&mut *works) {
-        work.begin::<ENCRYPT, ROUNDS>(lane);
-    }
-    for (lane, work) in group.iter().zip(&mut *works) {
-        work.finish::<ENCRYPT, ROUNDS>(lane);
-    }
-    let hashes = Product::add_places(works).reduce();
-    let hashes = _mm512_shuffle_epi8(hashes, swap());
-    let [a, b, c, d] = works;
-    [
-        _mm_xor_si128(_mm512_extracti32x4_epi32::<0>(hashes), a.stream_tag),
-        _mm_xor_si128(_mm512_extracti32x4_epi32::<1>(hashes), b.stream_tag),
-        _mm_xor_si128(_mm512_extracti32x4_epi32::<2>(hashes), c.stream_tag),
-        _mm_xor_si128(_mm512_extracti32x4_epi32::<3>(hashes), d.stream_tag),
-    ]
 }
 
 /// Does a macro with a number from 0 to [`CHUNK`], so that the loops in it are unrolled.
@@ -197,22 +220,22 @@ macro_rules! unrolled {
 }
 
 impl Work {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn new() -> Self {
-        Self {
-            at: ptr::null_mut(),
-            counter: 0,
-            few: 0,
-            chunks: 0,
-            inside: 0,
-            inside_last: 0,
-            stream: [MaybeUninit::uninit(); CHUNK],
-            stream_last: _mm512_setzero_si512(),
-            stream_tag: from_u128(0),
-            product: Product::zero(),
-        }
-    }
+    const EMPTY: Self = Self {
+        at: ptr::null_mut(),
+        counter: 0,
+        few: 0,
+        chunks: 0,
+        inside: 0,
+        inside_last: 0,
+        stream: [MaybeUninit::uninit(); CHUNK],
+        stream_last: ZERO,
+        stream_tag: from_u128(0),
+        product: Product {
+            low: ZERO,
+            middle: ZERO,
+            high: ZERO,
+        },
+    };
 
     /// Makes the keystream of what is not in whole chunks.
     #[inline]

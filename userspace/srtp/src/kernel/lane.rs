@@ -12,7 +12,7 @@ use core::ptr;
 use arrayvec::ArrayVec;
 
 use super::Item;
-use super::block::{AES_128, AES_256, Block, CmKey, GcmKey};
+use super::block::{AES_128, AES_192, AES_256, Block, CmKey, GcmKey};
 use crate::{HEADROOM, Kind, MAX_BURST, TAILROOM};
 
 /// The longest text of a vector kernel, in bytes: what `ctr` has counters for.
@@ -50,6 +50,8 @@ pub(super) type List<T> = ArrayVec<T, MAX_BURST>;
 #[derive(Default)]
 pub(super) struct Lanes<'a> {
     pub(super) cm128: List<Lane<'a, CmKey<AES_128>>>,
+    pub(super) cm192: List<Lane<'a, CmKey<AES_192>>>,
+    pub(super) cm256: List<Lane<'a, CmKey<AES_256>>>,
     pub(super) gcm128: List<Lane<'a, GcmKey<AES_128>>>,
     pub(super) gcm256: List<Lane<'a, GcmKey<AES_256>>>,
 }
@@ -60,7 +62,7 @@ pub(super) struct Lanes<'a> {
 fn fits(item: &Item<'_>) -> bool {
     let max_head = match item.keys.block {
         None => return false,
-        Some(Block::Cm128(_)) => MAX_CM_HEAD,
+        Some(Block::Cm128(_) | Block::Cm192(_) | Block::Cm256(_)) => MAX_CM_HEAD,
         Some(Block::Gcm128(_) | Block::Gcm256(_)) => MAX_GCM_HEAD,
     };
     // What would be negative becomes too large.
@@ -87,6 +89,14 @@ impl<'a> Lanes<'a> {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.cm128.push(lane);
             }
+            Some(Block::Cm192(key)) => {
+                let lane = Lane::new(&**key, key.salt, item, authentic);
+                self.cm192.push(lane);
+            }
+            Some(Block::Cm256(key)) => {
+                let lane = Lane::new(&**key, key.salt, item, authentic);
+                self.cm256.push(lane);
+            }
             Some(Block::Gcm128(key)) => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.gcm128.push(lane);
@@ -101,27 +111,22 @@ impl<'a> Lanes<'a> {
     }
 }
 
-/// Has the first `len` bytes of something fetched into the cache.
+/// Has the first `len` bytes of something fetched into the cache, up to `LINES` lines.
+///
+/// Lengths differ from packet to packet. So that no branch depends on them, there are always so
+/// many fetches, some of them of the same line.
 #[inline]
-pub(super) fn fetch<T: ?Sized>(value: &T, len: usize) {
+pub(super) fn fetch<const LINES: usize, T: ?Sized>(value: &T, len: usize) {
     let bytes = ptr::from_ref(value).cast::<i8>();
-    let skew = if align_of_val(value) < LINE {
-        // The first line may have begun before.
-        bytes.addr() % LINE
-    } else {
-        0
-    };
-    let end = len.min(size_of_val(value)) + skew;
-    let mut at = 0;
-    while at < end {
+    let last = len.min(size_of_val(value)).saturating_sub(1);
+    for line in 0..LINES {
         // SAFETY: a prefetch has no effect, wherever it points to.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(at)) }
-        at += LINE;
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(last.min(LINE * line))) }
     }
 }
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 impl<'a, K> Lane<'a, K> {
     /// The item [`fits`].

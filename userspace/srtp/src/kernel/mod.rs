@@ -16,7 +16,7 @@
 //! # The files
 //!
 //! `block` has the keys as the vector kernels want them, `lane` a packet whose room was checked,
-//! `driver` the order of work of a burst. Then come the instructions: `sha_ni` hashes one or two
+//! `driver` the order of work of a burst. Then come the instructions: `sha_ni` hashes one to four
 //! packets, `sha1_x16` and `sha1_x8` as many as their names say, `ctr` encrypts, `gcm512` and
 //! `gcm128` do both at once. [`avx512`], [`avx2`] and [`aesni`] put them together.
 
@@ -88,9 +88,11 @@ impl Keys {
     pub(crate) fn fetch(&self, text: usize) {
         #[cfg(target_arch = "x86_64")]
         match &self.block {
-            Some(block::Block::Cm128(key)) => fetch(&**key, size_of_val(&**key)),
-            Some(block::Block::Gcm128(key)) => fetch(&**key, key.len_for(text)),
-            Some(block::Block::Gcm256(key)) => fetch(&**key, key.len_for(text)),
+            Some(block::Block::Cm128(key)) => key.fetch(),
+            Some(block::Block::Cm192(key)) => key.fetch(),
+            Some(block::Block::Cm256(key)) => key.fetch(),
+            Some(block::Block::Gcm128(key)) => key.fetch(text),
+            Some(block::Block::Gcm256(key)) => key.fetch(text),
             None => {}
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -254,11 +256,11 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Has the first `len` bytes of something fetched into the cache.
+/// Has the first `len` bytes of something fetched into the cache, up to `LINES` lines of it.
 #[inline]
-pub(crate) fn fetch<T: ?Sized>(value: &T, len: usize) {
+pub(crate) fn fetch<const LINES: usize, T: ?Sized>(value: &T, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    lane::fetch(value, len);
+    lane::fetch::<LINES, T>(value, len);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (value, len);
 }
