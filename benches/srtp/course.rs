@@ -22,7 +22,7 @@ const TURN: Duration = Duration::from_millis(1);
 /// The most passes of a turn. Indices are shared: they move on while others have their turns, and
 /// must not by 2^15, which receivers could not follow. The longest time out is when the variants of
 /// one contestant are tried.
-const MAX_PASSES: usize = 200;
+const MAX_PASSES: usize = 128;
 
 /// The fewest passes of a turn, so that one that was interrupted does not count.
 const MIN_PASSES: usize = 9;

@@ -178,8 +178,8 @@ pub(crate) fn goals(outcomes: &[Outcome]) -> String {
     text
 }
 
-/// An array with one object for each outcome, peer and scope.
-pub(crate) fn json(outcomes: &[Outcome]) -> Value {
+/// One object for each outcome, peer and scope.
+pub(crate) fn json(outcomes: &[Outcome]) -> Vec<Value> {
     let objects = outcomes.iter().flat_map(|outcome| {
         outcome.rivals.iter().flat_map(move |rival| {
             let kernel_ratio = rival
