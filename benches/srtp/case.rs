@@ -75,9 +75,10 @@ pub(crate) enum Allowed {
     Best,
     /// What it chooses itself: all that the CPU has.
     Auto,
-    /// AVX2 and below, to compare like with like.
+    /// What it would choose on a CPU without AVX-512, to compare like with like.
     Avx2,
-    /// SSE, with AES-NI, PCLMULQDQ and SHA-NI where the CPU has them.
+    /// What it would choose on a CPU without AVX2; with AES-NI, PCLMULQDQ and SHA-NI where the CPU
+    /// has them.
     Sse,
 }
 

@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 #[derive(Debug, Parser)]
 #[command(name = "sallyport-bench-srtp")]
 struct Options {
-    /// Take a minute: fewer rounds, and many streams and small bursts with two payloads only.
+    /// Take two minutes: fewer rounds, and many streams and small bursts with two payloads only.
     #[arg(long)]
     quick: bool,
     /// Only this suite, by its registered name.

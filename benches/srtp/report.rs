@@ -27,7 +27,7 @@ pub(crate) fn preface() -> String {
          ROC given, as they are to ipsec-mb, aws-lc-rs and RustCrypto. `full` is all of SRTP: look-up,\n\
          index, IV, replay list too, as libsrtp has it; `added` is the difference. Ratios are ours over\n\
          the peer's, median of the rounds: below 1 ours is faster. Frames of the pool are in the cache.\n\
-         ipsec-mb is the fastest of its instruction sets and interfaces in each line.\n",
+         ipsec-mb is the fastest of its interfaces and allowed instruction sets in each line.\n",
         kernel()
     )
 }
