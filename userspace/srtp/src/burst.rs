@@ -28,21 +28,26 @@ use crate::kernel::{self, Batch, Item, Operation};
 use crate::packet::{self, Claim, Packet, Tag};
 use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal, job};
 
-/// A plain packet that was guessed about.
-struct Plain {
-    /// Length of the packet without its tag.
-    len: usize,
-    admission: Result<Admission, Refusal>,
+/// A packet of which the index was guessed.
+struct Guess<'s> {
+    /// The number of its job.
+    job: usize,
+    set: &'s ContextSet,
+    packet: Guessed,
 }
 
-/// Any other packet, with its index, or why it may not have one.
+enum Guessed {
+    /// A plain one: its length without the tag, and its admission.
+    Plain(usize, Result<Admission, Refusal>),
+    /// The number of any other one.
+    Other(usize),
+}
+
+/// A packet that is not plain, with its index, or why it may not have one.
 struct Other {
     packet: Packet,
     index: Result<u64, Refusal>,
 }
-
-/// Why lists of packets do not end too early.
-const ONE_EACH: &str = "the first step has made one for each job that still waits";
 
 /// Why there is a set.
 const KNOWN: &str = "the first step refuses packets without a set";
@@ -143,12 +148,12 @@ fn assign_other(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusa
 }
 
 fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
-    let mut plain = ArrayVec::<Plain, MAX_BURST>::new();
+    let mut guesses = ArrayVec::<Guess<'_>, MAX_BURST>::new();
     let mut others = ArrayVec::<Other, MAX_BURST>::new();
     let mut authentic = [false; MAX_BURST];
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Open);
-        for (job, authentic) in burst.iter_mut().zip(&mut authentic) {
+        for (at, (job, authentic)) in burst.iter_mut().zip(&mut authentic).enumerate() {
             if job.outcome.is_err() {
                 continue;
             }
@@ -161,7 +166,11 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                     Ok((header, len)) => {
                         let sequence = Claim::Sequence(header.sequence);
                         let admission = set.admit(header.ssrc, sequence, 0);
-                        plain.push(Plain { len, admission });
+                        guesses.push(Guess {
+                            job: at,
+                            set,
+                            packet: Guessed::Plain(len, admission),
+                        });
                         if let Ok(Admission { index, .. }) = admission {
                             let item = item(set, job.frame, job.start, len, header, index);
                             batch.push(item, authentic);
@@ -178,6 +187,11 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                             crypto.before_open(job, packet);
                             batch.push(crypto.item(job, packet, index), authentic);
                         }
+                        guesses.push(Guess {
+                            job: at,
+                            set,
+                            packet: Guessed::Other(others.len()),
+                        });
                         others.push(guessed);
                     }
                     Err(refusal) => job.outcome = Err(refusal),
@@ -187,17 +201,12 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
         batch.run();
     }
 
-    let (mut plain, mut others) = (plain.iter(), others.iter());
-    for (job, authentic) in burst.iter_mut().zip(authentic) {
-        if job.outcome.is_err() {
-            continue;
-        }
-        let set = sets.set(job.set).expect(KNOWN);
-        if set.is_plain(job.kind) {
-            job.outcome = settle(set, job, plain.next().expect(ONE_EACH), authentic);
-        } else if !set.is_alone() {
-            job.outcome = settle_other(set, job, others.next().expect(ONE_EACH), authentic);
-        }
+    for guess in &guesses {
+        let (job, authentic) = (&mut burst[guess.job], authentic[guess.job]);
+        job.outcome = match &guess.packet {
+            Guessed::Plain(len, admission) => settle(guess.set, job, *len, admission, authentic),
+            Guessed::Other(at) => settle_other(guess.set, job, &others[*at], authentic),
+        };
     }
 }
 
@@ -263,24 +272,25 @@ fn item<'a>(
     }
 }
 
-/// Step 3 of unprotecting.
+/// Step 3 of unprotecting, for a plain packet that is so long without its tag.
 #[inline]
 fn settle(
     set: &ContextSet,
     job: &mut Job<'_>,
-    plain: &Plain,
+    len: usize,
+    admission: &Result<Admission, Refusal>,
     authentic: bool,
 ) -> Result<(), Refusal> {
-    if let Ok(admission) = &plain.admission
+    if let Ok(admission) = admission
         && authentic
         && set.commit_late(admission)
     {
-        job.len = plain.len;
+        job.len = len;
         return Ok(());
     }
     let other = Other {
         packet: received(set, job)?,
-        index: plain.admission.map(|it| it.index),
+        index: admission.map(|it| it.index),
     };
     settle_other(set, job, &other, authentic)
 }

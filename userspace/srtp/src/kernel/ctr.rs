@@ -11,8 +11,10 @@
 //! zeros, so that what is stored there is what was there.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_and_si128, _mm_loadu_si128,
-    _mm_storeu_si128, _mm_xor_si128, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
+    __m128i, __m256i, __m512i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_and_si128,
+    _mm_loadu_si128, _mm_storeu_si128, _mm_xor_si128, _mm256_aesenc_epi128,
+    _mm256_aesenclast_epi128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_loadu_si256,
+    _mm256_storeu_si256, _mm256_xor_si256, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
     _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_storeu_si512,
     _mm512_xor_si512,
 };
@@ -135,6 +137,111 @@ pub(super) unsafe fn ctr512<const ROUNDS: usize>(
         vectors!(1, |stream| _mm512_maskz_mov_epi8(inside, stream));
     }
     _ = (at, counter);
+}
+
+/// Two round keys, or other blocks, of which both are `block`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn spread256(block: &[u8; 16]) -> __m256i {
+    _mm256_broadcastsi128_si256(key128(block))
+}
+
+/// AES of `N` vectors, to which the first round key has been XORed.
+#[inline]
+#[target_feature(enable = "avx2,vaes")]
+fn aes256<const ROUNDS: usize, const N: usize>(
+    rounds: &[[u8; 16]; ROUNDS],
+    mut blocks: [__m256i; N],
+) -> [__m256i; N] {
+    for round in &rounds[1..ROUNDS - 1] {
+        let round = spread256(round);
+        for block in &mut blocks {
+            *block = _mm256_aesenc_epi128(*block, round);
+        }
+    }
+    let last = spread256(&rounds[ROUNDS - 1]);
+    for block in &mut blocks {
+        *block = _mm256_aesenclast_epi128(*block, last);
+    }
+    blocks
+}
+
+/// Ones in the first `len` bytes of a vector.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first256(len: usize) -> __m256i {
+    static ONES: [u8; 64] = {
+        let mut bytes = [0; 64];
+        let mut at = 0;
+        while at < 32 {
+            bytes[at] = u8::MAX;
+            at += 1;
+        }
+        bytes
+    };
+    let bytes = &ONES[32 - len.min(32)..][..32];
+    // SAFETY: 32 bytes are a vector.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// See [`ctr512`]; sixteen blocks at once, two to a vector.
+///
+/// # Safety
+///
+/// From `text` on, `len` bytes rounded up to a multiple of 32 can be written, and `len` is at most
+/// [`MAX_TEXT`].
+#[inline]
+#[target_feature(enable = "avx2,vaes")]
+pub(super) unsafe fn ctr256<const ROUNDS: usize>(
+    rounds: &[[u8; 16]; ROUNDS],
+    iv: __m128i,
+    first: usize,
+    text: *mut u8,
+    len: usize,
+) {
+    let start = _mm256_xor_si256(_mm256_broadcastsi128_si256(iv), spread256(&rounds[0]));
+    let mut at = 0;
+    let counters = COUNTERS.0[EARLY + first..].as_ptr().cast::<u8>();
+    debug_assert!(16 * first + len <= MAX_TEXT + 16 * LATE);
+    macro_rules! vectors {
+        ($n:literal, $mask:expr) => {
+            let mut blocks = [start; $n];
+            for (i, block) in blocks.iter_mut().enumerate() {
+                // SAFETY: a text has at most MAX_TEXT / 16 blocks, so that its counters, and the
+                // one that the last vector may have too many, are in the table.
+                let counter = unsafe { _mm256_loadu_si256(counters.add(at + 32 * i).cast()) };
+                *block = _mm256_xor_si256(*block, counter);
+            }
+            let stream = aes256(rounds, blocks);
+            for (i, stream) in stream.into_iter().enumerate() {
+                // SAFETY: the vector starts in the text, so the caller vouches for it.
+                unsafe {
+                    let place = text.add(at + 32 * i);
+                    let stream = $mask(stream);
+                    let text = _mm256_xor_si256(_mm256_loadu_si256(place.cast()), stream);
+                    _mm256_storeu_si256(place.cast(), text);
+                }
+            }
+            at += 32 * $n;
+        };
+    }
+    while len - at >= 256 {
+        vectors!(8, |stream| stream);
+    }
+    if len - at >= 128 {
+        vectors!(4, |stream| stream);
+    }
+    if len - at >= 64 {
+        vectors!(2, |stream| stream);
+    }
+    if len - at >= 32 {
+        vectors!(1, |stream| stream);
+    }
+    if at < len {
+        let inside = first256(len - at);
+        vectors!(1, |stream| _mm256_and_si256(stream, inside));
+    }
+    _ = at;
 }
 
 /// See [`ctr512`]; eight blocks at once, each in its own vector.

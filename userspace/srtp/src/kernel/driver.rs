@@ -55,7 +55,7 @@ pub(super) fn by_blocks<const ROUNDS: usize>(lanes: &[Lane<'_, CmKey<ROUNDS>>]) 
 macro_rules! counter_mode {
     ($features:literal, $group:expr, $ctr:path, $macs:path) => {
         #[target_feature(enable = $features)]
-        fn seal_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
+        pub(super) fn seal_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
             // Most kinds of key are in few bursts.
             if lanes.is_empty() {
                 return;
@@ -76,7 +76,7 @@ macro_rules! counter_mode {
         }
 
         #[target_feature(enable = $features)]
-        fn open_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
+        pub(super) fn open_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
             // Most kinds of key are in few bursts.
             if lanes.is_empty() {
                 return;

@@ -248,8 +248,8 @@ impl<'a> Batch<'a> {
             (Kernel::Portable, _) => {}
             (Kernel::AesNi, Operation::Seal) => aesni::seal(&mut self.lanes),
             (Kernel::AesNi, Operation::Open) => aesni::open(&mut self.lanes),
-            (Kernel::Avx2, Operation::Seal) => avx2::seal(&mut self.lanes),
-            (Kernel::Avx2, Operation::Open) => avx2::open(&mut self.lanes),
+            (Kernel::Avx2, Operation::Seal) => avx2::seal(&mut self.lanes, avx2::Extras::current()),
+            (Kernel::Avx2, Operation::Open) => avx2::open(&mut self.lanes, avx2::Extras::current()),
             (Kernel::Avx512, Operation::Seal) => avx512::seal(&mut self.lanes),
             (Kernel::Avx512, Operation::Open) => avx512::open(&mut self.lanes),
         }

@@ -14,7 +14,15 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::choice::VARIABLE;
-use super::{Item, Kernel, Keys};
+#[cfg(target_arch = "x86_64")]
+use super::{
+    Batch,
+    avx2::{self, Extras},
+    lane::Lanes,
+};
+use super::{Item, Kernel, Keys, Operation};
+#[cfg(target_arch = "x86_64")]
+use crate::MAX_BURST;
 use crate::derivation::SessionKey;
 use crate::packet::{Cipher, INDEX_WORD_LEN, index_word, index_word_at};
 use crate::{HEADROOM, Kind, MasterKey, Suite, TAILROOM};
@@ -34,6 +42,60 @@ fn kernels() -> impl Iterator<Item = Kernel> {
     available
         .into_iter()
         .filter(|kernel| *kernel != Kernel::Portable)
+}
+
+/// What is tested: a kernel as it is, or the one for AVX2 on a CPU that has less than this one.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Kernel(Kernel),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Extras),
+}
+
+impl Subject {
+    fn run(self, items: &mut [Item<'_>], operation: Operation) {
+        match self {
+            Self::Kernel(kernel) => kernel.run(items, operation),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(extras) => {
+                for items in items.chunks_mut(MAX_BURST) {
+                    let batch = Batch::new(Kernel::Avx2, operation);
+                    let mut lanes = Lanes::default();
+                    for item in items {
+                        let (item, authentic) = item.split();
+                        if let Err((item, authentic)) = lanes.push(item, authentic) {
+                            batch.alone(item, authentic);
+                        }
+                    }
+                    match operation {
+                        Operation::Seal => avx2::seal(&mut lanes, extras),
+                        Operation::Open => avx2::open(&mut lanes, extras),
+                    }
+                }
+            }
+        }
+    }
+
+    fn seal(self, items: &mut [Item<'_>]) {
+        self.run(items, Operation::Seal);
+    }
+
+    fn open(self, items: &mut [Item<'_>]) {
+        self.run(items, Operation::Open);
+    }
+}
+
+fn subjects() -> Vec<Subject> {
+    let mut subjects: Vec<_> = kernels().map(Subject::Kernel).collect();
+    #[cfg(target_arch = "x86_64")]
+    if Kernel::Avx2.is_available() {
+        // What this CPU has of them makes up the kernel as it is.
+        let less = Extras::ALL
+            .into_iter()
+            .filter(|extras| extras.is_available());
+        subjects.extend(less.map(Subject::Avx2));
+    }
+    subjects
 }
 
 fn keys(suite: Suite, seed: u8) -> Keys {
@@ -148,7 +210,7 @@ fn run(packets: &mut [Packet], all: &[(Suite, Vec<Keys>)], call: impl FnOnce(&mu
 /// Seals and opens with one kernel, and compares with the portable one. `forge` flips a bit of the
 /// packets between the two.
 fn assert_same(
-    kernel: Kernel,
+    subject: Subject,
     all: &[(Suite, Vec<Keys>)],
     packets: &[Packet],
     forge: impl Fn(usize) -> Option<usize>,
@@ -156,12 +218,12 @@ fn assert_same(
     let mut expected = packets.to_vec();
     run(&mut expected, all, |items| Kernel::Portable.seal(items));
     let mut found = packets.to_vec();
-    run(&mut found, all, |items| kernel.seal(items));
+    run(&mut found, all, |items| subject.seal(items));
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(
             found.packet(),
             expected.packet(),
-            "{kernel} {}",
+            "{subject:?} {}",
             expected.suite
         );
     }
@@ -176,17 +238,17 @@ fn assert_same(
     }
     let sealed = expected.clone();
     run(&mut expected, all, |items| Kernel::Portable.open(items));
-    run(&mut found, all, |items| kernel.open(items));
+    run(&mut found, all, |items| subject.open(items));
     for ((found, expected), sealed) in found.iter().zip(&expected).zip(&sealed) {
         assert_eq!(
             found.authentic, expected.authentic,
-            "{kernel} {}",
+            "{subject:?} {}",
             sealed.suite
         );
         assert_eq!(
             found.packet(),
             expected.packet(),
-            "{kernel} {}",
+            "{subject:?} {}",
             sealed.suite
         );
         if !found.authentic {
@@ -202,13 +264,13 @@ fn assert_same(
 #[test]
 fn every_length_is_sealed_and_opened_as_by_the_portable_kernel() {
     let all = all_keys();
-    for kernel in kernels() {
+    for subject in subjects() {
         for suite in Suite::ALL {
             for first in (0..=2112).step_by(64) {
                 let packets: Vec<_> = (first..first + 64)
                     .map(|text| Packet::new(suite, text, Kind::Rtp, 0, 12, text))
                     .collect();
-                assert_same(kernel, &all, &packets, |_| None);
+                assert_same(subject, &all, &packets, |_| None);
             }
         }
     }
@@ -217,13 +279,13 @@ fn every_length_is_sealed_and_opened_as_by_the_portable_kernel() {
 #[test]
 fn every_size_of_burst_is_sealed_and_opened() {
     let all = all_keys();
-    for kernel in kernels() {
+    for subject in subjects() {
         for suite in Suite::ALL {
             for size in 0..=130 {
                 let packets: Vec<_> = (0..size)
                     .map(|i| Packet::new(suite, i, Kind::Rtp, i % 5, 12, 160 + i % 3 * 100))
                     .collect();
-                assert_same(kernel, &all, &packets, |i| (i % 7 == 3).then_some(i * 31));
+                assert_same(subject, &all, &packets, |i| (i % 7 == 3).then_some(i * 31));
             }
         }
     }
@@ -232,14 +294,14 @@ fn every_size_of_burst_is_sealed_and_opened() {
 #[test]
 fn every_bit_that_is_flipped_is_found() {
     let all = all_keys();
-    for kernel in kernels() {
+    for subject in subjects() {
         for suite in Suite::ALL {
             let bits = 8 * Packet::new(suite, 0, Kind::Rtp, 0, 12, 50).packet().len();
             for first in (0..bits).step_by(64) {
                 let packets: Vec<_> = (0..64)
                     .map(|i| Packet::new(suite, i, Kind::Rtp, 0, 12, 50))
                     .collect();
-                assert_same(kernel, &all, &packets, |i| Some(first + i));
+                assert_same(subject, &all, &packets, |i| Some(first + i));
             }
         }
     }
@@ -248,15 +310,15 @@ fn every_bit_that_is_flipped_is_found() {
 #[test]
 fn packets_without_room_are_left_to_the_portable_kernel() {
     let all = all_keys();
-    for kernel in kernels() {
+    for subject in subjects() {
         for suite in Suite::ALL {
             let mut expected = Packet::new(suite, 0, Kind::Rtp, 0, 12, 100);
             let (start, len) = (expected.start(), expected.packet().len());
             expected.frame.truncate(start + len);
             expected.frame.drain(..start);
             let mut found = expected.frame.clone();
-            let seal = |kernel: Kernel, frame: &mut [u8]| {
-                kernel.seal(&mut [Item {
+            let seal = |subject: Subject, frame: &mut [u8]| {
+                subject.seal(&mut [Item {
                     frame,
                     start: 0,
                     text: 12,
@@ -265,8 +327,8 @@ fn packets_without_room_are_left_to_the_portable_kernel() {
                 }]);
             };
             let mut portable = found.clone();
-            seal(Kernel::Portable, &mut portable);
-            seal(kernel, &mut found);
+            seal(Subject::Kernel(Kernel::Portable), &mut portable);
+            seal(subject, &mut found);
             assert_eq!(found, portable);
         }
     }
@@ -336,13 +398,14 @@ proptest! {
     ) {
         let all = all_keys();
         let (packets, forges): (Vec<_>, Vec<_>) = burst.into_iter().unzip();
-        for kernel in kernels() {
-            assert_same(kernel, &all, &packets, |i| forges[i]);
+        for subject in subjects() {
+            assert_same(subject, &all, &packets, |i| forges[i]);
         }
     }
 }
 
-/// Nanoseconds per packet of each kernel, by turns, and the median of the ratios to the portable
+/// Nanoseconds per packet of each kernel, and of the one for AVX2 with less, by turns, and the
+/// median of the ratios to the portable
 /// one: `cargo test --release -p sallyport-srtp speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures, and takes seconds"]
@@ -385,10 +448,8 @@ fn speed() {
             let mut packets: Vec<_> = (0..burst)
                 .map(|i| Packet::new(suite, i, Kind::Rtp, 0, 12, text))
                 .collect();
-            let kernels: Vec<_> = Kernel::ALL
-                .into_iter()
-                .filter(|k| k.is_available())
-                .collect();
+            let mut kernels = vec![Subject::Kernel(Kernel::Portable)];
+            kernels.extend(subjects());
             // [kernel][seal or open][round]
             let mut times = vec![[vec![], vec![]]; kernels.len()];
             let mut items: Vec<_> = packets.iter_mut().map(|packet| packet.item(&all)).collect();
@@ -416,7 +477,7 @@ fn speed() {
                     let ratios = found[way].iter().zip(&times[0][way]).map(|(a, b)| a / b);
                     let ratio = median(ratios.collect());
                     print!(
-                        "  {kernel} {name} {:.1} ({ratio:.3})",
+                        "  {kernel:?} {name} {:.1} ({ratio:.3})",
                         median(found[way].clone())
                     );
                 }
