@@ -58,7 +58,7 @@ pub(crate) fn check(suite: Suite, operation: Operation) -> Result<(), Disagreeme
             for (at, &payload) in payloads.iter().enumerate() {
                 course.pool.put(at, at, payload, &mut course.next);
             }
-            course.protect_if_needed()?;
+            course.protect_if_needed(PACKETS)?;
             let before = course.pool.frames.clone();
             let refused = ours.run(&mut course.pool, PACKETS);
             Refused::check(&ours, refused)?;
@@ -112,7 +112,7 @@ fn forge(
     for at in 0..PACKETS {
         course.pool.put(at, at, 20 + at, &mut course.next);
     }
-    course.protect_if_needed()?;
+    course.protect_if_needed(PACKETS)?;
     for at in 0..PACKETS {
         // Payloads and tags take their turns.
         let packet = course.pool.packet(at, at % 2);

@@ -23,7 +23,10 @@ const SUITES: [&str; 4] = [
 pub(crate) const HOT_STREAMS: usize = MAX_BURST;
 
 /// Streams of which each packet takes one at random.
-const COLD_STREAMS: [usize; 2] = [8192, 32_768];
+const COLD_STREAMS: [usize; 2] = [8192, MANY_STREAMS];
+
+/// As many as a gateway is designed for.
+pub(crate) const MANY_STREAMS: usize = 32_768;
 
 /// Beside the largest.
 const SMALL_BURSTS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -72,9 +75,10 @@ pub(crate) enum Allowed {
     Best,
     /// What it chooses itself: all that the CPU has.
     Auto,
-    /// AVX2 and below, to compare like with like.
+    /// What it would choose on a CPU without AVX-512, to compare like with like.
     Avx2,
-    /// SSE, with AES-NI, PCLMULQDQ and SHA-NI where the CPU has them.
+    /// What it would choose on a CPU without AVX2; with AES-NI, PCLMULQDQ and SHA-NI where the CPU
+    /// has them.
     Sse,
 }
 
@@ -110,7 +114,7 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Bytes(20),
         Self::Bytes(160),
         Self::Bytes(500),
@@ -173,17 +177,21 @@ impl Case {
         let corners = corners.chain(SMALL_BURSTS.map(|burst| (HOT_STREAMS, burst)));
         let mut plan = Vec::new();
         for (streams, burst) in [(HOT_STREAMS, MAX_BURST)].into_iter().chain(corners) {
-            let is_corner = streams != HOT_STREAMS || burst != MAX_BURST;
-            plan.extend(payloads.iter().filter_map(|&case| {
-                let is_left_out = quick && is_corner && payload.is_none() && !QUICK.contains(&case);
-                (!is_left_out).then_some(Self {
-                    payload: case,
-                    streams,
-                    burst,
-                })
+            let cases = payloads.iter().map(|&payload| Self {
+                payload,
+                streams,
+                burst,
+            });
+            plan.extend(cases.filter(|case| {
+                !quick || payload.is_some() || case.is_hot() || QUICK.contains(&case.payload)
             }));
         }
         plan
+    }
+
+    /// Whether it is a full burst of hot streams, and no corner case.
+    pub(crate) fn is_hot(&self) -> bool {
+        self.streams == HOT_STREAMS && self.burst == MAX_BURST
     }
 }
 

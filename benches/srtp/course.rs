@@ -5,6 +5,7 @@
 //! ratio of two turns that follow each other.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use sallyport_srtp::Suite;
@@ -21,13 +22,17 @@ const TURN: Duration = Duration::from_millis(1);
 /// The most passes of a turn. Indices are shared: they move on while others have their turns, and
 /// must not by 2^15, which receivers could not follow. The longest time out is when the variants of
 /// one contestant are tried.
-const MAX_PASSES: usize = 200;
+const MAX_PASSES: usize = 128;
 
 /// The fewest passes of a turn, so that one that was interrupted does not count.
 const MIN_PASSES: usize = 9;
 
-/// Turns of each variant of a contestant before the fastest is chosen.
+/// Turns of each variant of a contestant before the fastest few are chosen.
 const TRIALS: u64 = 3;
+
+/// So few, and their turns before the fastest is chosen.
+const FINALISTS: usize = 2;
+const FINALS: u64 = 7;
 
 /// Some streams of one suite, and where their indices stand.
 pub(crate) struct Course {
@@ -39,6 +44,13 @@ pub(crate) struct Course {
     sender: Option<Ours>,
     /// What it costs to read the clock.
     clock: Duration,
+}
+
+/// What a turn found, in nanoseconds per packet, in its median pass.
+struct Turn {
+    spent: f64,
+    /// How long it took to protect what the contestant then unprotected.
+    protecting: f64,
 }
 
 /// What a contestant needs for a packet, in nanoseconds.
@@ -73,6 +85,9 @@ pub(crate) struct Outcome {
     pub(crate) full: Times,
     /// What the second takes longer, median of the rounds.
     pub(crate) added: f64,
+    /// How long all of unprotecting takes compared with protecting the same packets just before,
+    /// median of the rounds.
+    pub(crate) over_protect: Option<f64>,
     pub(crate) rivals: Vec<Rival>,
 }
 
@@ -114,13 +129,15 @@ impl Course {
         for peer in &mut peers {
             self.choose_fastest(&case, ours, peer.as_mut())?;
         }
-        let (mut full, mut kernel) = (Vec::new(), Vec::new());
+        let (mut full, mut kernel, mut sent) = (Vec::new(), Vec::new(), Vec::new());
         let mut turns = vec![Vec::new(); peers.len()];
         for round in 0..rounds {
-            full.push(self.turn(&case, round, ours)?);
-            kernel.push(self.turn(&case, round, bare)?);
+            let turn = self.turn(&case, round, ours)?;
+            full.push(turn.spent);
+            sent.push(turn.protecting);
+            kernel.push(self.turn(&case, round, bare)?.spent);
             for (peer, turns) in peers.iter_mut().zip(&mut turns) {
-                turns.push(self.turn(&case, round, peer.as_mut())?);
+                turns.push(self.turn(&case, round, peer.as_mut())?.spent);
             }
         }
         let ratio = |ours: &[f64], peers: &[f64]| {
@@ -142,59 +159,63 @@ impl Course {
             kernel: Times::of(&kernel),
             full: Times::of(&full),
             added: median(pairs.map(|(full, kernel)| full - kernel).collect()),
+            over_protect: self.sender.is_some().then(|| ratio(&full, &sent)),
             rivals: rivals.collect(),
         })
     }
 
-    /// Puts the pool into the state that the operation starts from.
-    pub(crate) fn protect_if_needed(&mut self) -> Result<(), Refused> {
+    /// Puts the pool into the state that the operation starts from; answers how long it took.
+    pub(crate) fn protect_if_needed(&mut self, burst: usize) -> Result<Duration, Refused> {
         let Some(sender) = &mut self.sender else {
-            return Ok(());
+            return Ok(Duration::ZERO);
         };
-        let refused = sender.run(&mut self.pool, PACKETS);
-        Refused::check(sender, refused)
+        let (refused, spent) = time(self.clock, || sender.run(&mut self.pool, burst));
+        Refused::check(sender, refused)?;
+        Ok(spent)
     }
 
-    /// The time of a packet, in nanoseconds, in the median pass. The same round has the same packets for everybody.
+    /// Times a contestant. The same round has the same packets for everybody.
     fn turn(
         &mut self,
         case: &Case,
         round: u64,
         contestant: &mut dyn Contestant,
-    ) -> Result<f64, Refused> {
+    ) -> Result<Turn, Refused> {
         let mut random = Random::new(round + 1);
         // The first pass brings code and keys back into the caches.
         self.pass(case, &mut random, contestant)?;
         let mut spent = Duration::ZERO;
-        let mut passes = Vec::with_capacity(MAX_PASSES);
+        let (mut passes, mut before) = (Vec::new(), Vec::new());
         while passes.len() < MIN_PASSES || (spent < TURN && passes.len() < MAX_PASSES) {
-            let pass = self.pass(case, &mut random, contestant)?;
+            let (pass, protecting) = self.pass(case, &mut random, contestant)?;
             spent += pass;
-            passes.push(pass.as_secs_f64());
+            passes.push(per_packet(pass));
+            before.push(per_packet(protecting));
         }
-        #[expect(clippy::cast_precision_loss, reason = "a pool has 64 packets")]
-        let packets = PACKETS as f64;
-        Ok(median(passes) * 1e9 / packets)
+        Ok(Turn {
+            spent: median(passes),
+            protecting: median(before),
+        })
     }
 
+    /// How long a contestant takes for the packets of the pool, and how long it took before to
+    /// protect them, if that was necessary.
     fn pass(
         &mut self,
         case: &Case,
         random: &mut Random,
         contestant: &mut dyn Contestant,
-    ) -> Result<Duration, Refused> {
+    ) -> Result<(Duration, Duration), Refused> {
         self.pool.draw(case, random, &mut self.next);
-        self.protect_if_needed()?;
+        let protecting = self.protect_if_needed(case.burst)?;
         contestant.prepare(&self.pool);
-        let start = Instant::now();
-        let refused = contestant.run(&mut self.pool, case.burst);
-        let spent = start.elapsed();
+        let pool = &mut self.pool;
+        let (refused, spent) = time(self.clock, || contestant.run(pool, case.burst));
         Refused::check(contestant, refused)?;
-        Ok(spent.saturating_sub(self.clock))
+        Ok((spent, protecting))
     }
 
-    /// Ours has its turns in between, so that no variant finds its keys in the caches where the one
-    /// before has left them.
+    /// Tries all variants, and the best of them once more.
     fn choose_fastest(
         &mut self,
         case: &Case,
@@ -204,21 +225,50 @@ impl Course {
         if contestant.variants() == 1 {
             return Ok(());
         }
-        let mut fastest = (f64::INFINITY, 0);
+        let mut times = Vec::new();
         for variant in 0..contestant.variants() {
             contestant.choose(variant);
-            let turns = (0..TRIALS).map(|round| {
-                self.turn(case, round, ours)?;
-                self.turn(case, round, contestant)
-            });
-            let time = median(turns.collect::<Result<_, _>>()?);
-            if time < fastest.0 {
-                fastest = (time, variant);
-            }
+            times.push((self.compare(case, 0..TRIALS, ours, contestant)?, variant));
         }
-        contestant.choose(fastest.1);
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        times.truncate(FINALISTS);
+        for (time, variant) in &mut times {
+            contestant.choose(*variant);
+            *time = self.compare(case, TRIALS..TRIALS + FINALS, ours, contestant)?;
+        }
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        contestant.choose(times[0].1);
         Ok(())
     }
+
+    /// How much longer a contestant takes than ours. Turns of ours in between also see to it that
+    /// no variant finds its keys in the caches where the one before has left them.
+    fn compare(
+        &mut self,
+        case: &Case,
+        rounds: Range<u64>,
+        ours: &mut Ours,
+        contestant: &mut dyn Contestant,
+    ) -> Result<f64, Refused> {
+        let ratios = rounds.map(|round| {
+            let ours = self.turn(case, round, ours)?.spent;
+            Ok(self.turn(case, round, contestant)?.spent / ours)
+        });
+        Ok(median(ratios.collect::<Result<_, _>>()?))
+    }
+}
+
+/// What a call answers, and how long it takes if reading the clock takes so long.
+fn time<T>(clock: Duration, call: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let answer = call();
+    (answer, start.elapsed().saturating_sub(clock))
+}
+
+fn per_packet(pass: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a pool has 64 packets")]
+    let packets = PACKETS as f64;
+    pass.as_secs_f64() * 1e9 / packets
 }
 
 impl Times {

@@ -21,15 +21,16 @@ mod pool;
 mod random;
 mod report;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use clap::Parser;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use sallyport_srtp::Suite;
+use sallyport_srtp::{Kernel, Suite};
+use serde_json::Value;
 
 use crate::case::{Allowed, Case, Operation, Payload, suites};
 use crate::course::{Course, Outcome};
@@ -39,6 +40,12 @@ use crate::ours::{Bare, Ours};
 const ROUNDS: u64 = 31;
 const QUICK_ROUNDS: u64 = 9;
 
+/// The suite that both sides are compared with when they are restricted to AVX2.
+const AVX2_SUITE: Suite = Suite::AesCm128HmacSha1_80;
+
+/// Restricts ours.
+const KERNEL_VARIABLE: &str = "SALLYPORT_SRTP_KERNEL";
+
 /// When fewer rounds have to do for the cases that are left, so that all end within ten minutes.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -46,7 +53,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 #[derive(Debug, Parser)]
 #[command(name = "sallyport-bench-srtp")]
 struct Options {
-    /// Take a minute: fewer rounds, and many streams and small bursts with two payloads only.
+    /// Take two minutes: fewer rounds, and many streams and small bursts with two payloads only.
     #[arg(long)]
     quick: bool,
     /// Only this suite, by its registered name.
@@ -107,14 +114,54 @@ fn run(options: &Options) -> Result<(), String> {
     }
     print!("{}", report::summary(&outcomes));
     print!("{}", report::goals(&outcomes));
-    write(&options.json, &report::json(&outcomes).to_string())?;
+    let mut results = report::json(&outcomes);
+    if options.wants_avx2() {
+        results.extend(avx2(options)?);
+    }
+    let count = results.len();
+    write(&options.json, &Value::from(results).to_string())?;
     eprintln!(
-        "{} cases in {} s; written to {}",
-        outcomes.len(),
+        "{count} comparisons in {} s; written to {}",
         start.elapsed().as_secs(),
         options.json.display()
     );
     Ok(())
+}
+
+impl Options {
+    /// Whether a second process is to compare both sides restricted to AVX2, for which there are
+    /// goals: the kernel is chosen once per process.
+    fn wants_avx2(&self) -> bool {
+        Kernel::current() == Kernel::Avx512
+            && matches!(self.ipsec_mb, Allowed::Best | Allowed::Auto)
+            && self.suite.is_none_or(|suite| suite == AVX2_SUITE)
+    }
+}
+
+/// What a process like this one finds when both sides are restricted to AVX2.
+fn avx2(options: &Options) -> Result<Vec<Value>, String> {
+    println!("\nBoth sides restricted to AVX2\n");
+    let json = options.json.with_extension("avx2.json");
+    let mut command = env::current_exe()
+        .map(Command::new)
+        .map_err(|cause| format!("find this program: {cause}"))?;
+    command
+        .env(KERNEL_VARIABLE, Kernel::Avx2.name())
+        .args(["--ipsec-mb", "avx2", "--suite", AVX2_SUITE.name()])
+        .args(options.quick.then_some("--quick"))
+        .arg("--json")
+        .arg(&json);
+    if let Some(payload) = options.payload {
+        command.args(["--payload", &payload.to_string()]);
+    }
+    let status = command.status();
+    let status = status.map_err(|cause| format!("start this program again: {cause}"))?;
+    if !status.success() {
+        return Err(format!("restricted to AVX2 this program fails: {status}"));
+    }
+    let results = fs::read(&json).map_err(|cause| format!("read {}: {cause}", json.display()))?;
+    _ = fs::remove_file(&json);
+    serde_json::from_slice(&results).map_err(|cause| format!("read {}: {cause}", json.display()))
 }
 
 fn measure(

@@ -4,13 +4,14 @@
 
 use std::fmt::Write as _;
 
+use sallyport_srtp::MAX_BURST;
 use serde_json::{Value, json};
 
-use crate::case::{HOT_STREAMS, Operation, Payload};
+use crate::case::{Case, HOT_STREAMS, Payload};
 use crate::course::{Outcome, Rival};
-use crate::goals::GOALS;
+use crate::goals;
 use crate::ours::kernel;
-use sallyport_srtp::MAX_BURST;
+use crate::peers::{IPSEC_MB, LIBSRTP};
 
 /// What the tables mean, and where they were measured.
 pub(crate) fn preface() -> String {
@@ -26,7 +27,7 @@ pub(crate) fn preface() -> String {
          ROC given, as they are to ipsec-mb, aws-lc-rs and RustCrypto. `full` is all of SRTP: look-up,\n\
          index, IV, replay list too, as libsrtp has it; `added` is the difference. Ratios are ours over\n\
          the peer's, median of the rounds: below 1 ours is faster. Frames of the pool are in the cache.\n\
-         ipsec-mb is the fastest of its instruction sets and interfaces in each line.\n",
+         ipsec-mb is the fastest of its interfaces and allowed instruction sets in each line.\n",
         kernel()
     )
 }
@@ -103,118 +104,82 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
     text
 }
 
-/// The payloads of a summary.
-const SUMMARY: [Payload; 6] = [
-    Payload::Bytes(20),
-    Payload::Bytes(160),
-    Payload::Bytes(500),
-    Payload::Bytes(1200),
-    Payload::Mix,
-    Payload::Random,
-];
-
-/// One Markdown table for all suites: full bursts of hot streams.
+/// One Markdown table for all suites: full bursts of hot streams, ours and the ratio to the two
+/// peers that goals are about.
 pub(crate) fn summary(outcomes: &[Outcome]) -> String {
-    let hot =
-        |outcome: &&Outcome| outcome.case.streams == HOT_STREAMS && outcome.case.burst == MAX_BURST;
-    let mut lines: Vec<(String, Vec<&Outcome>)> = Vec::new();
-    for outcome in outcomes.iter().filter(hot) {
-        let name = format!("{}, {}", outcome.suite, outcome.operation);
-        match lines.iter_mut().find(|(found, _)| *found == name) {
-            Some((_, cases)) => cases.push(outcome),
-            None => lines.push((name, vec![outcome])),
-        }
-    }
-    let payloads = SUMMARY.map(|payload| payload.to_string()).join(" | ");
-    let mut text = format!("\nNanoseconds per packet, bursts of {MAX_BURST}\n\n");
-    _ = writeln!(
-        text,
-        "| | | {payloads} |\n|-|-|{}",
-        "-:|".repeat(SUMMARY.len())
+    let hot = |outcome: &&Outcome| outcome.case.is_hot();
+    let outcomes: Vec<&Outcome> = outcomes.iter().filter(hot).collect();
+    let payloads = Payload::ALL.map(|payload| payload.to_string()).join(" | ");
+    let mut text = format!(
+        "\nNanoseconds per packet and ratios, bursts of {MAX_BURST}, {HOT_STREAMS} streams\n\n\
+         | | | {payloads} |\n|-|-|{}\n",
+        "-:|".repeat(Payload::ALL.len())
     );
-    for (name, cases) in &lines {
+    let alike = |a: &&Outcome, b: &&Outcome| (a.suite, a.operation) == (b.suite, b.operation);
+    for cases in outcomes.chunk_by(alike) {
+        let name = format!("{}, {}", cases[0].suite, cases[0].operation);
+        let ratio = |it: &Outcome, peer: &str, of: fn(&Rival) -> Option<f64>| {
+            let rival = it.rivals.iter().find(|rival| rival.name == peer)?;
+            Some(format!("{:.2}", of(rival)?))
+        };
         let mut row = |title: &str, cell: &dyn Fn(&Outcome) -> Option<String>| {
-            let cells = SUMMARY.map(|payload| {
+            let cells = Payload::ALL.map(|payload| {
                 let case = cases.iter().find(|outcome| outcome.case.payload == payload);
                 case.and_then(|case| cell(case)).unwrap_or_default()
             });
-            _ = writeln!(text, "| {name} | {title} | {} |", cells.join(" | "));
+            if cells.iter().any(|cell| !cell.is_empty()) {
+                _ = writeln!(text, "| {name} | {title} | {} |", cells.join(" | "));
+            }
         };
         row("kernel", &|it| Some(format!("{:.1}", it.kernel.median)));
+        row(&format!("kernel / {IPSEC_MB}"), &|it| {
+            ratio(it, IPSEC_MB, |rival| rival.kernel_ratio)
+        });
         row("full", &|it| Some(format!("{:.1}", it.full.median)));
-        for peer in cases
-            .iter()
-            .flat_map(|case| &case.rivals)
-            .map(|it| it.name)
-            .fold(Vec::new(), |mut names: Vec<&str>, name| {
-                if !names.contains(&name) {
-                    names.push(name);
-                }
-                names
-            })
-        {
-            let of = |it: &Outcome, ratio: fn(&Rival) -> Option<f64>| {
-                let rival = it.rivals.iter().find(|rival| rival.name == peer)?;
-                Some(format!("{:.2}", ratio(rival)?))
-            };
-            row(&format!("kernel / {peer}"), &|it| {
-                of(it, |rival| rival.kernel_ratio)
-            });
-            row(&format!("full / {peer}"), &|it| {
-                of(it, |rival| Some(rival.full_ratio))
-            });
-        }
-        if cases[0].operation == Operation::Unprotect {
-            let full = |it: &Outcome| {
-                let same = |other: &&Outcome| {
-                    other.suite == it.suite
-                        && other.case == it.case
-                        && other.operation == Operation::Protect
-                };
-                let protect = outcomes.iter().find(same)?;
-                Some(format!("{:.2}", it.full.median / protect.full.median))
-            };
-            row("unprotect / protect, full", &full);
-        }
+        row(&format!("full / {LIBSRTP}"), &|it| {
+            ratio(it, LIBSRTP, |rival| Some(rival.full_ratio))
+        });
+        row("full - kernel", &|it| Some(format!("{:.1}", it.added)));
+        row("unprotect / protect, full", &|it| {
+            Some(format!("{:.2}", it.over_protect?))
+        });
     }
     text
 }
 
 /// What was to be reached, and what was.
 pub(crate) fn goals(outcomes: &[Outcome]) -> String {
-    let mut text = "\nGoals, the ratio of our kernel to ipsec-mb\n\n\
-        | suite | payload | streams | burst | must | aim | is | |\n|-|-:|-:|-:|-:|-:|-:|-|\n"
-        .to_owned();
-    for goal in GOALS {
-        for outcome in outcomes.iter().filter(|outcome| goal.is_of(outcome)) {
-            let rivals = outcome.rivals.iter();
-            let ratio = rivals
-                .filter(|rival| rival.name == "ipsec-mb")
-                .find_map(|rival| rival.kernel_ratio);
-            if let Some(ratio) = ratio {
-                let verdict = match ratio {
-                    _ if goal.aim.is_some_and(|aim| ratio <= aim) => "aim",
-                    _ if ratio <= goal.must => "must",
-                    _ => "missed",
-                };
-                let aim = goal.aim.map_or_else(String::new, |aim| format!("{aim:.2}"));
-                _ = writeln!(
-                    text,
-                    "| {} | {} | {} | {} | {:.2} | {aim} | {ratio:.3} | {verdict} |",
-                    outcome.suite,
-                    outcome.case.payload,
-                    outcome.case.streams,
-                    outcome.case.burst,
-                    goal.must,
-                );
-            }
-        }
+    let found = goals::found(outcomes, kernel());
+    if found.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\nGoals, kernel {}. Those for ratios to {IPSEC_MB} are meant for its version 3.0\n\n\
+         | | payload | streams | burst | must | aim | is | | peer |\n|-|-:|-:|-:|-:|-:|-:|-|-|\n",
+        kernel()
+    );
+    for goal in found {
+        let Case {
+            payload,
+            streams,
+            burst,
+        } = goal.case;
+        let aim = goal.aim.map_or_else(String::new, |aim| format!("{aim:.2}"));
+        _ = writeln!(
+            text,
+            "| {} | {payload} | {streams} | {burst} | {:.2} | {aim} | {:.3} | {} | {} |",
+            goal.what,
+            goal.must,
+            goal.is,
+            goal.verdict(),
+            goal.peer,
+        );
     }
     text
 }
 
-/// An array with one object for each outcome, peer and scope.
-pub(crate) fn json(outcomes: &[Outcome]) -> Value {
+/// One object for each outcome, peer and scope.
+pub(crate) fn json(outcomes: &[Outcome]) -> Vec<Value> {
     let objects = outcomes.iter().flat_map(|outcome| {
         outcome.rivals.iter().flat_map(move |rival| {
             let kernel_ratio = rival
@@ -256,8 +221,8 @@ mod tests {
     use sallyport_srtp::Suite;
 
     use super::*;
-    use crate::case::{Case, Operation, Payload};
-    use crate::course::{Rival, Times};
+    use crate::case::Operation;
+    use crate::course::Times;
 
     fn outcome(payload: Payload) -> Outcome {
         let times = Times {
@@ -278,6 +243,7 @@ mod tests {
             },
             full: times,
             added: 10.0,
+            over_protect: Some(1.05),
             rivals: vec![Rival {
                 name: "peer",
                 version: "1.3.0".to_owned(),
@@ -318,5 +284,22 @@ mod tests {
                 "peer: 1.3.0",
             ]
         );
+    }
+
+    #[test]
+    fn goals_are_found_and_judged() {
+        let mut outcome = outcome(Payload::Bytes(160));
+        outcome.case.burst = MAX_BURST;
+        outcome.operation = Operation::Protect;
+        outcome.rivals[0].name = LIBSRTP;
+        outcome.rivals[0].full_ratio = 0.09;
+        let text = goals(&[outcome]);
+        for line in [
+            "| AEAD_AES_128_GCM: full / libsrtp | 160 | 64 | 64 | 0.10 |  | 0.090 | must | 1.3.0 |",
+            "| AEAD_AES_128_GCM, protect: full - kernel, ns | 160 | 64 | 64 | 15.00 |  | 10.000 | must |  |",
+            "| AEAD_AES_128_GCM: unprotect / protect, full | 160 | 64 | 64 | 1.10 |  | 1.050 | must |  |",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

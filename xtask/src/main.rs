@@ -89,7 +89,7 @@ enum Task {
 enum Bench {
     /// SRTP in nanoseconds per packet, beside ipsec-mb, libsrtp, aws-lc-rs and RustCrypto
     ///
-    /// What it takes: --quick, --suite NAME, --payload BYTES|mix|random, --ipsec-mb sse|avx2|avx512,
+    /// What it takes: --quick, --suite NAME, --payload BYTES|mix|random, --ipsec-mb best|auto|avx2|sse,
     /// --json PATH. The results are printed, and written to target/bench/srtp.json.
     Srtp {
         /// Passed to the benchmark as they are

@@ -35,13 +35,13 @@ impl IpsecMb {
         let is_gcm = is_gcm(suite);
         let mut managers = Vec::new();
         for isa in [Isa::Sse, Isa::Avx2, Isa::Avx512] {
-            let is_too_new = match allowed {
-                Allowed::Best | Allowed::Auto => false,
-                Allowed::Avx2 => isa > Isa::Avx2,
-                Allowed::Sse => isa > Isa::Sse,
+            let is_allowed = match allowed {
+                Allowed::Best | Allowed::Auto => true,
+                Allowed::Avx2 => isa == Isa::Avx2,
+                Allowed::Sse => isa == Isa::Sse,
             };
-            if is_too_new {
-                break;
+            if !is_allowed {
+                continue;
             }
             managers.extend(
                 MultiBuffer::new(isa, is_gcm, suite.key_len(), streams)
@@ -72,7 +72,7 @@ impl IpsecMb {
 
 impl Contestant for IpsecMb {
     fn name(&self) -> &'static str {
-        "ipsec-mb"
+        super::IPSEC_MB
     }
 
     fn version(&self) -> String {

@@ -40,7 +40,7 @@ impl Libsrtp {
 
 impl Contestant for Libsrtp {
     fn name(&self) -> &'static str {
-        "libsrtp"
+        super::LIBSRTP
     }
 
     fn version(&self) -> String {

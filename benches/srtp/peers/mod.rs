@@ -17,6 +17,10 @@ use sallyport_srtp::Suite;
 use crate::case::{Allowed, Operation};
 use crate::contestant::Contestant;
 
+/// The names of the peers that goals are about.
+pub(crate) const IPSEC_MB: &str = "ipsec-mb";
+pub(crate) const LIBSRTP: &str = "libsrtp";
+
 /// All peers that there are and that know the suite, the fastest first. `allowed` is what
 /// ipsec-mb may use.
 #[cfg_attr(not(ipsec_mb), expect(unused_variables, reason = "it is for ipsec-mb"))]
