@@ -4,9 +4,9 @@
 //!
 //! [`portable`] runs everywhere and does everything, one packet after the other. The others need
 //! instructions that not every CPU has, take many packets at once, and do what media is made of:
-//! SRTP with AES-128 in counter mode, and with both GCM suites. What they do not do (SRTCP, other
-//! suites, packets beyond [`lane::MAX_TEXT`], frames without room) they leave to `portable`,
-//! which is also what they are tested against.
+//! SRTP with AES in counter mode and HMAC-SHA1, and with both GCM suites. What they do not do
+//! (SRTCP, NULL and F8, packets beyond [`lane::MAX_TEXT`], frames without room) they leave to
+//! `portable`, which is also what they are tested against.
 //!
 //! Which one runs is chosen once per process, see [`Kernel`].
 //!
