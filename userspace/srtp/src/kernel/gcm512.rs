@@ -136,12 +136,20 @@ struct Product {
 /// Encrypts and writes the tags.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn seal<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
+    if lanes.is_empty() {
+        // What follows begins with kilobytes to be zeroed.
+        return;
+    }
     run::<true, ROUNDS>(lanes);
 }
 
 /// Verifies the tags, and decrypts what is authentic.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
+    if lanes.is_empty() {
+        // What follows begins with kilobytes to be zeroed.
+        return;
+    }
     run::<false, ROUNDS>(lanes);
 }
 
