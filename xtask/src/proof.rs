@@ -114,3 +114,27 @@ fn there_or_skip(what: &str, tool: Result<(), Error>) -> Result<bool, Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::program::workspace;
+
+    /// Miri says nothing of a name that no test has.
+    #[test]
+    fn what_runs_under_miri_is_still_there() {
+        for name in UNDER_MIRI {
+            let (_, last) = name.rsplit_once("::").expect("a module and a test");
+            let function = Command::new("grep")
+                .args(["-rqF", "--include=*.rs", &format!("fn {last}"), "."])
+                .current_dir(workspace().join("userspace/srtp/src"))
+                .status();
+            let module = workspace().join("userspace/srtp/src/kernel");
+            let is_there = function.is_ok_and(|status| status.success())
+                || module.join(format!("{last}.rs")).exists();
+            assert!(is_there, "{name}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel for AVX-512: sixteen or 32 packets are hashed at once, four blocks are encrypted at once.
+//! The kernel for AVX-512: sixteen or 32 packets are hashed at once, four blocks are encrypted at
+//! once.
 
 use super::Kernel;
 use super::block::CmKey;

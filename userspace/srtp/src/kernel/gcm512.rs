@@ -136,20 +136,12 @@ struct Product {
 /// Encrypts and writes the tags.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn seal<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
-    if lanes.is_empty() {
-        // What follows begins with kilobytes to be zeroed.
-        return;
-    }
     run::<true, ROUNDS>(lanes);
 }
 
 /// Verifies the tags, and decrypts what is authentic.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
-    if lanes.is_empty() {
-        // What follows begins with kilobytes to be zeroed.
-        return;
-    }
     run::<false, ROUNDS>(lanes);
 }
 
@@ -157,6 +149,10 @@ pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 fn run<const ENCRYPT: bool, const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
+    if lanes.is_empty() {
+        // What follows begins with kilobytes to be zeroed.
+        return;
+    }
     // Those of this group and of the one before it, in turn.
     let mut works = [[Work::EMPTY; GROUP]; 2];
     let mut this = 0;
