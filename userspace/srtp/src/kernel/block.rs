@@ -8,12 +8,13 @@
 //!
 //! ```text
 //! CmKey   | HMAC states | salt, round keys .. | .. | .. |              256 bytes, AES-128
-//! GcmKey  | H^4 .. H^1  | salt, round keys .. | .. | .. | H^4 H^8 H^12 .. H^80 |  576, 640
+//! GcmKey  | H^12 .. H^1 (3 lines) | salt, round keys .. | .. | .. | H^4 H^8 .. H^80 |  704, 768
 //! ```
 //!
 //! The HMAC states are what SHA-1 has become after the first block of the inner and of the outer
 //! hash, which depends on the key only: two compressions per packet saved. The powers of the
-//! GHASH key H are explained in `gcm512`; those from H^4 to H^80 are in pairs, see [`Powers`].
+//! GHASH key H are explained in `gcm512`: short packets need those in front, long ones the last
+//! four of them and those at the end, which are in pairs, see [`Powers`].
 
 use core::arch::x86_64::{
     _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32,
@@ -33,6 +34,9 @@ use crate::derivation::SessionKey;
 
 /// Powers of H that take a factor of four blocks each: enough for 80 blocks between reductions.
 pub(super) const POWERS: usize = 20;
+
+/// Powers of H that take a single block each: those of three vectors.
+pub(super) const NEAR: usize = 12;
 
 /// AES-128 has so many round keys.
 pub(super) const AES_128: usize = 11;
@@ -64,8 +68,8 @@ pub(super) struct CmKey<const ROUNDS: usize> {
 #[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(C, align(64))]
 pub(super) struct GcmKey<const ROUNDS: usize> {
-    /// H^4, H^3, H^2, H^1.
-    pub(super) last: [[u8; 16]; 4],
+    /// H^12, H^11, ... H^1.
+    pub(super) near: [[u8; 16]; NEAR],
     pub(super) salt: u128,
     pub(super) rounds: [[u8; 16]; ROUNDS],
     /// H^4, H^8, H^12, ...
@@ -83,7 +87,7 @@ pub(super) struct Powers {
 }
 
 /// How many lines [`GcmKey::fetch`] and [`CmKey::fetch`] look at.
-const _: () = assert!(size_of::<GcmKey<AES_256>>() == 10 * LINE);
+const _: () = assert!(size_of::<GcmKey<AES_256>>() == 12 * LINE);
 const _: () = assert!(size_of::<CmKey<AES_256>>() == 5 * LINE);
 
 impl Powers {
@@ -127,7 +131,7 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
     /// Has all of it fetched into the cache.
     #[inline]
     pub(super) fn fetch(&self) {
-        fetch::<5, _>(self, size_of::<Self>());
+        fetch::<5, _>(self, 0, size_of::<Self>());
     }
 
     #[target_feature(enable = "aes")]
@@ -147,18 +151,25 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
 }
 
 impl<const ROUNDS: usize> GcmKey<ROUNDS> {
-    /// Has what a packet needs whose text is so long fetched into the cache: all but the powers,
-    /// and one power for each vector that is not the last.
+    /// Has what a packet needs that is so long fetched into the cache: all powers that are near for
+    /// a short one; the last four, and one for each vector, for others.
     #[inline]
-    pub(super) fn fetch(&self, text: usize) {
-        let len = offset_of!(Self, powers) + size_of::<Powers>() * (text / 128 + 1);
-        fetch::<10, _>(self, len);
+    pub(super) fn fetch(&self, len: usize) {
+        let near = size_of_val(&self.near);
+        // Head and tag may be in the length or not.
+        let (from, to) = if len <= 16 * NEAR {
+            (0, offset_of!(Self, powers))
+        } else {
+            let powers = size_of::<Powers>() * (len / 128 + 1);
+            (near - LINE, offset_of!(Self, powers) + powers)
+        };
+        fetch::<10, _>(self, from, to);
     }
 
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]
     fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {
-            last: [[0; 16]; 4],
+            near: [[0; 16]; NEAR],
             salt: salt(key),
             rounds: [[0; 16]; ROUNDS],
             powers: [Powers::default(); POWERS / 2],
@@ -180,8 +191,8 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
         let hash_key = from_u128(hash_key);
         let mut power = hash_key;
         for n in 1..=4 * POWERS {
-            if n <= 4 {
-                block.last[4 - n] = into_u128(power).to_ne_bytes();
+            if n <= NEAR {
+                block.near[NEAR - n] = into_u128(power).to_ne_bytes();
             }
             if n % 4 == 0 {
                 block.powers[(n / 4 - 1) / 2].set((n / 4 - 1) % 2, into_u128(power));

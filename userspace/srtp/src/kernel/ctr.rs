@@ -45,14 +45,20 @@ static COUNTERS: Counters = {
     Counters(blocks)
 };
 
-/// Four blocks of counters from the one for `counter` on, which may be up to 4 below zero.
+/// Where the counters from the one for `counter` on are, which may be up to 4 below zero.
+#[inline]
+pub(super) fn counters(counter: isize) -> *const [u8; 16] {
+    let at = counter.wrapping_add_unsigned(EARLY).cast_unsigned();
+    COUNTERS.0.as_ptr().wrapping_add(at)
+}
+
+/// Four blocks of counters from the one for `counter` on.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn counters512(counter: isize) -> __m512i {
-    let at = counter.wrapping_add_unsigned(EARLY).cast_unsigned();
-    debug_assert!(at <= COUNTERS.0.len() - 4);
+    debug_assert!((-4..=(MAX_TEXT / 16 + LATE).cast_signed() - 4).contains(&counter));
     // SAFETY: a text has at most MAX_TEXT / 16 blocks, so that its counters are in the table.
-    unsafe { _mm512_loadu_si512(COUNTERS.0.as_ptr().add(at).cast()) }
+    unsafe { _mm512_loadu_si512(counters(counter).cast()) }
 }
 
 /// A round key in every block of a vector.

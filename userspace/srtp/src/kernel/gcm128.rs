@@ -71,7 +71,7 @@ fn tag<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> u128 {
     let counter = from_u128(((lane.nonce << 32) | TAG_COUNTER).swap_bytes());
     let [stream] = aes128(rounds, [_mm_xor_si128(counter, key128(&rounds[0]))]);
 
-    let mut hash = Hash::new(&lane.key.last);
+    let mut hash = Hash::new(&lane.key.near[8..]);
     // SAFETY: head and text are in the room of the packet, and so are the 15 bytes behind them.
     unsafe {
         hash.update(lane.start(), lane.head);
@@ -125,7 +125,7 @@ impl Product {
 
 struct Hash<'a> {
     /// H^4, H^3, H^2, H^1.
-    powers: &'a [[u8; 16]; 4],
+    powers: &'a [[u8; 16]],
     sum: __m128i,
     /// Blocks that wait to be four.
     waiting: [__m128i; 4],
@@ -135,7 +135,7 @@ struct Hash<'a> {
 impl<'a> Hash<'a> {
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn new(powers: &'a [[u8; 16]; 4]) -> Self {
+    fn new(powers: &'a [[u8; 16]]) -> Self {
         let zero = _mm_setzero_si128();
         Self {
             powers,

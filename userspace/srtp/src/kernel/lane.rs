@@ -59,7 +59,7 @@ pub(super) struct Lanes<'a> {
 /// Whether a vector kernel can do this packet.
 #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
 #[inline(always)]
-fn fits(item: &Item<'_>) -> bool {
+pub(super) fn fits(item: &Item<'_>) -> bool {
     let max_head = match item.keys.block {
         None => return false,
         Some(Block::Cm128(_) | Block::Cm192(_) | Block::Cm256(_)) => MAX_CM_HEAD,
@@ -74,16 +74,10 @@ fn fits(item: &Item<'_>) -> bool {
 }
 
 impl<'a> Lanes<'a> {
-    /// Takes a packet. Gives back what no vector kernel can do.
-    #[inline]
-    pub(super) fn push(
-        &mut self,
-        item: Item<'a>,
-        authentic: &'a mut bool,
-    ) -> Result<(), (Item<'a>, &'a mut bool)> {
-        if !fits(&item) {
-            return Err((item, authentic));
-        }
+    /// Takes a packet that [`fits`].
+    #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
+    #[inline(always)]
+    pub(super) fn push(&mut self, item: Item<'a>, authentic: &'a mut bool) {
         match &item.keys.block {
             Some(Block::Cm128(key)) => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
@@ -105,23 +99,23 @@ impl<'a> Lanes<'a> {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.gcm256.push(lane);
             }
-            None => return Err((item, authentic)),
+            // It does not fit.
+            None => {}
         }
-        Ok(())
     }
 }
 
-/// Has the first `len` bytes of something fetched into the cache, up to `LINES` lines.
+/// Has the bytes of something from `from` to `to` fetched into the cache, up to `LINES` lines.
 ///
 /// Lengths differ from packet to packet. So that no branch depends on them, there are always so
 /// many fetches, some of them of the same line.
 #[inline]
-pub(super) fn fetch<const LINES: usize, T: ?Sized>(value: &T, len: usize) {
+pub(super) fn fetch<const LINES: usize, T: ?Sized>(value: &T, from: usize, to: usize) {
     let bytes = ptr::from_ref(value).cast::<i8>();
-    let last = len.min(size_of_val(value)).saturating_sub(1);
+    let last = to.min(size_of_val(value)).saturating_sub(1);
     for line in 0..LINES {
         // SAFETY: a prefetch has no effect, wherever it points to.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(last.min(LINE * line))) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(last.min(from + LINE * line))) }
     }
 }
 

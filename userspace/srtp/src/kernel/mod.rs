@@ -222,13 +222,12 @@ impl<'a> Batch<'a> {
     #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
     #[inline(always)]
     pub(crate) fn push(&mut self, item: Item<'a>, authentic: &'a mut bool) {
-        if self.kernel == Kernel::Portable {
-            return self.alone(item, authentic);
-        }
         #[cfg(target_arch = "x86_64")]
-        if let Err((item, authentic)) = self.lanes.push(item, authentic) {
-            self.alone(item, authentic);
+        if self.kernel != Kernel::Portable && lane::fits(&item) {
+            return self.lanes.push(item, authentic);
         }
+        // Another item, so that only this one is in memory.
+        self.alone(Item { ..item }, authentic);
     }
 
     #[cold]
@@ -260,7 +259,7 @@ impl<'a> Batch<'a> {
 #[inline]
 pub(crate) fn fetch<const LINES: usize, T: ?Sized>(value: &T, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    lane::fetch::<LINES, T>(value, len);
+    lane::fetch::<LINES, T>(value, 0, len);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (value, len);
 }

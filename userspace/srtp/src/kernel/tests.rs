@@ -63,7 +63,9 @@ impl Subject {
                     let mut lanes = Lanes::default();
                     for item in items {
                         let (item, authentic) = item.split();
-                        if let Err((item, authentic)) = lanes.push(item, authentic) {
+                        if super::lane::fits(&item) {
+                            lanes.push(item, authentic);
+                        } else {
                             batch.alone(item, authentic);
                         }
                     }
