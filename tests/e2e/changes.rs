@@ -22,8 +22,8 @@ const DOWN: FlowId = FlowId(0xffff_0001);
 /// From the core: RTCP.
 const DOWN_RTCP: FlowId = FlowId(0xffff_0002);
 
-/// A muxed SRTP leg over IPv4 with a UE behind a NAT, and over IPv6 an RTP leg with RTCP on a port
-/// of its own, whose peer does not send from where it said.
+/// A muxed SRTP leg over IPv4, and over IPv6 an RTP leg with RTCP on a port of its own. All peers
+/// are latched.
 struct Reinvite {
     data_plane: DataPlane,
     suite: Suite,
@@ -45,6 +45,7 @@ impl Reinvite {
         let access = at(Topology::access_address(Family::V4), 40_000);
         let core = [40_000, 40_001].map(|port| at(Topology::core_side_address(Family::V6), port));
         let peer = Topology::core_address(Family::V6);
+        let ue = at(Topology::ue_address(Family::V4), 5000);
         let to_ue = Path {
             local: access,
             remote: Remote::Latched(UP),
@@ -84,7 +85,10 @@ impl Reinvite {
                     realm: Realm::Access,
                     local: access,
                     carries: Carries::Muxed,
-                    source: Source::Latch(Latch::default()),
+                    source: Source::Latch(Latch {
+                        signalled: Some(ue),
+                        ..Latch::default()
+                    }),
                     unprotect: Some(crypto(suite, &suite.key(Self::FIRST[0]))),
                     expect: None,
                 },
@@ -100,7 +104,6 @@ impl Reinvite {
             from_core(DOWN_RTCP, core[1], Carries::Rtcp, 5001),
         ];
         let leg = |rtp: SocketAddr, rtcp: SocketAddr| serde_json::json!({ "local": rtp.to_string(), "local_rtcp": rtcp.to_string() });
-        let ue = at(Topology::ue_address(Family::V4), 5000);
         let mut reinvite = Self {
             data_plane: DataPlane::of(gateway),
             suite,
