@@ -10,7 +10,9 @@ use sallyport_flow::{
     Carries, Crypto, Egress, Event, Flow, FlowId, Gate, Ingress, Latch, MasterKey, Path, Realm,
     Reason, Refused, Remote, Secret, Source, Update,
 };
-use sallyport_tests::{Family, Gateway, GatewayOptions, Topology, media, report, require};
+use sallyport_tests::{
+    Family, Gateway, GatewayOptions, Topology, TopologyOptions, media, report, require,
+};
 
 use crate::support::{DataPlane, End, Key, Kind, Libsrtp, Suite, expect_balanced};
 
@@ -183,9 +185,16 @@ fn a_call_is_rekeyed_without_the_loss_of_a_packet_and_the_old_key_retires() {
     if !require::root_and_namespaces() || !Libsrtp::is_there() {
         return;
     }
-    for suite in [Suite::CM_80, Suite::GCM_256] {
-        let topology = Topology::new();
-        let gateway = Gateway::start(&topology, &GatewayOptions::default());
+    for (suite, queues) in [(Suite::CM_80, 1), (Suite::GCM_256, 2)] {
+        let topology = Topology::with(TopologyOptions {
+            queues,
+            ..TopologyOptions::default()
+        });
+        let options = GatewayOptions {
+            dataplane: format!("queues = {queues}"),
+            ..GatewayOptions::default()
+        };
+        let gateway = Gateway::start(&topology, &options);
         let mut call = Reinvite::new(&topology, &gateway, suite);
         let mut old = call.ue_with(Reinvite::FIRST);
         // Across a turn of the sequence number, so that the old key has a rollover counter.
@@ -272,8 +281,16 @@ fn a_call_is_held_and_resumed_where_it_stood() {
     }
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &GatewayOptions::default());
-    let mut call = Reinvite::new(&topology, &gateway, Suite::GCM_128);
-    let mut ue = call.ue_with(Reinvite::FIRST);
+    let suite = Suite::GCM_128;
+    let mut call = Reinvite::new(&topology, &gateway, suite);
+    // Other keys before the first packet, when no worker has any yet.
+    let keys = [3, 4];
+    let [receive, send] = keys.map(|number| crypto(suite, &suite.key(number)));
+    call.change(|flow| match flow.id {
+        UP => flow.ingress.unprotect = Some(receive.clone()),
+        _ => flow.egress.protect = Some(send.clone()),
+    });
+    let mut ue = call.ue_with(keys);
     let mut numbers = 65_530..;
     for _ in 0..5 {
         call.talk(&mut ue, &mut numbers);
