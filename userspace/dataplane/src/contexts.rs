@@ -51,6 +51,8 @@ pub struct ContextChange {
     pub beside: Take<ContextSet>,
     /// For leaving packets.
     pub protect: Take<ContextSet>,
+    /// The lowest SRTCP index to protect with, see [`Keys::srtcp_turn`](crate::rekey::Keys).
+    pub first_srtcp: u32,
 }
 
 /// The crypto contexts of a flow in the worker that owns them.
@@ -87,12 +89,7 @@ impl<T> Slots<T> {
 
     /// Changes what is in the slots; `insert` turns a new set into what slots hold. Returns what
     /// is left over, in the slots where it was.
-    #[must_use]
-    pub fn change(
-        &mut self,
-        change: ContextChange,
-        mut insert: impl FnMut(ContextSet) -> T,
-    ) -> Self {
+    fn change(&mut self, change: ContextChange, mut insert: impl FnMut(ContextSet) -> T) -> Self {
         let mut old = std::mem::take(self);
         let mut take = |take, same: &mut Option<T>, other: &mut Option<T>| match take {
             Take::Same => same.take(),
@@ -104,6 +101,19 @@ impl<T> Slots<T> {
         self.beside = take(change.beside, &mut old.beside, &mut old.unprotect);
         self.protect = take(change.protect, &mut old.protect, &mut None);
         old
+    }
+}
+
+impl Contexts {
+    /// Changes them. Returns what is left over.
+    #[must_use]
+    pub fn apply(&mut self, change: ContextChange) -> Self {
+        let first_srtcp = change.first_srtcp;
+        let left = self.change(change, |set| set);
+        if let Some(protect) = &mut self.protect {
+            protect.skip_rtcp_to(first_srtcp);
+        }
+        left
     }
 }
 
@@ -119,8 +129,15 @@ impl Owned {
     /// Changes them. Returns what is left over.
     pub fn change(&mut self, change: ContextChange, table: &mut ContextSets) -> Contexts {
         let preferred = self.arriving(0);
+        let first_srtcp = change.first_srtcp;
         let left = self.sets.change(change, |set| table.insert(set));
         let left = left.and_then(|id| table.remove(id));
+        if first_srtcp > 0
+            && let Some(mut protect) = self.sets.protect.and_then(|id| table.remove(id))
+        {
+            protect.skip_rtcp_to(first_srtcp);
+            self.sets.protect = Some(table.insert(protect));
+        }
         self.beside_first = self.sets.beside.is_some() && self.sets.beside == preferred;
         for set in [&left.beside, &left.unprotect].into_iter().flatten() {
             if set.marks().next().is_some() {
@@ -186,7 +203,7 @@ impl Claim {
         let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
         match contexts.as_mut() {
             Some(contexts) => {
-                drop(contexts.change(*change, |set| set));
+                drop(contexts.apply(*change));
                 Ok(())
             }
             None => Err((self.owner.load(Ordering::Acquire), change)),
@@ -204,6 +221,7 @@ mod tests {
         unprotect: Take::Nothing,
         beside: Take::Nothing,
         protect: Take::Nothing,
+        first_srtcp: 0,
     };
 
     fn set() -> ContextSet {
@@ -265,6 +283,7 @@ mod tests {
                 unprotect,
                 beside,
                 protect,
+                first_srtcp: 0,
             };
             let over = slots.change(change, |_| 9);
             assert_eq!([slots.unprotect, slots.beside, slots.protect], new);

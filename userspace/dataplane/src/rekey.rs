@@ -6,12 +6,13 @@ use core::hash::BuildHasher;
 use std::hash::RandomState;
 use std::time::Instant;
 
-use sallyport_flow::{Crypto, Flow};
+use hashbrown::HashMap;
+use sallyport_flow::{Carries, Crypto, Flow, Mark};
 
 use crate::contexts::Take;
 
 /// Tells one [`Crypto`] from another without a second copy of the keys. It does not look at marks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Fingerprint(u64);
 
 /// Makes fingerprints. Only those of one maker can be compared.
@@ -27,6 +28,10 @@ pub struct Keys {
     pub beside: Option<Beside>,
     /// Of leaving packets.
     pub protect: Option<Fingerprint>,
+    /// How often SRTCP under `protect` has come to another flow. When a leg starts or ends to
+    /// multiplex, it does so without new keys for the other leg, and no index may be used by both
+    /// flows: each turn has indices of its own.
+    pub srtcp_turn: u32,
 }
 
 /// Keys of arriving packets beside those in use.
@@ -59,6 +64,7 @@ impl Fingerprints {
                 replaced: None,
             }),
             protect: flow.egress.protect.as_ref().map(|it| self.one(it)),
+            srtcp_turn: 0,
         }
     }
 
@@ -143,6 +149,37 @@ impl Keys {
             beside: None,
             ..self
         })
+    }
+}
+
+/// The flows of one update that have protected SRTCP until now: under which keys, at which turn.
+#[derive(Debug, Default)]
+pub struct SrtcpTurns(HashMap<Fingerprint, u32>);
+
+impl SrtcpTurns {
+    /// The most turns; each has as many indices as a data plane skips when it restarts.
+    pub const MAX: u32 = (1 << 31) / Mark::RTCP_STEP - 1;
+
+    /// Adds a flow as it was before.
+    pub fn add(&mut self, keys: Keys, carries: Carries) {
+        if let Some(key) = keys.protect
+            && carries != Carries::Rtp
+        {
+            let turn = self.0.entry(key).or_default();
+            *turn = keys.srtcp_turn.max(*turn);
+        }
+    }
+
+    /// The turn of a flow with these keys from now on, which was like that `before`.
+    pub fn of(&self, keys: Keys, carries: Carries, before: Option<(Keys, Carries)>) -> u32 {
+        let before = before.filter(|(old, _)| old.protect == keys.protect);
+        let own = before.map_or(0, |(old, _)| old.srtcp_turn);
+        let has_it = before.is_some_and(|(_, carries)| carries != Carries::Rtp);
+        let others = keys.protect.and_then(|key| self.0.get(&key));
+        match others {
+            Some(others) if carries != Carries::Rtp && !has_it => others.max(&own) + 1,
+            _ => own,
+        }
     }
 }
 
@@ -275,11 +312,13 @@ mod tests {
                 unprotect: before.0,
                 beside: before.1,
                 protect: C,
+                srtcp_turn: 0,
             };
             let wanted = Keys {
                 unprotect: wanted.0,
                 beside: expected(wanted.1),
                 protect: C,
+                srtcp_turn: 0,
             };
             let (keys, what) = before.change(wanted, now);
             assert_eq!(keys.unprotect, wanted.unprotect, "{name}");
@@ -316,11 +355,71 @@ mod tests {
                 key: Fingerprint(2),
                 replaced,
             }),
-            protect: C,
+            ..Keys::default()
         };
         assert_eq!(keys(None).retire(later), None);
         assert_eq!(keys(Some(later)).retire(now), None);
         let left = keys(Some(now)).retire(later).unwrap();
-        assert_eq!((left.unprotect, left.beside, left.protect), (A, None, C));
+        assert_eq!((left.unprotect, left.beside), (A, None));
+    }
+
+    #[test]
+    fn srtcp_that_comes_to_another_flow_starts_where_no_flow_has_been() {
+        use Carries::{Muxed, Rtcp, Rtp};
+        let keys = |protect, srtcp_turn| Keys {
+            protect,
+            srtcp_turn,
+            ..Keys::default()
+        };
+        // Flows that are named: key, turn, carries. A flow before and after. Its turn.
+        for (name, named, before, after, turn) in [
+            ("a first flow", vec![], None, (A, Muxed), 0),
+            (
+                "nothing new",
+                vec![(A, 3, Muxed)],
+                Some((A, 3, Muxed)),
+                (A, Muxed),
+                3,
+            ),
+            ("a port of its own", vec![(A, 0, Muxed)], None, (A, Rtcp), 1),
+            (
+                "the port of RTP",
+                vec![(A, 0, Muxed)],
+                Some((A, 0, Muxed)),
+                (A, Rtp),
+                0,
+            ),
+            (
+                "one port again",
+                vec![(A, 1, Rtcp), (A, 0, Rtp)],
+                Some((A, 0, Rtp)),
+                (A, Muxed),
+                2,
+            ),
+            (
+                "without RTCP before",
+                vec![(A, 0, Rtp)],
+                Some((A, 0, Rtp)),
+                (A, Muxed),
+                0,
+            ),
+            ("other keys", vec![(A, 5, Muxed)], None, (B, Rtcp), 0),
+            ("no keys", vec![(None, 0, Muxed)], None, (None, Rtcp), 0),
+            (
+                "new keys",
+                vec![(A, 5, Muxed)],
+                Some((A, 5, Muxed)),
+                (B, Muxed),
+                0,
+            ),
+        ] {
+            let mut turns = SrtcpTurns::default();
+            for (key, turn, carries) in named {
+                turns.add(keys(key, turn), carries);
+            }
+            let before = before.map(|(key, turn, carries)| (keys(key, turn), carries));
+            let (key, carries) = after;
+            assert_eq!(turns.of(keys(key, 0), carries, before), turn, "{name}");
+        }
     }
 }

@@ -27,7 +27,7 @@ use super::{Control, Installed, all, merge};
 use crate::contexts::{Claim, ContextChange, Contexts, Take};
 use crate::flow_table::{FlowEntry, Latching, SourceFilter, Terms};
 use crate::header::PathHeader;
-use crate::rekey::Keys;
+use crate::rekey::{Keys, SrtcpTurns};
 use crate::worker::{self, Change, Command};
 use crate::xdp::NicId;
 
@@ -48,8 +48,9 @@ impl Control {
             change,
             install,
         } = update;
-        let change = self.checked(change, now)?;
-        let install = self.checked(install, now)?;
+        let turns = self.srtcp_turns(&remove, &change);
+        let change = self.checked(change, &turns, now)?;
+        let install = self.checked(install, &turns, now)?;
         let closed = self.locals_of(&remove);
         let opened: Vec<_> = install
             .iter()
@@ -78,7 +79,7 @@ impl Control {
         }
         for checked in install {
             let mut contexts = Contexts::default();
-            drop(contexts.change(*checked.contexts, |set| set));
+            drop(contexts.apply(*checked.contexts));
             let claim = Arc::new(Claim::new(contexts));
             self.put(&checked.flow, checked.keys, Some(claim), now);
         }
@@ -129,6 +130,7 @@ impl Control {
                 unprotect: Take::Same,
                 beside: Take::Nothing,
                 protect: Take::Same,
+                first_srtcp: 0,
             };
             self.change(&mut updates, id, false, Box::new(contexts));
         }
@@ -239,12 +241,28 @@ impl Control {
     }
 
     /// Makes the crypto contexts that flows do not have yet.
-    fn checked(&self, flows: Vec<Flow>, now: Instant) -> Result<Vec<Checked>, Refused> {
+    fn checked(
+        &self,
+        flows: Vec<Flow>,
+        turns: &SrtcpTurns,
+        now: Instant,
+    ) -> Result<Vec<Checked>, Refused> {
         let checked = |flow: Flow| {
-            let old = self.flows.by_id.get(&flow.id).map(|flow| flow.keys);
-            let wanted = self.fingerprints.of(&flow);
-            let (keys, plan) = old.unwrap_or_default().change(wanted, now);
             let (ingress, egress) = (&flow.ingress, &flow.egress);
+            let old = self.flows.by_id.get(&flow.id);
+            let old = old.map(|old| (old.keys, old.terms.carries));
+            let wanted = self.fingerprints.of(&flow);
+            let wanted = Keys {
+                srtcp_turn: turns.of(wanted, ingress.carries, old),
+                ..wanted
+            };
+            if wanted.srtcp_turn > SrtcpTurns::MAX {
+                return Err(out_of_range(flow.id, "egress.protect"));
+            }
+            let (keys, plan) = old
+                .map(|(keys, _)| keys)
+                .unwrap_or_default()
+                .change(wanted, now);
             let contexts = ContextChange {
                 unprotect: take(
                     plan.unprotect,
@@ -254,6 +272,7 @@ impl Control {
                 )?,
                 beside: take(plan.beside, flow.id, ingress.expect.as_ref(), RECEIVER)?,
                 protect: take(plan.protect, flow.id, egress.protect.as_ref(), SENDER)?,
+                first_srtcp: keys.srtcp_turn * Mark::RTCP_STEP,
             };
             Ok(Checked {
                 flow,
@@ -262,6 +281,16 @@ impl Control {
             })
         };
         flows.into_iter().map(checked).collect()
+    }
+
+    fn srtcp_turns(&self, remove: &[FlowId], change: &[Flow]) -> SrtcpTurns {
+        let mut turns = SrtcpTurns::default();
+        let changed = change.iter().map(|flow| &flow.id);
+        let flows = remove.iter().chain(changed);
+        for flow in flows.filter_map(|id| self.flows.by_id.get(id)) {
+            turns.add(flow.keys, flow.terms.carries);
+        }
+        turns
     }
 
     fn locals_of(&self, ids: &[FlowId]) -> Vec<(NicId, SocketAddr)> {

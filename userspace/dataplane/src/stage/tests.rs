@@ -600,6 +600,7 @@ const KEEP: ContextChange = ContextChange {
     unprotect: Take::Same,
     beside: Take::Same,
     protect: Take::Same,
+    first_srtcp: 0,
 };
 
 /// The peer has offered new keys.
@@ -614,7 +615,7 @@ fn expect_new_key() -> ContextChange {
 const SWAP: ContextChange = ContextChange {
     unprotect: Take::Other,
     beside: Take::Other,
-    protect: Take::Same,
+    ..KEEP
 };
 
 /// There is only one set of keys.
@@ -640,6 +641,33 @@ fn a_flow_that_is_changed_keeps_its_rollover_counter_and_its_replay_list() {
         [replayed, replayed, replayed, Fate::Onward, Fate::Onward]
     );
     assert_eq!(bed.entry().counters.packets_in, 8);
+}
+
+#[test]
+fn srtcp_that_comes_from_another_flow_skips_the_indices_of_that() {
+    for has_packets in [false, true] {
+        let mut bed = Bed::with_contexts(to_be_protected(), |_| {});
+        if has_packets {
+            assert_eq!(bed.fates(&[rtp(1, b"before")]), [Fate::Onward]);
+        }
+        let change = ContextChange {
+            first_srtcp: 1 << 21,
+            ..KEEP
+        };
+        if has_packets {
+            bed.change(None, Some(change));
+        } else {
+            bed.entry().claim.change(Box::new(change)).unwrap();
+        }
+        let results = bed.process(&[
+            (UE, ACCESS_LOCAL, sender_report()),
+            (UE, ACCESS_LOCAL, rtp(2, b"after")),
+        ]);
+        let srtcp = payload(&results[0].1);
+        let index = &srtcp[srtcp.len() - 14..][..4];
+        assert_eq!(index, (1u32 << 31 | 1 << 21).to_be_bytes());
+        assert_eq!(results[1].0, Fate::Onward);
+    }
 }
 
 #[test]
