@@ -64,7 +64,7 @@ impl Fingerprints {
                 replaced: None,
             }),
             protect: flow.egress.protect.as_ref().map(|it| self.one(it)),
-            srtcp_turn: 0,
+            srtcp_turn: flow.egress.protect.as_ref().map_or(0, SrtcpTurns::marked),
         }
     }
 
@@ -157,8 +157,19 @@ impl Keys {
 pub struct SrtcpTurns(HashMap<Fingerprint, u32>);
 
 impl SrtcpTurns {
-    /// The most turns; each has as many indices as a data plane skips when it restarts.
-    pub const MAX: u32 = (1 << 31) / Mark::RTCP_STEP - 1;
+    /// How many indices a turn has: more than a flow sends in weeks.
+    pub const STEP: u32 = 1 << 26;
+
+    /// The last turn (SRTCP indices have 31 bits).
+    pub const LAST: u32 = (1 << 31) / Self::STEP - 1;
+
+    /// The turn at which a flow with these marks goes on.
+    fn marked(crypto: &Crypto) -> u32 {
+        let furthest = crypto.marks.iter().filter_map(|mark| mark.rtcp).max();
+        furthest.map_or(0, |index| {
+            index.saturating_add(Mark::RTCP_STEP) / Self::STEP
+        })
+    }
 
     /// Adds a flow as it was before.
     pub fn add(&mut self, keys: Keys, carries: Carries) {
@@ -170,10 +181,11 @@ impl SrtcpTurns {
         }
     }
 
-    /// The turn of a flow with these keys from now on, which was like that `before`.
+    /// The turn of a flow with these keys from now on, which was like that `before`. Marks say
+    /// something about new keys only.
     pub fn of(&self, keys: Keys, carries: Carries, before: Option<(Keys, Carries)>) -> u32 {
         let before = before.filter(|(old, _)| old.protect == keys.protect);
-        let own = before.map_or(0, |(old, _)| old.srtcp_turn);
+        let own = before.map_or(keys.srtcp_turn, |(old, _)| old.srtcp_turn);
         let has_it = before.is_some_and(|(_, carries)| carries != Carries::Rtp);
         let others = keys.protect.and_then(|key| self.0.get(&key));
         match others {
@@ -371,46 +383,68 @@ mod tests {
             srtcp_turn,
             ..Keys::default()
         };
-        // Flows that are named: key, turn, carries. A flow before and after. Its turn.
+        // Flows that are named: key, turn, carries. A flow before and after, with the turn of its
+        // marks. Its turn.
         for (name, named, before, after, turn) in [
-            ("a first flow", vec![], None, (A, Muxed), 0),
+            ("a first flow", vec![], None, (A, 0, Muxed), 0),
             (
                 "nothing new",
                 vec![(A, 3, Muxed)],
                 Some((A, 3, Muxed)),
-                (A, Muxed),
+                (A, 0, Muxed),
                 3,
             ),
-            ("a port of its own", vec![(A, 0, Muxed)], None, (A, Rtcp), 1),
+            (
+                "a port of its own",
+                vec![(A, 0, Muxed)],
+                None,
+                (A, 0, Rtcp),
+                1,
+            ),
             (
                 "the port of RTP",
                 vec![(A, 0, Muxed)],
                 Some((A, 0, Muxed)),
-                (A, Rtp),
+                (A, 0, Rtp),
                 0,
             ),
             (
                 "one port again",
                 vec![(A, 1, Rtcp), (A, 0, Rtp)],
                 Some((A, 0, Rtp)),
-                (A, Muxed),
+                (A, 0, Muxed),
                 2,
             ),
             (
                 "without RTCP before",
                 vec![(A, 0, Rtp)],
                 Some((A, 0, Rtp)),
-                (A, Muxed),
+                (A, 0, Muxed),
                 0,
             ),
-            ("other keys", vec![(A, 5, Muxed)], None, (B, Rtcp), 0),
-            ("no keys", vec![(None, 0, Muxed)], None, (None, Rtcp), 0),
+            ("other keys", vec![(A, 5, Muxed)], None, (B, 0, Rtcp), 0),
+            ("no keys", vec![(None, 0, Muxed)], None, (None, 0, Rtcp), 0),
             (
                 "new keys",
                 vec![(A, 5, Muxed)],
                 Some((A, 5, Muxed)),
-                (B, Muxed),
+                (B, 0, Muxed),
                 0,
+            ),
+            ("as marks say", vec![], None, (A, 3, Rtcp), 3),
+            (
+                "further than marks",
+                vec![(A, 2, Muxed)],
+                None,
+                (A, 3, Rtcp),
+                4,
+            ),
+            (
+                "not as marks say",
+                vec![],
+                Some((A, 1, Muxed)),
+                (A, 3, Muxed),
+                1,
             ),
         ] {
             let mut turns = SrtcpTurns::default();
@@ -418,8 +452,8 @@ mod tests {
                 turns.add(keys(key, turn), carries);
             }
             let before = before.map(|(key, turn, carries)| (keys(key, turn), carries));
-            let (key, carries) = after;
-            assert_eq!(turns.of(keys(key, 0), carries, before), turn, "{name}");
+            let (key, marked, carries) = after;
+            assert_eq!(turns.of(keys(key, marked), carries, before), turn, "{name}");
         }
     }
 }

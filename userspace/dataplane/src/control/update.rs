@@ -256,7 +256,7 @@ impl Control {
                 srtcp_turn: turns.of(wanted, ingress.carries, old),
                 ..wanted
             };
-            if wanted.srtcp_turn > SrtcpTurns::MAX {
+            if wanted.srtcp_turn > SrtcpTurns::LAST {
                 return Err(out_of_range(flow.id, "egress.protect"));
             }
             let (keys, plan) = old
@@ -272,7 +272,7 @@ impl Control {
                 )?,
                 beside: take(plan.beside, flow.id, ingress.expect.as_ref(), RECEIVER)?,
                 protect: take(plan.protect, flow.id, egress.protect.as_ref(), SENDER)?,
-                first_srtcp: keys.srtcp_turn * Mark::RTCP_STEP,
+                first_srtcp: keys.srtcp_turn * SrtcpTurns::STEP,
             };
             Ok(Checked {
                 flow,
