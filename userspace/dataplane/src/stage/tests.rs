@@ -33,6 +33,7 @@ const NEW_KEY: [u8; 30] = [0x29; 30];
 const SSRC: u32 = 0xcafe_babe;
 const LATCH: SourceFilter = SourceFilter::Latch(Latching {
     latched: None,
+    told: false,
     from: None,
     until: None,
     round: 0,
@@ -455,6 +456,40 @@ fn a_plain_flow_latches_to_the_first_packet_for_good_even_within_one_burst() {
         bed.process(&[(other, ACCESS_LOCAL, rtp(4, b"d"))])[0].0,
         refused
     );
+}
+
+#[test]
+fn what_was_latched_is_told_later_if_there_is_no_room_for_events() {
+    for contexts in [
+        PLAIN,
+        Contexts {
+            unprotect: Some(receiver(&key())),
+            ..PLAIN
+        },
+    ] {
+        let is_plain = contexts.unprotect.is_none();
+        let mut bed = Bed::with_contexts(contexts, |entry| entry.terms.source = LATCH);
+        let events = Arc::clone(&bed.state.events);
+        let other = Event::KeyExpired { flow: FlowId(2) };
+        while events.offer(other) {}
+        for sequence in 0..3 {
+            let mut packet = rtp(sequence, b"a");
+            if !is_plain {
+                packet = bed.protected(Kind::Rtp, &packet);
+            }
+            assert_eq!(bed.fates(&[packet]), [Fate::Onward]);
+            if sequence == 1 {
+                while events.try_next() == Some(other) {}
+            }
+        }
+        let latched = Event::Latched {
+            flow: FlowId(1),
+            remote: address(UE),
+            round: 0,
+        };
+        assert_eq!(events.try_next(), Some(latched));
+        assert_eq!(events.try_next(), None);
+    }
 }
 
 #[test]
