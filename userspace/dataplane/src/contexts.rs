@@ -43,14 +43,14 @@ pub enum Take<N> {
 }
 
 /// How the contexts of a flow change: what goes into each slot.
-#[derive(Debug)]
-pub struct ContextChange {
+#[derive(Clone, Copy, Debug)]
+pub struct ContextChange<N = ContextSet> {
     /// For arriving packets.
-    pub unprotect: Take<ContextSet>,
+    pub unprotect: Take<N>,
     /// For arriving packets, too.
-    pub beside: Take<ContextSet>,
+    pub beside: Take<N>,
     /// For leaving packets.
-    pub protect: Take<ContextSet>,
+    pub protect: Take<N>,
     /// The lowest SRTCP index to protect with, see [`Keys::srtcp_turn`](crate::rekey::Keys).
     pub first_srtcp: u32,
 }
@@ -89,7 +89,12 @@ impl<T> Slots<T> {
 
     /// Changes what is in the slots; `insert` turns a new set into what slots hold. Returns what
     /// is left over, in the slots where it was.
-    fn change(&mut self, change: ContextChange, mut insert: impl FnMut(ContextSet) -> T) -> Self {
+    #[must_use]
+    pub(crate) fn change<N>(
+        &mut self,
+        change: ContextChange<N>,
+        mut insert: impl FnMut(N) -> T,
+    ) -> Self {
         let mut old = std::mem::take(self);
         let mut take = |take, same: &mut Option<T>, other: &mut Option<T>| match take {
             Take::Same => same.take(),
@@ -267,8 +272,8 @@ mod tests {
                 [None, None, None],
             ),
             (
-                (Take::New(set()), Take::Other, Take::New(set())),
-                [Some(9), Some(1), Some(9)],
+                (Take::New(9), Take::Other, Take::New(8)),
+                [Some(9), Some(1), Some(8)],
                 [None, Some(2), Some(3)],
             ),
             (
@@ -285,7 +290,7 @@ mod tests {
                 protect,
                 first_srtcp: 0,
             };
-            let over = slots.change(change, |_| 9);
+            let over = slots.change(change, |new| new);
             assert_eq!([slots.unprotect, slots.beside, slots.protect], new);
             assert_eq!([over.unprotect, over.beside, over.protect], left);
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use sallyport_flow::{Carries, Crypto, Flow, Mark};
 
-use crate::contexts::Take;
+use crate::contexts::{ContextChange, Take};
 
 /// Tells one [`Crypto`] from another without a second copy of the keys. It does not look at marks.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -41,17 +41,6 @@ pub struct Beside {
     pub key: Fingerprint,
     /// Since when they are replaced; `None` where they are expected.
     pub replaced: Option<Instant>,
-}
-
-/// What goes into the slots of a flow's contexts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Plan {
-    /// That for arriving packets.
-    pub unprotect: Take<()>,
-    /// The second one for arriving packets.
-    pub beside: Take<()>,
-    /// That for leaving packets.
-    pub protect: Take<()>,
 }
 
 impl Fingerprints {
@@ -94,14 +83,15 @@ impl Fingerprints {
 }
 
 impl Keys {
-    /// What becomes of these keys when others are `wanted`: those from then on, and what to do for
-    /// it.
-    pub fn change(self, wanted: Self, now: Instant) -> (Self, Plan) {
+    /// What becomes of these keys when others are `wanted`: those from then on, and what happens
+    /// to the contexts.
+    pub fn change(self, wanted: Self, now: Instant) -> (Self, ContextChange<()>) {
         let mut beside = self.beside;
-        let mut plan = Plan {
+        let mut plan = ContextChange {
             unprotect: Take::Same,
             beside: Take::Same,
             protect: Take::Same,
+            first_srtcp: wanted.srtcp_turn.saturating_mul(SrtcpTurns::STEP),
         };
         if wanted.protect != self.protect {
             plan.protect = new_if(wanted.protect.is_some());
@@ -205,7 +195,10 @@ const fn new_if(is_wanted: bool) -> Take<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::contexts::Slots;
 
     const A: Option<Fingerprint> = Some(Fingerprint(1));
     const B: Option<Fingerprint> = Some(Fingerprint(2));
@@ -373,6 +366,53 @@ mod tests {
         assert_eq!(keys(Some(later)).retire(now), None);
         let left = keys(Some(now)).retire(later).unwrap();
         assert_eq!((left.unprotect, left.beside), (A, None));
+    }
+
+    proptest! {
+        /// The control side knows which contexts the worker has, whatever it is asked for.
+        #[test]
+        fn contexts_are_those_of_the_keys_after_any_changes(
+            steps in proptest::collection::vec((0..4u64, 0..4u64, 0..4u64, any::<bool>()), 1..20),
+        ) {
+            let key = |number| (number > 0).then_some(Fingerprint(number));
+            let now = Instant::now();
+            let (mut keys, mut slots) = (Keys::default(), Slots::default());
+            for (unprotect, expected, protect, retires) in steps {
+                let wanted = Keys {
+                    unprotect: key(unprotect),
+                    beside: key(expected).map(|key| Beside { key, replaced: None }),
+                    protect: key(protect),
+                    srtcp_turn: 0,
+                };
+                let (after, plan) = keys.change(wanted, now);
+                let change = ContextChange {
+                    unprotect: filled(plan.unprotect, wanted.unprotect),
+                    beside: filled(plan.beside, wanted.beside.map(|it| it.key)),
+                    protect: filled(plan.protect, wanted.protect),
+                    first_srtcp: 0,
+                };
+                let _ = slots.change(change, |key| key);
+                keys = after;
+                if retires && let Some(after) = keys.retire(now) {
+                    slots.beside = None;
+                    keys = after;
+                }
+                prop_assert_eq!(slots.unprotect, keys.unprotect);
+                prop_assert_eq!(slots.beside, keys.beside.map(|it| it.key));
+                prop_assert_eq!(slots.protect, keys.protect);
+                prop_assert_eq!(keys.unprotect, wanted.unprotect);
+                prop_assert_eq!(keys.protect, wanted.protect);
+            }
+        }
+    }
+
+    fn filled(take: Take<()>, key: Option<Fingerprint>) -> Take<Fingerprint> {
+        match take {
+            Take::Same => Take::Same,
+            Take::Other => Take::Other,
+            Take::New(()) => Take::New(key.unwrap()),
+            Take::Nothing => Take::Nothing,
+        }
     }
 
     #[test]

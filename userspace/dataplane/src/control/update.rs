@@ -272,7 +272,7 @@ impl Control {
                 )?,
                 beside: take(plan.beside, flow.id, ingress.expect.as_ref(), RECEIVER)?,
                 protect: take(plan.protect, flow.id, egress.protect.as_ref(), SENDER)?,
-                first_srtcp: keys.srtcp_turn * SrtcpTurns::STEP,
+                first_srtcp: plan.first_srtcp,
             };
             Ok(Checked {
                 flow,
