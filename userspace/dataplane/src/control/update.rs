@@ -2,10 +2,10 @@
 
 //! Flows are installed, changed and removed, all at once or not at all.
 //!
-//! All that may be refused, and the kernel's map, which may be full, come first; what workers are
-//! told after that cannot fail. Each worker does all of it between two packets. Only for the
-//! moment between the two a worker may meet packets of a flow that it does not know yet, or no
-//! longer, and refuses them.
+//! What may be refused comes first: all checks, then the XDP program's map. What workers are told
+//! after that cannot fail, and each does all of it between two packets. For that moment the XDP
+//! program may steer packets to workers that do not know their flow yet, or no longer: these
+//! refuse them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
