@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use sallyport_flow::{
     ClientMessage, Event, Flow, FlowId, FlowStatistics, FlowSummary, FrameError, Hello, HelloError,
-    Refused, Reply, Request, ServerMessage, Statistics, from_body, read_frame_len, to_frame,
+    Refused, Reply, Request, ServerMessage, Statistics, Update, from_body, read_frame_len,
+    to_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -127,10 +128,11 @@ impl DataPlane {
 
     /// Installs flows, all or none; at most [`Request::PAGE`].
     pub(crate) async fn install(&self, flows: Vec<Flow>) -> Result<(), DataPlaneError> {
-        match self.request(Request::Install(flows)).await? {
-            Reply::Installed => Ok(()),
-            _ => Err(self.broken()),
-        }
+        let update = Update {
+            install: flows,
+            ..Update::default()
+        };
+        self.update(update).await.map(drop)
     }
 
     /// Removes flows, all or none; at most [`Request::PAGE`]. Returns their last counters.
@@ -138,8 +140,21 @@ impl DataPlane {
         &self,
         flows: Vec<FlowId>,
     ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
-        match self.request(Request::Remove(flows)).await? {
-            Reply::Removed(statistics) => Ok(statistics),
+        let update = Update {
+            remove: flows,
+            ..Update::default()
+        };
+        self.update(update).await
+    }
+
+    /// Installs, changes and removes flows, all or none; at most [`Request::PAGE`]. Returns the last
+    /// counters of those removed.
+    pub(crate) async fn update(
+        &self,
+        update: Update,
+    ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
+        match self.request(Request::Update(update)).await? {
+            Reply::Updated(statistics) => Ok(statistics),
             _ => Err(self.broken()),
         }
     }

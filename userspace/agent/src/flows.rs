@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use sallyport_flow::{
-    Carries, Crypto, Egress, Flow, FlowId, FlowStatistics, Ingress, Mark, Path, Realm, Refusals,
-    Remote, Source,
+    Carries, Crypto, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Mark, MasterKey,
+    Path, Realm, Refusals, Remote, Source,
 };
 use serde::Serialize;
 
@@ -56,15 +56,17 @@ pub(crate) fn flows(
         };
         Flow {
             id,
+            gate: Gate::Open,
             ingress: Ingress {
                 realm,
                 local,
                 carries,
-                source: remote.map_or(Source::Latch, Source::Only),
+                source: remote.map_or(Source::Latch(Latch::default()), Source::Only),
                 unprotect: keys.leg(realm).map(|keys| {
                     let marks = marks.map(Marks::unprotect).unwrap_or_default();
                     crypto(keys.suite, &keys.receive, marks)
                 }),
+                expect: None,
             },
             egress: Egress {
                 realm: far_realm,
@@ -195,9 +197,11 @@ fn rtcp_path(session: &Session, realm: Realm) -> Path {
 fn crypto(suite: sallyport_flow::Suite, key: &Key, marks: Vec<Mark>) -> Crypto {
     Crypto {
         suite,
-        key: key.secret.clone(),
+        keys: vec![MasterKey::new(key.secret.clone())],
         lifetime: key.lifetime,
         replay_window: 0,
+        key_derivation_rate: None,
+        unencrypted_srtcp: false,
         marks,
     }
 }
@@ -270,13 +274,14 @@ mod tests {
     fn line(flow: &Flow) -> String {
         let source = match flow.ingress.source {
             Source::Only(source) => source.to_string(),
-            Source::Latch => "any".to_owned(),
+            Source::Latch(_) => "any".to_owned(),
         };
         let path = |path: Path| match path.remote {
             Remote::Fixed(remote) => format!("{} > {remote}", path.local),
             Remote::Latched(flow) => format!("{} > latched by {:x}", path.local, flow.0),
         };
-        let key = |crypto: &Option<Crypto>| crypto.as_ref().map_or(0, |c| c.key.expose()[0]);
+        let key =
+            |crypto: &Option<Crypto>| crypto.as_ref().map_or(0, |c| c.keys[0].secret.expose()[0]);
         format!(
             "{:x} {:?} {source} > {}, {}, {}, keys {} {}",
             flow.id.0,

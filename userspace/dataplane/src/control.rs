@@ -20,7 +20,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use sallyport_ebpf::{FlowKey, Verdict};
 use sallyport_flow::{
     Crypto, Event, Flow, FlowId, FlowStatistics, FlowSummary, Mark, NicStatistics, Path, Realm,
-    Refused, Remote, Reply, Request, ServerMessage, Source, Statistics, WorkerStatistics,
+    Refused, Remote, Reply, Request, ServerMessage, Source, Statistics, Update, WorkerStatistics,
 };
 use sallyport_srtp::{ContextSet, MasterKey, Policy, ReplayWindow, Suite};
 use tokio::sync::{mpsc, oneshot};
@@ -155,8 +155,18 @@ impl Control {
         events: &mpsc::Sender<ServerMessage>,
     ) -> Result<Reply, Refused> {
         match request {
-            Request::Install(flows) => self.install(flows).await.map(|()| Reply::Installed),
-            Request::Remove(ids) => self.remove(ids).await.map(Reply::Removed),
+            Request::Update(Update {
+                remove,
+                change,
+                install,
+            }) => {
+                if !change.is_empty() {
+                    return Err(Refused::Failed("flows cannot be changed yet".to_owned()));
+                }
+                let removed = self.remove(remove).await?;
+                self.install(install).await?;
+                Ok(Reply::Updated(removed))
+            }
             Request::List { after } => Ok(Reply::Flows(self.flows.list(after))),
             Request::FlowStatistics(ids) => {
                 self.flow_statistics(ids).await.map(Reply::FlowStatistics)
@@ -199,7 +209,7 @@ impl Control {
                     carries: flow.ingress.carries,
                     source: match flow.ingress.source {
                         Source::Only(peer) => SourceFilter::Only(peer),
-                        Source::Latch => SourceFilter::Latch(None),
+                        Source::Latch(_) => SourceFilter::Latch(None),
                     },
                     protected: flow.ingress.unprotect.is_some(),
                     claim: Arc::clone(&claim),
@@ -564,7 +574,7 @@ impl Flows {
                 local: flow.local,
                 source: match flow.source {
                     Source::Only(peer) => Some(peer),
-                    Source::Latch => flow.latched,
+                    Source::Latch(_) => flow.latched,
                 },
             })
             .collect()
@@ -582,6 +592,13 @@ fn context_set(
         sallyport_flow::Suite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         sallyport_flow::Suite::AeadAes128Gcm => Suite::AeadAes128Gcm,
         sallyport_flow::Suite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+        sallyport_flow::Suite::Aes192CmHmacSha1_80 => Suite::Aes192CmHmacSha1_80,
+        sallyport_flow::Suite::Aes192CmHmacSha1_32 => Suite::Aes192CmHmacSha1_32,
+        sallyport_flow::Suite::Aes256CmHmacSha1_80 => Suite::Aes256CmHmacSha1_80,
+        sallyport_flow::Suite::Aes256CmHmacSha1_32 => Suite::Aes256CmHmacSha1_32,
+        sallyport_flow::Suite::F8128HmacSha1_80 => Suite::F8128HmacSha1_80,
+        sallyport_flow::Suite::NullHmacSha1_80 => Suite::NullHmacSha1_80,
+        sallyport_flow::Suite::NullHmacSha1_32 => Suite::NullHmacSha1_32,
         _ => {
             return Err(Refused::OutOfRange {
                 flow,
@@ -589,7 +606,7 @@ fn context_set(
             });
         }
     };
-    let key = crypto.key.expose();
+    let key = crypto.keys[0].secret.expose();
     let key = MasterKey::new(suite, key).map_err(|_| Refused::KeyLength {
         flow,
         suite: crypto.suite,

@@ -633,6 +633,8 @@ fn flow_statistics(entry: &FlowEntry, contexts: &ContextSets) -> FlowStatistics 
         packets_out: entry.counters.packets_out,
         bytes_out: entry.counters.bytes_out,
         refused: entry.counters.refused,
+        idle: None,
+        ssrcs: Vec::new(),
         latched: match entry.source {
             SourceFilter::Latch(latched) => latched,
             SourceFilter::Only(_) => None,
