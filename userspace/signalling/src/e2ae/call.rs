@@ -71,6 +71,18 @@ impl Call {
             .map(move |stream| Some((from?, stream.expected(from?)?)))
     }
 
+    /// The medium and the profile of each `m=` line, as it was offered last.
+    pub fn media(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.streams
+            .iter()
+            .map(|stream| (stream.medium.name(), stream.offer.profile().name()))
+    }
+
+    /// Who made the latest offer.
+    pub const fn offerer(&self) -> Option<Side> {
+        self.offerer
+    }
+
     /// Whether the latest offer has no answer yet.
     pub const fn is_pending(&self) -> bool {
         self.offerer.is_some() && !self.is_answered

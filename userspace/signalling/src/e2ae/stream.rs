@@ -52,6 +52,15 @@ pub(super) struct Anchored {
     pub(super) ours: Option<Vec<Crypto>>,
 }
 
+impl Offer {
+    pub(super) const fn profile(&self) -> &Profile {
+        match self {
+            Self::Unanchored { profile } | Self::Ended { profile } => profile,
+            Self::Anchored(anchored) => &anchored.profile,
+        }
+    }
+}
+
 impl Stream {
     /// What the offerer may send under already, other than by now.
     pub(super) fn expected(&self, from: Side) -> Option<&Crypto> {
