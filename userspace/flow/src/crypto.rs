@@ -31,28 +31,6 @@ pub struct Crypto {
     pub marks: Vec<Mark>,
 }
 
-impl Crypto {
-    /// Whether both protect alike, so that contexts of one serve for the other: all is equal but
-    /// the marks.
-    pub fn is_same_as(&self, other: &Self) -> bool {
-        let Self {
-            suite,
-            keys,
-            lifetime,
-            replay_window,
-            key_derivation_rate,
-            unencrypted_srtcp,
-            marks: _,
-        } = self;
-        *suite == other.suite
-            && *keys == other.keys
-            && *lifetime == other.lifetime
-            && *replay_window == other.replay_window
-            && *key_derivation_rate == other.key_derivation_rate
-            && *unencrypted_srtcp == other.unencrypted_srtcp
-    }
-}
-
 /// A master key with its master salt.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct MasterKey {
