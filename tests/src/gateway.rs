@@ -454,7 +454,7 @@ fn configuration(options: &GatewayOptions, folder: &Path, pin: &Path) -> String 
     let _ = writeln!(
         toml,
         "[dataplane]\nsocket = \"{folder}/flow.sock\"\npin = \"{pin}\"\n{}\n\
-         [agent]\nlisten = \"{LISTEN}\"\nstore = \"{folder}/sessions.json\"\n{}",
+         [agent]\nlisten = \"{LISTEN}\"\nstore = \"{folder}/sessions.redb\"\n{}",
         options.dataplane,
         options.agent,
         folder = folder.display(),

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sallyport_flow::{
-    ClientMessage, Event, Flow, FlowId, FlowStatistics, FlowSummary, FrameError, Hello, HelloError,
-    Refused, Reply, Request, ServerMessage, Statistics, from_body, read_frame_len, to_frame,
+    ClientMessage, Event, FlowId, FlowStatistics, FlowSummary, FrameError, Hello, HelloError,
+    Refused, Reply, Request, ServerMessage, Statistics, Update, from_body, read_frame_len,
+    to_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -125,21 +126,14 @@ impl DataPlane {
         self.instance
     }
 
-    /// Installs flows, all or none; at most [`Request::PAGE`].
-    pub(crate) async fn install(&self, flows: Vec<Flow>) -> Result<(), DataPlaneError> {
-        match self.request(Request::Install(flows)).await? {
-            Reply::Installed => Ok(()),
-            _ => Err(self.broken()),
-        }
-    }
-
-    /// Removes flows, all or none; at most [`Request::PAGE`]. Returns their last counters.
-    pub(crate) async fn remove(
+    /// Installs, changes and removes flows, all or none; at most [`Request::PAGE`]. Returns the last
+    /// counters of those removed.
+    pub(crate) async fn update(
         &self,
-        flows: Vec<FlowId>,
+        update: Update,
     ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
-        match self.request(Request::Remove(flows)).await? {
-            Reply::Removed(statistics) => Ok(statistics),
+        match self.request(Request::Update(update)).await? {
+            Reply::Updated(statistics) => Ok(statistics),
             _ => Err(self.broken()),
         }
     }

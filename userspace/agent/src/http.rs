@@ -19,21 +19,33 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use sallyport_flow::{Realm, Refused};
 use serde_json::{Value, json};
 
 use crate::data_plane::DataPlaneError;
-use crate::http::answer::{Summary, WithCounters, statistics as statistics_answer};
+use crate::http::answer::{
+    Summary, WithCounters, agent as agent_answer, statistics as statistics_answer,
+};
 use crate::manager::{Manager, ManagerError};
+use crate::ng::Control;
 use crate::session::SessionId;
 
 /// The longest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
 /// The routes of version 1.
-pub(crate) fn router(manager: Arc<Manager>) -> Router {
+pub(crate) fn router(manager: Arc<Manager>, ng: Option<Control>) -> Router {
+    let agent = Agent {
+        manager: Arc::clone(&manager),
+        ng,
+    };
+    let of_agent = Router::new()
+        .route("/v1/agent", get(show_agent))
+        .route("/v1/agent/drain", put(drain).delete(fill))
+        .with_state(agent);
     Router::new()
+        .merge(of_agent)
         .route("/v1/sessions", get(list).post(create))
         .route("/v1/sessions/{id}", get(show).delete(delete))
         .route("/v1/statistics", get(statistics))
@@ -51,6 +63,35 @@ pub(crate) fn router(manager: Arc<Manager>) -> Router {
         .with_state(manager)
 }
 
+/// The agent itself.
+#[derive(Clone, Debug)]
+struct Agent {
+    manager: Arc<Manager>,
+    ng: Option<Control>,
+}
+
+async fn show_agent(State(agent): State<Agent>) -> Json<Value> {
+    Json(agent_answer(&agent.manager, agent.ng.as_ref()))
+}
+
+/// Takes no new session any more. Those that exist are served as before.
+async fn drain(state: State<Agent>) -> Json<Value> {
+    set_drain(state, true).await
+}
+
+/// Takes new sessions again.
+async fn fill(state: State<Agent>) -> Json<Value> {
+    set_drain(state, false).await
+}
+
+async fn set_drain(State(agent): State<Agent>, drain: bool) -> Json<Value> {
+    agent.manager.drain(drain);
+    if let Some(ng) = &agent.ng {
+        ng.drain(drain);
+    }
+    show_agent(State(agent)).await
+}
+
 async fn create(
     State(manager): State<Arc<Manager>>,
     body: Result<Bytes, BytesRejection>,
@@ -61,7 +102,7 @@ async fn create(
 }
 
 async fn list(State(manager): State<Arc<Manager>>) -> Json<Value> {
-    let sessions = manager.list().await.into_iter().map(Summary::active);
+    let sessions = manager.list().into_iter().map(Summary::active);
     Json(json!({ "sessions": sessions.collect::<Vec<_>>() }))
 }
 
@@ -178,7 +219,8 @@ impl From<ManagerError> for Error {
             ManagerError::DataPlane(DataPlaneError::Refused(_))
             | ManagerError::Random(_)
             | ManagerError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
-            ManagerError::NotConnected | ManagerError::DataPlane(_) => {
+            ManagerError::TooMany => (StatusCode::CONFLICT, String::new()),
+            ManagerError::NotConnected | ManagerError::Draining | ManagerError::DataPlane(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, String::new())
             }
         };

@@ -36,6 +36,8 @@ pub struct Packet {
     pub source: SocketAddr,
     /// RTP or RTCP, once classified.
     pub kind: Kind,
+    /// Its synchronisation source, once admitted.
+    pub ssrc: u32,
     /// Type of service or traffic class that it arrived with, once classified.
     pub traffic_class: u8,
     /// What becomes of it.
@@ -67,6 +69,7 @@ impl Packet {
             flow: Slot::NONE,
             source: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
             kind: Kind::Rtp,
+            ssrc: 0,
             traffic_class: 0,
             fate: Fate::Onward,
             payload_len: 0,

@@ -3,36 +3,37 @@
 //! The control side: one task that owns what the workers do not, and tells them.
 //!
 //! It takes requests of agents one after another, and between them what workers and the kernel
-//! report. Each request is done wholly or not at all: all checks come first. A flow is told to
-//! the workers before the XDP program steers its packets to them, and taken from the XDP program
-//! before it is taken from the workers, so that no packet meets a half of it.
+//! report. Each request is done wholly or not at all: what may fail comes first.
 
-use std::collections::BTreeMap;
+mod update;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use sallyport_ebpf::{FlowKey, Verdict};
+use sallyport_ebpf::Verdict;
 use sallyport_flow::{
-    Crypto, Event, Flow, FlowId, FlowStatistics, FlowSummary, Mark, NicStatistics, Path, Realm,
-    Refused, Remote, Reply, Request, ServerMessage, Source, Statistics, WorkerStatistics,
+    FlowId, FlowStatistics, FlowSummary, NicStatistics, Path, Realm, Refused, Remote, Reply,
+    Request, ServerMessage, Source, Statistics, WorkerStatistics,
 };
-use sallyport_srtp::{ContextSet, MasterKey, Policy, ReplayWindow, Suite};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::config::RealmConfig;
+use crate::contexts::Claim;
 use crate::error::DataPlaneError;
-use crate::flow_table::{Claim, Contexts, FarEnd, FlowCounters, FlowEntry, SourceFilter};
+use crate::flow_table::{FarEnd, SourceFilter, Terms};
 use crate::header::PathHeader;
-use crate::next_hop::{Change, HopId, NextHops, Notifications, SETTLE_INTERVAL, TOUCH_INTERVAL};
+use crate::next_hop::{Change, NextHops, Notifications, SETTLE_INTERVAL, TOUCH_INTERVAL};
 use crate::nic::{Nic, ids};
-use crate::state::Events;
+use crate::rekey::{Fingerprints, Keys};
+use crate::state::{Event, Events};
 use crate::worker::{Command, WorkerHandle};
 use crate::xdp::{NicId, Steer};
 
@@ -70,6 +71,10 @@ pub struct Control {
     pub events: Arc<Events>,
     /// The flows that are installed.
     pub flows: Flows,
+    /// Tells keys apart.
+    pub fingerprints: Fingerprints,
+    /// Flows with keys that were replaced, and when these retire, in this order.
+    pub retiring: VecDeque<(Instant, FlowId)>,
     /// Who wants events.
     pub subscribers: Vec<mpsc::Sender<ServerMessage>>,
 }
@@ -90,18 +95,13 @@ struct Installed {
     nic: NicId,
     local: SocketAddr,
     source: Source,
-    latched: Option<SocketAddr>,
     egress: Realm,
-    rtp: Course,
-    rtcp: Course,
-}
-
-/// Where one kind of a flow's packets goes, as far as it is known.
-#[derive(Clone, Copy, Debug)]
-struct Course {
-    path: Path,
-    hop: Option<HopId>,
-    far_end: Option<FarEnd>,
+    rtp: Path,
+    rtcp: Path,
+    keys: Keys,
+    claim: Arc<Claim>,
+    /// As the workers have them; who is latched, as far as they have told.
+    terms: Terms,
 }
 
 impl Control {
@@ -122,6 +122,7 @@ impl Control {
         let events = Arc::clone(&self.events);
         tokio::pin!(shutdown);
         loop {
+            let retirement = self.retiring.front().map(|(time, _)| (*time).into());
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 Some(worker) = ended.recv() => return Err(DataPlaneError::WorkerDied { worker }),
@@ -140,6 +141,8 @@ impl Control {
                     let changes = self.next_hops.settle().await;
                     self.tell_hops(&changes).await;
                 }
+                () = tokio::time::sleep_until(retirement.unwrap_or_else(tokio::time::Instant::now)),
+                    if retirement.is_some() => self.retire().await,
                 _ = touch.tick() => {
                     self.steer.flush_logs();
                     let changes = self.next_hops.refresh().await;
@@ -155,8 +158,7 @@ impl Control {
         events: &mpsc::Sender<ServerMessage>,
     ) -> Result<Reply, Refused> {
         match request {
-            Request::Install(flows) => self.install(flows).await.map(|()| Reply::Installed),
-            Request::Remove(ids) => self.remove(ids).await.map(Reply::Removed),
+            Request::Update(update) => self.update(update).await.map(Reply::Updated),
             Request::List { after } => Ok(Reply::Flows(self.flows.list(after))),
             Request::FlowStatistics(ids) => {
                 self.flow_statistics(ids).await.map(Reply::FlowStatistics)
@@ -169,188 +171,6 @@ impl Control {
                 Ok(Reply::Subscribed)
             }
         }
-    }
-
-    async fn install(&mut self, flows: Vec<Flow>) -> Result<(), Refused> {
-        let contexts = self.check(&flows)?;
-        let ids: Vec<FlowId> = flows.iter().map(|flow| flow.id).collect();
-        let mut entries: Vec<Vec<Box<FlowEntry>>> = self
-            .workers
-            .iter()
-            .map(|_| Vec::with_capacity(flows.len()))
-            .collect();
-        // A flow may go to the peer that another one of the same request latches.
-        for flow in &flows {
-            for path in [flow.egress.rtp, flow.egress.rtcp] {
-                if let Remote::Latched(leader) = path.remote {
-                    self.flows.follow(leader, flow.id);
-                }
-            }
-        }
-        for (flow, contexts) in flows.into_iter().zip(contexts) {
-            let nic = self.nic_of(flow.ingress.realm);
-            let rtp = self.course(flow.egress.realm, flow.egress.rtp).await;
-            let rtcp = self.course(flow.egress.realm, flow.egress.rtcp).await;
-            let claim = Arc::new(Claim::new(contexts));
-            for entries in &mut entries {
-                entries.push(Box::new(FlowEntry {
-                    id: flow.id,
-                    key: FlowKey::new(nic.0, flow.ingress.local),
-                    carries: flow.ingress.carries,
-                    source: match flow.ingress.source {
-                        Source::Only(peer) => SourceFilter::Only(peer),
-                        Source::Latch => SourceFilter::Latch(None),
-                    },
-                    protected: flow.ingress.unprotect.is_some(),
-                    claim: Arc::clone(&claim),
-                    owned: None,
-                    egress: self.nic_of(flow.egress.realm),
-                    rtp: rtp.far_end,
-                    rtcp: rtcp.far_end,
-                    dscp: flow.egress.dscp,
-                    has_expired: false,
-                    counters: FlowCounters::default(),
-                }));
-            }
-            self.flows.add(
-                flow.id,
-                Installed {
-                    realm: flow.ingress.realm,
-                    nic,
-                    local: flow.ingress.local,
-                    source: flow.ingress.source,
-                    latched: None,
-                    egress: flow.egress.realm,
-                    rtp,
-                    rtcp,
-                },
-            );
-        }
-        let mut waits = Vec::with_capacity(entries.len());
-        for (worker, entries) in entries.into_iter().enumerate() {
-            let (done, wait) = oneshot::channel();
-            self.tell(worker, Command::Install(entries, done)).await;
-            waits.push(wait);
-        }
-        let mut result = all(waits).await.map(drop);
-        for id in &ids {
-            if let (Ok(()), Some(flow)) = (&result, self.flows.by_id.get(id)) {
-                result = self
-                    .steer
-                    .insert_flow(flow.nic, flow.local)
-                    .map_err(|error| Refused::Failed(error.to_string()));
-            }
-        }
-        if let Err(refused) = result {
-            // Back to before. What fails here fails for the reason that is reported.
-            let _ = self.remove(ids).await;
-            return Err(refused);
-        }
-        Ok(())
-    }
-
-    /// Checks all flows of a request, and makes their crypto contexts.
-    fn check(&self, flows: &[Flow]) -> Result<Vec<Contexts>, Refused> {
-        if flows.len() > Request::PAGE {
-            return Err(Refused::PageTooLong);
-        }
-        if self.flows.by_id.len() + flows.len() > self.max_flows as usize {
-            return Err(Refused::Full {
-                limit: self.max_flows,
-            });
-        }
-        let mut ids = HashSet::new();
-        let mut locals: HashMap<(NicId, SocketAddr), FlowId> = HashMap::new();
-        let mut contexts = Vec::with_capacity(flows.len());
-        for flow in flows {
-            let (id, ingress, egress) = (flow.id, &flow.ingress, &flow.egress);
-            if self.flows.by_id.contains_key(&id) || !ids.insert(id) {
-                return Err(Refused::FlowExists(id));
-            }
-            self.check_local(ingress.realm, ingress.local)?;
-            let key = (self.nic_of(ingress.realm), ingress.local);
-            if let Some(by) = self.flows.by_local.get(&key).or_else(|| locals.get(&key)) {
-                return Err(Refused::AddressInUse {
-                    local: ingress.local,
-                    by: *by,
-                });
-            }
-            locals.insert(key, id);
-            let out_of_range = |field: &str| Refused::OutOfRange {
-                flow: id,
-                field: field.to_owned(),
-            };
-            for (path, field) in [(egress.rtp, "egress.rtp"), (egress.rtcp, "egress.rtcp")] {
-                self.check_local(egress.realm, path.local)?;
-                if let Remote::Fixed(remote) = path.remote
-                    && PathHeader::new(path.local, remote).is_none()
-                {
-                    return Err(out_of_range(field));
-                }
-            }
-            if egress.dscp.is_some_and(|dscp| dscp > 63) {
-                return Err(out_of_range("egress.dscp"));
-            }
-            let set = |crypto: &Option<Crypto>, make: fn(&MasterKey, Policy) -> ContextSet| {
-                crypto
-                    .as_ref()
-                    .map(|crypto| context_set(id, crypto, make))
-                    .transpose()
-            };
-            contexts.push(Contexts {
-                unprotect: set(&ingress.unprotect, ContextSet::receiver)?,
-                protect: set(&egress.protect, ContextSet::sender)?,
-            });
-        }
-        Ok(contexts)
-    }
-
-    /// Checks that an address and port are the realm's.
-    fn check_local(&self, realm: Realm, local: SocketAddr) -> Result<(), Refused> {
-        let is_ours = self.realms.get(&realm).is_some_and(|config| {
-            config.addresses.contains(&local.ip()) && config.ports.contains(&local.port())
-        });
-        if is_ours {
-            Ok(())
-        } else {
-            Err(Refused::NotInRealm { realm, local })
-        }
-    }
-
-    async fn remove(&mut self, ids: Vec<FlowId>) -> Result<Vec<FlowStatistics>, Refused> {
-        if ids.len() > Request::PAGE {
-            return Err(Refused::PageTooLong);
-        }
-        for id in &ids {
-            let flow = self.flows.by_id.get(id).ok_or(Refused::UnknownFlow(*id))?;
-            // Gone already after an installation that failed half-way.
-            if let Err(error) = self.steer.remove_flow(flow.nic, flow.local) {
-                warn!(flow = %id, %error, "remove from the XDP program");
-            }
-        }
-        let mut waits = Vec::with_capacity(self.workers.len());
-        for worker in 0..self.workers.len() {
-            let (done, wait) = oneshot::channel();
-            self.tell(worker, Command::Remove(ids.clone(), done)).await;
-            waits.push(wait);
-        }
-        let removed = all(waits).await;
-        for id in &ids {
-            if let Some(flow) = self.flows.take(*id) {
-                for course in [flow.rtp, flow.rtcp] {
-                    if let Some(hop) = course.hop {
-                        self.next_hops.release(hop);
-                    }
-                }
-            }
-        }
-        let statistics = removed?.into_iter().map(|removed| {
-            removed
-                .into_iter()
-                .map(|removed| removed.statistics)
-                .collect::<Vec<_>>()
-        });
-        Ok(merge(&ids, statistics))
     }
 
     async fn flow_statistics(&self, ids: Vec<FlowId>) -> Result<Vec<FlowStatistics>, Refused> {
@@ -402,9 +222,22 @@ impl Control {
 
     /// Acts on what a worker reports, and passes it on.
     async fn report(&mut self, event: Event) {
-        if let Event::Latched { flow, remote } = event {
-            self.latched(flow, remote).await;
-        }
+        let event = match event {
+            Event::Latched {
+                flow,
+                remote,
+                round,
+            } => {
+                if !self.latch(flow, remote, round) {
+                    return;
+                }
+                info!(%flow, %remote, "latched");
+                self.redirect(flow).await;
+                sallyport_flow::Event::Latched { flow, remote }
+            }
+            Event::KeyExpired { flow } => sallyport_flow::Event::KeyExpired { flow },
+            Event::Missed { count } => sallyport_flow::Event::Missed { count },
+        };
         self.subscribers.retain(|subscriber| {
             // A subscriber that does not read loses events, not our time.
             let sent = subscriber.try_send(ServerMessage::Event(event.clone()));
@@ -412,13 +245,20 @@ impl Control {
         });
     }
 
-    /// A flow knows its peer now: the flows that go there can.
-    async fn latched(&mut self, leader: FlowId, remote: SocketAddr) {
-        let Some(flow) = self.flows.by_id.get_mut(&leader) else {
-            return;
-        };
-        flow.latched = Some(remote);
-        info!(flow = %leader, %remote, "latched");
+    /// Notes a flow's peer; `false` when that was a former peer of it.
+    fn latch(&mut self, flow: FlowId, remote: SocketAddr, round: u32) -> bool {
+        let flow = self.flows.by_id.get_mut(&flow);
+        match flow.map(|flow| &mut flow.terms.source) {
+            Some(SourceFilter::Latch(latching)) if latching.round == round => {
+                latching.latched = Some(remote);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The peer of a flow is known, or is elsewhere: so is the way of those that go there.
+    async fn redirect(&mut self, leader: FlowId) {
         for follower in self
             .flows
             .followers
@@ -429,22 +269,24 @@ impl Control {
             let Some(flow) = self.flows.by_id.get(&follower) else {
                 continue;
             };
-            let (egress, mut courses) = (flow.egress, [flow.rtp, flow.rtcp]);
-            for course in &mut courses {
-                if course.path.remote == Remote::Latched(leader) {
-                    let old = course.hop;
-                    *course = self.course(egress, course.path).await;
-                    if let Some(hop) = old {
-                        self.next_hops.release(hop);
-                    }
+            let realm = flow.egress;
+            let before = [flow.terms.rtp, flow.terms.rtcp];
+            let mut far_ends = before;
+            for (path, far_end) in [flow.rtp, flow.rtcp].into_iter().zip(&mut far_ends) {
+                if path.remote == Remote::Latched(leader) {
+                    let new = self.far_end(realm, path).await;
+                    self.release(std::mem::replace(far_end, new));
                 }
             }
-            let [rtp, rtcp] = courses;
+            if far_ends == before {
+                continue;
+            }
+            let [rtp, rtcp] = far_ends;
             if let Some(flow) = self.flows.by_id.get_mut(&follower) {
-                (flow.rtp, flow.rtcp) = (rtp, rtcp);
+                (flow.terms.rtp, flow.terms.rtcp) = (rtp, rtcp);
             }
             for worker in 0..self.workers.len() {
-                let far_ends = Box::new((rtp.far_end, rtcp.far_end));
+                let far_ends = Box::new((rtp, rtcp));
                 self.tell(worker, Command::SetFarEnds(follower, far_ends))
                     .await;
             }
@@ -452,27 +294,23 @@ impl Control {
     }
 
     /// Finds out where a path leads, as far as it is known yet.
-    async fn course(&mut self, realm: Realm, path: Path) -> Course {
+    async fn far_end(&mut self, realm: Realm, path: Path) -> Option<FarEnd> {
         let remote = match path.remote {
-            Remote::Fixed(remote) => Some(remote),
-            Remote::Latched(leader) => self.flows.by_id.get(&leader).and_then(|flow| flow.latched),
+            Remote::Fixed(remote) => remote,
+            Remote::Latched(leader) => self.flows.by_id.get(&leader)?.peer()?,
         };
-        let header = remote.and_then(|remote| PathHeader::new(path.local, remote));
-        let (Some(remote), Some(header)) = (remote, header) else {
-            return Course {
-                path,
-                hop: None,
-                far_end: None,
-            };
-        };
+        let header = PathHeader::new(path.local, remote)?;
         let (hop, change) = self.next_hops.acquire(realm, remote.ip()).await;
         if let Some(change) = change {
             self.tell_hops(&[change]).await;
         }
-        Course {
-            path,
-            hop: Some(hop),
-            far_end: Some(FarEnd { hop, header }),
+        Some(FarEnd { hop, header })
+    }
+
+    /// Gives up a way out.
+    fn release(&mut self, far_end: Option<FarEnd>) {
+        if let Some(far_end) = far_end {
+            self.next_hops.release(far_end.hop);
         }
     }
 
@@ -522,17 +360,47 @@ impl Control {
     }
 }
 
+impl Installed {
+    /// Where its peer is, as far as that is known.
+    fn peer(&self) -> Option<SocketAddr> {
+        let signalled = match self.source {
+            Source::Only(peer) => Some(peer),
+            Source::Latch(latch) => latch.signalled,
+        };
+        self.sender().or(signalled)
+    }
+
+    /// Who sends to it, as far as that is known.
+    fn sender(&self) -> Option<SocketAddr> {
+        match self.terms.source {
+            SourceFilter::Only(peer) => Some(peer),
+            SourceFilter::Latch(latching) => latching.latched,
+        }
+    }
+}
+
 impl Flows {
-    fn add(&mut self, id: FlowId, flow: Installed) {
+    /// Adds a flow, or puts it in the place of the one of the same number, which is returned.
+    fn put(&mut self, id: FlowId, flow: Installed) -> Option<Installed> {
+        let old = self.take(id);
+        for path in [flow.rtp, flow.rtcp] {
+            if let Remote::Latched(leader) = path.remote {
+                let followers = self.followers.entry(leader).or_default();
+                if !followers.contains(&id) {
+                    followers.push(id);
+                }
+            }
+        }
         self.by_local.insert((flow.nic, flow.local), id);
         self.by_id.insert(id, flow);
+        old
     }
 
     fn take(&mut self, id: FlowId) -> Option<Installed> {
         let flow = self.by_id.remove(&id)?;
         self.by_local.remove(&(flow.nic, flow.local));
-        for course in [flow.rtp, flow.rtcp] {
-            if let Remote::Latched(leader) = course.path.remote
+        for path in [flow.rtp, flow.rtcp] {
+            if let Remote::Latched(leader) = path.remote
                 && let Some(followers) = self.followers.get_mut(&leader)
             {
                 followers.retain(|follower| *follower != id);
@@ -542,13 +410,6 @@ impl Flows {
             }
         }
         Some(flow)
-    }
-
-    fn follow(&mut self, leader: FlowId, follower: FlowId) {
-        let followers = self.followers.entry(leader).or_default();
-        if !followers.contains(&follower) {
-            followers.push(follower);
-        }
     }
 
     fn list(&self, after: Option<FlowId>) -> Vec<FlowSummary> {
@@ -562,61 +423,10 @@ impl Flows {
                 id: *id,
                 realm: flow.realm,
                 local: flow.local,
-                source: match flow.source {
-                    Source::Only(peer) => Some(peer),
-                    Source::Latch => flow.latched,
-                },
+                source: flow.sender(),
             })
             .collect()
     }
-}
-
-/// Makes the crypto contexts of one direction of a flow.
-fn context_set(
-    flow: FlowId,
-    crypto: &Crypto,
-    make: fn(&MasterKey, Policy) -> ContextSet,
-) -> Result<ContextSet, Refused> {
-    let suite = match crypto.suite {
-        sallyport_flow::Suite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
-        sallyport_flow::Suite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
-        sallyport_flow::Suite::AeadAes128Gcm => Suite::AeadAes128Gcm,
-        sallyport_flow::Suite::AeadAes256Gcm => Suite::AeadAes256Gcm,
-        _ => {
-            return Err(Refused::OutOfRange {
-                flow,
-                field: "suite".to_owned(),
-            });
-        }
-    };
-    let key = crypto.key.expose();
-    let key = MasterKey::new(suite, key).map_err(|_| Refused::KeyLength {
-        flow,
-        suite: crypto.suite,
-        found: key.len(),
-    })?;
-    let out_of_range = |field: &str| Refused::OutOfRange {
-        flow,
-        field: field.to_owned(),
-    };
-    let replay_window = match crypto.replay_window {
-        0 => ReplayWindow::default(),
-        packets => ReplayWindow::new(packets).map_err(|_| out_of_range("replay_window"))?,
-    };
-    let policy = Policy {
-        replay_window,
-        lifetime: crypto.lifetime,
-        ..Policy::default()
-    };
-    let mut set = make(&key, policy);
-    let mark = |mark: &Mark| sallyport_srtp::Mark {
-        ssrc: mark.ssrc,
-        rtp: mark.rtp,
-        rtcp: mark.rtcp,
-    };
-    let marks: Vec<_> = crypto.marks.iter().map(mark).collect();
-    set.resume(&marks).map_err(|_| out_of_range("marks"))?;
-    Ok(set)
 }
 
 /// Waits for all workers.
@@ -648,6 +458,8 @@ fn merge(
         sum.packets_out += statistics.packets_out;
         sum.bytes_out += statistics.bytes_out;
         sum.refused.add(&statistics.refused);
+        sum.idle = sum.idle.or(statistics.idle);
+        sum.ssrcs.extend(statistics.ssrcs);
         sum.latched = sum.latched.or(statistics.latched);
         sum.unprotect.extend(statistics.unprotect);
         sum.protect.extend(statistics.protect);

@@ -8,15 +8,17 @@
 //! The others hand the flow's packets over to it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Instant;
 
+use arrayvec::ArrayVec;
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use sallyport_ebpf::FlowKey;
-use sallyport_flow::{Carries, FlowId, Refusals};
-use sallyport_srtp::{ContextSet, ContextSets, SetId};
+use sallyport_flow::{Carries, FlowId, FlowStatistics, Gate, Refusals, SsrcStatistics};
 use slab::Slab;
 
+use crate::contexts::{Claim, Owned};
 use crate::header::PathHeader;
 use crate::next_hop::HopId;
 use crate::xdp::NicId;
@@ -98,16 +100,29 @@ pub struct FlowEntry {
     pub id: FlowId,
     /// The destination that its packets arrive with.
     pub key: FlowKey,
+    /// What the agent says about it.
+    pub terms: Terms,
+    /// Who owns the crypto contexts.
+    pub claim: Arc<Claim>,
+    /// The crypto contexts, if this worker owns them.
+    pub owned: Option<Owned>,
+    /// Whether it was reported that a key has expired.
+    pub has_expired: bool,
+    /// What this worker did with its packets.
+    pub counters: FlowCounters,
+}
+
+/// What the agent says about a flow, and may change.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Whether RTP may pass.
+    pub gate: Gate,
     /// RTP, RTCP or both.
     pub carries: Carries,
     /// Who may send.
     pub source: SourceFilter,
     /// Whether arriving packets are protected.
     pub protected: bool,
-    /// Who owns the crypto contexts.
-    pub claim: Arc<Claim>,
-    /// The crypto contexts, if this worker owns them.
-    pub owned: Option<Owned>,
     /// The NIC its packets leave on.
     pub egress: NicId,
     /// Where its RTP packets go, once that is known.
@@ -116,10 +131,6 @@ pub struct FlowEntry {
     pub rtcp: Option<FarEnd>,
     /// The DSCP to mark packets with, if not the one they arrived with.
     pub dscp: Option<u8>,
-    /// Whether it was reported that a key has expired.
-    pub has_expired: bool,
-    /// What this worker did with its packets.
-    pub counters: FlowCounters,
 }
 
 /// Who may send to a flow.
@@ -127,8 +138,22 @@ pub struct FlowEntry {
 pub enum SourceFilter {
     /// This address and port.
     Only(SocketAddr),
-    /// Whoever is latched; `None` until then.
-    Latch(Option<SocketAddr>),
+    /// Whoever is latched.
+    Latch(Latching),
+}
+
+/// A peer that is latched, or how it will be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Latching {
+    /// Who is latched.
+    pub latched: Option<SocketAddr>,
+    /// Which addresses may be latched; `None` for all.
+    pub from: Option<IpNet>,
+    /// Until when a plain flow latches; `None` for ever.
+    pub until: Option<Instant>,
+    /// How often the peer has changed, so that what is latched is never taken for the peer's that
+    /// was before.
+    pub round: u32,
 }
 
 /// A peer, and how to get there.
@@ -141,7 +166,10 @@ pub struct FarEnd {
 }
 
 /// What one worker did with a flow's packets.
-#[derive(Clone, Copy, Debug, Default)]
+//
+// What nearly every packet counts comes first, so that it is in one or two lines of the cache.
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct FlowCounters {
     /// Packets that arrived.
     pub packets_in: u64,
@@ -151,69 +179,86 @@ pub struct FlowCounters {
     pub packets_out: u64,
     /// Bytes of UDP payload that were handed to the NIC.
     pub bytes_out: u64,
+    /// When the last packet came that was the peer's.
+    pub last: Option<Instant>,
+    /// The SSRC of the peer's last RTP packet; without packets before the first.
+    ssrc: SsrcStatistics,
+    /// Those before, the latest last.
+    ssrcs_before: ArrayVec<SsrcStatistics, { FlowStatistics::MAX_SSRCS - 1 }>,
     /// Packets that did not leave.
     pub refused: Refusals,
 }
 
-/// The crypto contexts of a flow in the worker that owns them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Owned {
-    /// For arriving packets, if they are protected.
-    pub unprotect: Option<SetId>,
-    /// For leaving packets, if they are to be protected.
-    pub protect: Option<SetId>,
-}
-
-impl Owned {
-    /// Takes the contexts out of the worker's tables.
-    pub fn release(self, sets: &mut ContextSets) -> Contexts {
-        Contexts {
-            unprotect: self.unprotect.and_then(|id| sets.remove(id)),
-            protect: self.protect.and_then(|id| sets.remove(id)),
-        }
-    }
-}
-
-/// The crypto contexts of a flow on their way to or from a worker.
-#[derive(Debug, Default)]
-pub struct Contexts {
-    /// For arriving packets, if they are protected.
-    pub unprotect: Option<ContextSet>,
-    /// For leaving packets, if they are to be protected.
-    pub protect: Option<ContextSet>,
-}
-
-/// Who owns a flow. Shared by all workers; only the first packet's worker gets the contexts.
-#[derive(Debug)]
-pub struct Claim {
-    owner: AtomicU32,
-    contexts: Mutex<Option<Contexts>>,
-}
-
-impl Claim {
-    const NOBODY: u32 = u32::MAX;
-
-    /// A flow without an owner yet.
-    pub fn new(contexts: Contexts) -> Self {
+impl FlowEntry {
+    /// A flow that has no owner yet.
+    pub fn new(id: FlowId, key: FlowKey, terms: Terms, claim: Arc<Claim>) -> Self {
         Self {
-            owner: AtomicU32::new(Self::NOBODY),
-            contexts: Mutex::new(Some(contexts)),
+            id,
+            key,
+            terms,
+            claim,
+            owned: None,
+            has_expired: false,
+            counters: FlowCounters::default(),
         }
     }
 
-    /// Makes `worker` the owner if there is none yet. Returns the contexts if it was, or else the
-    /// number of the owner. The lock is taken once in the life of a flow.
-    pub fn claim(&self, worker: u32) -> Result<Contexts, u32> {
-        match self
-            .owner
-            .compare_exchange(Self::NOBODY, worker, Ordering::AcqRel, Ordering::Acquire)
+    /// Changes what the agent says. Who is latched stays if the peer is the same and may be.
+    pub fn change(&mut self, mut terms: Terms) {
+        if let (SourceFilter::Latch(new), SourceFilter::Latch(old)) =
+            (&mut terms.source, self.terms.source)
         {
-            Ok(_) => {
-                let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(contexts.take().unwrap_or_default())
-            }
-            Err(owner) => Err(owner),
+            new.keep(old);
         }
+        self.terms = terms;
+        self.has_expired = false;
+    }
+}
+
+impl Latching {
+    /// Keeps who was latched, if that is the same peer and may be latched.
+    pub fn keep(&mut self, old: Self) {
+        let is_same = self.round == old.round;
+        self.latched = old.latched.filter(|peer| is_same && self.admits(*peer));
+    }
+
+    /// Whether packets from there may latch at all.
+    #[inline]
+    pub fn admits(&self, peer: SocketAddr) -> bool {
+        self.from.is_none_or(|net| net.contains(&peer.ip()))
+    }
+}
+
+impl FlowCounters {
+    /// Counts an RTP packet of the peer.
+    #[inline]
+    pub fn count_rtp(&mut self, ssrc: u32, len: usize) {
+        if self.ssrc.ssrc != ssrc {
+            self.change_ssrc(ssrc);
+        }
+        self.ssrc.ssrc = ssrc;
+        self.ssrc.packets += 1;
+        self.ssrc.bytes += len as u64;
+    }
+
+    /// The SSRCs of the peer's RTP packets, the latest first.
+    pub fn ssrcs(&self) -> impl Iterator<Item = SsrcStatistics> {
+        let before = self.ssrcs_before.iter().rev();
+        let ssrcs = core::iter::once(&self.ssrc).chain(before);
+        ssrcs.copied().filter(|ssrc| ssrc.packets > 0)
+    }
+
+    /// Goes on with another SSRC, which may have been there before. If there is no room for all,
+    /// the oldest is forgotten.
+    #[cold]
+    fn change_ssrc(&mut self, ssrc: u32) {
+        let before = &mut self.ssrcs_before;
+        let known = before.iter().position(|known| known.ssrc == ssrc);
+        let new = known.map(|at| before.remove(at)).unwrap_or_default();
+        if before.is_full() {
+            before.remove(0);
+        }
+        before.push(std::mem::replace(&mut self.ssrc, new));
     }
 }
 
@@ -222,10 +267,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_worker_gets_the_contexts_and_the_others_its_number() {
-        let claim = Claim::new(Contexts::default());
-        assert!(claim.claim(3).is_ok());
-        assert_eq!(claim.claim(1).err(), Some(3));
-        assert_eq!(claim.claim(3).err(), Some(3));
+    fn of_many_ssrcs_the_latest_are_counted() {
+        let mut counters = FlowCounters::default();
+        for ssrc in [1, 2, 1, 3, 4, 1, 5, 6, 1] {
+            counters.count_rtp(ssrc, 100);
+        }
+        let counts: Vec<_> = counters
+            .ssrcs()
+            .map(|it| (it.ssrc, it.packets, it.bytes))
+            .collect();
+        assert_eq!(counts, [(1, 4, 400), (6, 1, 100), (5, 1, 100), (4, 1, 100)]);
     }
 }

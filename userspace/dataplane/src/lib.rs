@@ -13,12 +13,14 @@
 pub mod burst;
 pub mod checksum;
 pub mod config;
+pub mod contexts;
 pub mod control;
 pub mod error;
 pub mod flow_table;
 pub mod header;
 pub mod next_hop;
 pub mod nic;
+pub mod rekey;
 mod run;
 pub mod server;
 pub mod stage;

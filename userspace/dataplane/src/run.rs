@@ -2,6 +2,7 @@
 
 //! Start-up and shutdown of a data plane process.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::control::{Control, Flows};
 use crate::error::DataPlaneError;
 use crate::next_hop::{self, Exit, NextHops};
 use crate::nic::{MAX_MTU, Nic, ids};
+use crate::rekey::Fingerprints;
 use crate::server;
 use crate::state::Events;
 use crate::worker::{Inbox, WorkerHandle, WorkerSetup};
@@ -107,6 +109,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         max_flows: config.max_flows,
         events,
         flows: Flows::default(),
+        fingerprints: Fingerprints::default(),
+        retiring: VecDeque::new(),
         subscribers: Vec::new(),
     };
     let result = control.run(asked, notifications, has_ended, shutdown).await;

@@ -3,16 +3,19 @@
 //! What one worker owns: all that [`process_burst`](crate::stage::process_burst) reads and
 //! writes, and nothing of the kernel's.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use crossbeam::queue::ArrayQueue;
-use sallyport_flow::{Event, Reason, Refusals};
+use sallyport_flow::{FlowId, Reason, Refusals};
 use sallyport_srtp::ContextSets;
 use tokio::sync::Notify;
 
 use crate::burst::{Fate, Packet};
-use crate::flow_table::{FlowTable, Owned, Slot};
+use crate::contexts::Owned;
+use crate::flow_table::{FlowTable, Slot};
 use crate::header::LinkHeader;
 use crate::next_hop::HopId;
 
@@ -21,6 +24,8 @@ use crate::next_hop::HopId;
 pub struct WorkerState {
     /// Its number: that of its queue.
     pub worker: u32,
+    /// When the burst was taken. The loop around the stages sets it, they know no clock.
+    pub now: Instant,
     /// The flows.
     pub flows: FlowTable,
     /// The crypto contexts of the flows that it owns.
@@ -67,10 +72,7 @@ impl WorkerState {
         }
         match entry.claim.claim(self.worker) {
             Ok(contexts) => {
-                entry.owned = Some(Owned {
-                    unprotect: contexts.unprotect.map(|set| self.contexts.insert(set)),
-                    protect: contexts.protect.map(|set| self.contexts.insert(set)),
-                });
+                entry.owned = Some(Owned::new(contexts, &mut self.contexts));
             }
             Err(owner) => packet.fate = Fate::HandedOver(owner),
         }
@@ -95,6 +97,30 @@ impl HopTable {
         }
         self.0[hop.index()] = header;
     }
+}
+
+/// Something happened to a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// Its peer's address was learned, or the peer moved.
+    Latched {
+        /// The flow.
+        flow: FlowId,
+        /// Where the peer is.
+        remote: SocketAddr,
+        /// That of the [`Latching`](crate::flow_table::Latching).
+        round: u32,
+    },
+    /// One of its keys has expired.
+    KeyExpired {
+        /// The flow.
+        flow: FlowId,
+    },
+    /// Events were lost.
+    Missed {
+        /// How many.
+        count: u64,
+    },
 }
 
 /// Events on their way from the workers to the control side: bounded, and never waited for.

@@ -11,6 +11,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
@@ -27,8 +28,9 @@ use tracing::{info, warn};
 
 use crate::burst::{Burst, Fate, MAX_BURST, Packet};
 use crate::config::PollMode;
+use crate::contexts::{ContextChange, Contexts};
 use crate::error::DataPlaneError;
-use crate::flow_table::{Contexts, FarEnd, FlowEntry, FlowTable, Owned, SourceFilter};
+use crate::flow_table::{FarEnd, FlowEntry, FlowTable, SourceFilter, Terms};
 use crate::header::LinkHeader;
 use crate::next_hop::HopId;
 use crate::nic::{Nic, ids};
@@ -88,10 +90,8 @@ pub struct WorkerHandle {
 /// What the control side tells a worker.
 #[derive(Debug)]
 pub enum Command {
-    /// Take these flows.
-    Install(Vec<Box<FlowEntry>>, oneshot::Sender<()>),
-    /// Give these flows back.
-    Remove(Vec<FlowId>, oneshot::Sender<Vec<Removed>>),
+    /// Install, change and remove flows.
+    Update(Box<Update>, oneshot::Sender<LeftOver>),
     /// A next hop is known or no longer known.
     SetHop(HopId, Option<LinkHeader>),
     /// A flow's RTP and RTCP packets go elsewhere.
@@ -106,15 +106,37 @@ pub enum Command {
     Stop,
 }
 
-/// What is left of a flow. Freed, and its keys wiped, by whoever gets it.
+/// What is to become of some flows.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// Give these back.
+    pub remove: Vec<FlowId>,
+    /// Change these.
+    pub change: Vec<Change>,
+    /// Take these.
+    pub install: Vec<Box<FlowEntry>>,
+}
+
+/// How a flow changes.
 #[derive(Debug)]
-pub struct Removed {
-    /// Its last counters.
-    pub statistics: FlowStatistics,
+pub struct Change {
     /// The flow.
-    pub entry: Box<FlowEntry>,
-    /// Its crypto contexts, if the worker owned them.
-    pub contexts: Contexts,
+    pub id: FlowId,
+    /// What the agent says now, if that is something else.
+    pub terms: Option<Terms>,
+    /// Other crypto contexts, for the worker that owns the flow.
+    pub contexts: Option<Box<ContextChange>>,
+}
+
+/// What is left after an update. Freed, and its keys wiped, by whoever gets it.
+#[derive(Debug, Default)]
+pub struct LeftOver {
+    /// The last counters of the flows that were removed.
+    pub statistics: Vec<FlowStatistics>,
+    /// These flows.
+    pub entries: Vec<Box<FlowEntry>>,
+    /// Their crypto contexts, if the worker owned them, and others that are no longer in use.
+    pub contexts: Vec<Contexts>,
 }
 
 /// Packets that other workers received for flows of this one.
@@ -279,6 +301,7 @@ impl Worker {
         Ok(Self {
             state: WorkerState {
                 worker: setup.worker,
+                now: Instant::now(),
                 flows: FlowTable::with_capacity(setup.max_flows),
                 contexts: ContextSets::with_capacity(2 * setup.max_flows as usize),
                 hops: HopTable::default(),
@@ -382,6 +405,7 @@ impl Worker {
         }
         self.bursts += 1;
         self.packets_in += burst.len() as u64;
+        self.state.now = Instant::now();
         process_burst(burst, &mut self.state);
         for packet in burst.drain(..) {
             match packet.fate {
@@ -464,21 +488,13 @@ impl Worker {
     fn obey(&mut self, command: Command) -> core::ops::ControlFlow<()> {
         let state = &mut self.state;
         match command {
-            Command::Install(entries, done) => {
-                for entry in entries {
-                    state.flows.insert(entry);
-                }
-                let _ = done.send(());
-            }
-            Command::Remove(ids, done) => {
-                let _ = done.send(ids.into_iter().filter_map(|id| remove(state, id)).collect());
-            }
+            Command::Update(update, done) => drop(done.send(apply(state, *update))),
             Command::SetHop(hop, header) => state.hops.set(hop, header),
             Command::SetFarEnds(flow, far_ends) => {
                 if let Some(slot) = state.flows.slot_of(flow)
                     && let Some(entry) = state.flows.entry_mut(slot)
                 {
-                    (entry.rtp, entry.rtcp) = *far_ends;
+                    (entry.terms.rtp, entry.terms.rtcp) = *far_ends;
                 }
             }
             Command::SetMtu(nic, mtu) => {
@@ -496,7 +512,7 @@ impl Worker {
                             id,
                             ..FlowStatistics::default()
                         },
-                        |entry| flow_statistics(entry, &state.contexts),
+                        |entry| flow_statistics(entry, state),
                     )
                 });
                 let _ = done.send(statistics.collect());
@@ -599,24 +615,54 @@ fn pin(cpu: u32) -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-fn remove(state: &mut WorkerState, id: FlowId) -> Option<Removed> {
-    let entry = state.flows.remove(id)?;
-    let statistics = flow_statistics(&entry, &state.contexts);
-    let contexts = entry
-        .owned
-        .map(|owned| owned.release(&mut state.contexts))
-        .unwrap_or_default();
-    Some(Removed {
-        statistics,
-        entry,
-        contexts,
-    })
+impl Update {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.change.is_empty() && self.install.is_empty()
+    }
 }
 
-fn flow_statistics(entry: &FlowEntry, contexts: &ContextSets) -> FlowStatistics {
-    let Owned { unprotect, protect } = entry.owned.unwrap_or_default();
+/// Installs, changes and removes flows.
+pub(crate) fn apply(state: &mut WorkerState, update: Update) -> LeftOver {
+    let mut left = LeftOver::default();
+    for id in update.remove {
+        if let Some(mut entry) = state.flows.remove(id) {
+            left.statistics.push(flow_statistics(&entry, state));
+            let owned = entry.owned.take();
+            left.contexts
+                .extend(owned.map(|owned| owned.release(&mut state.contexts)));
+            left.entries.push(entry);
+        }
+    }
+    for Change {
+        id,
+        terms,
+        contexts,
+    } in update.change
+    {
+        let slot = state.flows.slot_of(id);
+        let Some(entry) = slot.and_then(|slot| state.flows.entry_mut(slot)) else {
+            continue;
+        };
+        if let Some(terms) = terms {
+            entry.change(terms);
+        }
+        if let (Some(owned), Some(change)) = (&mut entry.owned, contexts) {
+            left.contexts
+                .push(owned.change(*change, &mut state.contexts));
+        }
+    }
+    for entry in update.install {
+        state.flows.insert(entry);
+    }
+    left
+}
+
+fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
+    let sets = entry.owned.as_ref().map(|owned| owned.sets);
+    let sets = sets.unwrap_or_default();
     let marks = |id: Option<SetId>| -> Vec<Mark> {
-        let set = id.and_then(|id| contexts.set(id));
+        let set = id.and_then(|id| state.contexts.set(id));
         let marks = set.into_iter().flat_map(sallyport_srtp::ContextSet::marks);
         marks
             .map(|mark| Mark {
@@ -626,18 +672,21 @@ fn flow_statistics(entry: &FlowEntry, contexts: &ContextSets) -> FlowStatistics 
             })
             .collect()
     };
+    let counters = &entry.counters;
     FlowStatistics {
         id: entry.id,
-        packets_in: entry.counters.packets_in,
-        bytes_in: entry.counters.bytes_in,
-        packets_out: entry.counters.packets_out,
-        bytes_out: entry.counters.bytes_out,
-        refused: entry.counters.refused,
-        latched: match entry.source {
-            SourceFilter::Latch(latched) => latched,
+        packets_in: counters.packets_in,
+        bytes_in: counters.bytes_in,
+        packets_out: counters.packets_out,
+        bytes_out: counters.bytes_out,
+        refused: counters.refused,
+        idle: counters.last.map(|last| last.elapsed()),
+        ssrcs: counters.ssrcs().collect(),
+        latched: match entry.terms.source {
+            SourceFilter::Latch(latching) => latching.latched,
             SourceFilter::Only(_) => None,
         },
-        unprotect: marks(unprotect),
-        protect: marks(protect),
+        unprotect: marks(sets.unprotect),
+        protect: marks(sets.protect),
     }
 }

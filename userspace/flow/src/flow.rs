@@ -3,8 +3,10 @@
 //! A flow: one direction of one leg, as the data plane sees it.
 
 use core::fmt;
+use core::time::Duration;
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::Crypto;
@@ -26,10 +28,27 @@ impl fmt::Display for FlowId {
 pub struct Flow {
     /// Its number.
     pub id: FlowId,
+    /// Whether its RTP packets may pass.
+    pub gate: Gate,
     /// Where its packets arrive.
     pub ingress: Ingress,
     /// Where they leave.
     pub egress: Egress,
+}
+
+impl Flow {
+    /// How long packets under a key that was replaced are still taken: long enough for those that
+    /// are on their way, and for the peer to learn that its new key was taken.
+    pub const OVERLAP: Duration = Duration::from_secs(5);
+}
+
+/// Whether RTP packets may pass. RTCP packets always may (RFC 3264 section 5.1).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Gate {
+    /// They may: `sendrecv`, or the one direction of `sendonly` and `recvonly`.
+    Open,
+    /// They may not: `inactive`, or the other direction.
+    Closed,
 }
 
 /// One of the two sides of the gateway (TS 23.334: "IP realm").
@@ -74,6 +93,9 @@ pub struct Ingress {
     pub source: Source,
     /// How to unprotect; `None` when plain RTP arrives (profile RTP/AVP).
     pub unprotect: Option<Crypto>,
+    /// How to unprotect what `unprotect` does not fit: keys that the peer has offered in place of
+    /// those, without an answer yet (RFC 4568 section 7.1.4). Only beside `unprotect`.
+    pub expect: Option<Crypto>,
 }
 
 /// What a local port receives (RFC 5761).
@@ -92,10 +114,25 @@ pub enum Carries {
 pub enum Source {
     /// This address and port, nobody else.
     Only(SocketAddr),
-    /// Anybody at first, then only who was latched. On a protected flow a packet latches once it
-    /// authenticates, and a peer that moves is followed; on a plain one the first packet latches
-    /// for good.
-    Latch,
+    /// Who is latched.
+    Latch(Latch),
+}
+
+/// How a peer is latched, so that its address becomes known from its packets.
+///
+/// On a protected flow whoever authenticates is latched, and a peer that moves is followed. On a
+/// plain flow the first packet latches, for good.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Latch {
+    /// Where the peer said that it is, if it did. Packets to it go there until somebody is latched.
+    /// A change to another address lets the peer be latched anew.
+    pub signalled: Option<SocketAddr>,
+    /// Only senders with an address in here are latched; `None` for anybody. On a plain flow
+    /// nothing else keeps strangers out.
+    pub from: Option<IpNet>,
+    /// How long a plain flow waits for its first packet, from its installation and from every
+    /// change on; after that nobody is latched. `None` for ever. A protected flow does not need it.
+    pub window: Option<Duration>,
 }
 
 /// The leaving half of a flow.
@@ -127,7 +164,8 @@ pub struct Path {
 pub enum Remote {
     /// This address and port.
     Fixed(SocketAddr),
-    /// Whoever that flow, the opposite direction of this one's leg, has latched.
+    /// Whoever that flow, the opposite direction of this one's leg, has latched; until then where
+    /// its peer said that it is ([`Latch::signalled`]).
     Latched(FlowId),
 }
 

@@ -93,8 +93,8 @@ impl core::error::Error for FrameError {}
 mod tests {
     use super::*;
     use crate::{
-        Carries, ClientMessage, Crypto, Egress, Flow, FlowId, Ingress, Path, Realm, Remote,
-        Request, Secret, Source, Suite,
+        Carries, ClientMessage, Crypto, Egress, Flow, FlowId, Gate, Ingress, Latch, Mark,
+        MasterKey, Path, Realm, Remote, Request, Secret, Source, Suite, Update,
     };
 
     fn flow(number: u64) -> Flow {
@@ -103,21 +103,38 @@ mod tests {
             local,
             remote: Remote::Latched(FlowId(u64::MAX)),
         };
+        let mark = Mark {
+            ssrc: u32::MAX,
+            rtp: Some(u64::MAX),
+            rtcp: Some(u32::MAX),
+        };
+        let key = MasterKey {
+            secret: Secret::new(vec![7; 44]),
+            mki: vec![9; MasterKey::MAX_MKI_LEN],
+        };
         let crypto = Crypto {
             suite: Suite::AeadAes256Gcm,
-            key: Secret::new(vec![7; 44]),
+            keys: vec![key.clone(), key],
             lifetime: Some(u64::MAX),
             replay_window: 32768,
-            marks: vec![],
+            key_derivation_rate: Some(24),
+            unencrypted_srtcp: true,
+            marks: vec![mark; 16],
         };
         Flow {
             id: FlowId(number),
+            gate: Gate::Closed,
             ingress: Ingress {
                 realm: Realm::Access,
                 local,
                 carries: Carries::Muxed,
-                source: Source::Only(local),
+                source: Source::Latch(Latch {
+                    signalled: Some(local),
+                    from: Some("2001:db8::/64".parse().unwrap()),
+                    window: Some(Flow::OVERLAP),
+                }),
                 unprotect: Some(crypto.clone()),
+                expect: Some(crypto.clone()),
             },
             egress: Egress {
                 realm: Realm::Core,
@@ -136,7 +153,10 @@ mod tests {
             .collect();
         let message = ClientMessage {
             number: u32::MAX,
-            request: Request::Install(flows),
+            request: Request::Update(Update {
+                install: flows,
+                ..Update::default()
+            }),
         };
         let frame = to_frame(&message).unwrap();
         let (head, body) = frame.split_at(4);
@@ -156,7 +176,12 @@ mod tests {
 
     #[test]
     fn a_truncated_body_is_refused_at_every_length() {
-        let frame = to_frame(&Request::Install(vec![flow(1)])).unwrap();
+        let update = Update {
+            remove: vec![FlowId(1)],
+            change: vec![flow(2)],
+            install: vec![flow(3)],
+        };
+        let frame = to_frame(&Request::Update(update)).unwrap();
         for len in 4..frame.len() {
             assert_eq!(
                 from_body::<Request>(&frame[4..len]),

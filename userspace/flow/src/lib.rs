@@ -22,15 +22,17 @@ pub mod request;
 pub mod secret;
 pub mod statistics;
 
-pub use crypto::{Crypto, Mark, Suite};
+pub use crypto::{Crypto, Mark, MasterKey, Suite};
 pub use event::Event;
-pub use flow::{Carries, Egress, Flow, FlowId, FlowSummary, Ingress, Path, Realm, Remote, Source};
+pub use flow::{
+    Carries, Egress, Flow, FlowId, FlowSummary, Gate, Ingress, Latch, Path, Realm, Remote, Source,
+};
 pub use frame::{FrameError, MAX_FRAME_LEN, from_body, read_frame_len, to_frame};
 pub use hello::{Hello, HelloError, VERSION};
 pub use reason::Reason;
-pub use request::{ClientMessage, Refused, Reply, Request, ServerMessage};
+pub use request::{ClientMessage, Refused, Reply, Request, ServerMessage, Update};
 pub use secret::Secret;
 pub use statistics::{
-    FlowStatistics, FrameCount, NicStatistics, QueueStatistics, Refusals, Statistics,
-    WorkerStatistics,
+    FlowStatistics, FrameCount, NicStatistics, QueueStatistics, Refusals, SsrcStatistics,
+    Statistics, WorkerStatistics,
 };

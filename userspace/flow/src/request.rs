@@ -35,10 +35,8 @@ pub enum ServerMessage {
 /// What the agent wants. Each is done wholly or not at all.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Request {
-    /// Install flows. Once answered, their packets are served.
-    Install(Vec<Flow>),
-    /// Remove flows. Once answered, their packets are refused.
-    Remove(Vec<FlowId>),
+    /// Install, change and remove flows; at most [`Request::PAGE`] together.
+    Update(Update),
     /// List flows in the order of their numbers, at most [`Request::PAGE`] in one answer.
     List {
         /// List only flows with a greater number.
@@ -57,13 +55,30 @@ impl Request {
     pub const PAGE: usize = 1000;
 }
 
+/// What is to become of some flows. Each worker does all of it between two packets. Once it is
+/// answered it is done.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Update {
+    /// Flows to remove: their packets are refused from then on.
+    pub remove: Vec<FlowId>,
+    /// What flows that are installed become. Realm, local address and port of arrival must stay.
+    ///
+    /// What stays as it was keeps its state: a [`Crypto`](crate::Crypto) its contexts (also when
+    /// `expect` becomes `unprotect`), a [`Latch`](crate::Latch) with the same `signalled` who is
+    /// latched, and counters go on in any case. When another [`Crypto`](crate::Crypto) takes the
+    /// place of `unprotect`, packets under the old one are taken for [`Flow::OVERLAP`] more.
+    pub change: Vec<Flow>,
+    /// Flows to install: their packets are served from then on.
+    ///
+    /// A flow with keys that another flow has used must bring marks.
+    pub install: Vec<Flow>,
+}
+
 /// What was done.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Reply {
-    /// All the flows are installed.
-    Installed,
-    /// All the flows are removed; these are their last counters.
-    Removed(Vec<FlowStatistics>),
+    /// All flows are as they should be; these are the last counters of those that were removed.
+    Updated(Vec<FlowStatistics>),
     /// The flows, in the order of their numbers.
     Flows(Vec<FlowSummary>),
     /// The counters, in the order asked for.
@@ -82,6 +97,8 @@ pub enum Refused {
     FlowExists(FlowId),
     /// No flow has this number.
     UnknownFlow(FlowId),
+    /// One request names this flow more than once.
+    NamedTwice(FlowId),
     /// Another flow has this local address and port.
     AddressInUse {
         /// The address and port.
@@ -128,6 +145,7 @@ impl fmt::Display for Refused {
         match self {
             Self::FlowExists(id) => write!(f, "flow {id} is installed already"),
             Self::UnknownFlow(id) => write!(f, "no flow {id} is installed"),
+            Self::NamedTwice(id) => write!(f, "flow {id} is named twice in one request"),
             Self::AddressInUse { local, by } => write!(f, "{local} belongs to flow {by}"),
             Self::NotInRealm { realm, local } => write!(
                 f,

@@ -4,6 +4,7 @@
 //! installation of the flow, and the verdicts of the XDP program, which goes on while the data
 //! plane restarts, from its first start.
 
+use core::time::Duration;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -63,12 +64,34 @@ pub struct FlowStatistics {
     pub bytes_out: u64,
     /// Packets that did not leave.
     pub refused: Refusals,
+    /// How long ago its last packet arrived that was its peer's: that authenticated, or on a plain
+    /// flow came from the right source. `None` before the first.
+    pub idle: Option<Duration>,
+    /// The SSRCs whose RTP packets arrived so, at most [`FlowStatistics::MAX_SSRCS`]; of more, the
+    /// latest. They leave with the same SSRCs.
+    pub ssrcs: Vec<SsrcStatistics>,
     /// The peer that was latched, if any.
     pub latched: Option<SocketAddr>,
     /// Where the indices of the arriving direction stand, one for each SSRC.
     pub unprotect: Vec<Mark>,
     /// Where the indices of the leaving direction stand, one for each SSRC.
     pub protect: Vec<Mark>,
+}
+
+impl FlowStatistics {
+    /// How many SSRCs are counted one by one.
+    pub const MAX_SSRCS: usize = 4;
+}
+
+/// The RTP packets of one SSRC in one flow.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SsrcStatistics {
+    /// The synchronisation source.
+    pub ssrc: u32,
+    /// Its packets that arrived from the flow's peer.
+    pub packets: u64,
+    /// Bytes of UDP payload of these, without what SRTP had added.
+    pub bytes: u64,
 }
 
 /// What the whole data plane did.

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use sallyport_dataplane::PollMode;
 use sallyport_flow::Realm;
@@ -85,10 +86,20 @@ impl From<File> for Config {
         Self {
             agent: sallyport_agent::Config {
                 listen: agent.listen,
+                store_key: agent
+                    .store_key
+                    .unwrap_or_else(|| agent.store.with_added_extension("key")),
                 store: agent.store,
                 flow_socket: dataplane.socket.clone(),
                 access: media(&realm.access),
                 core: media(&realm.core),
+                limits: sallyport_agent::Limits {
+                    max_sessions: agent.max_sessions,
+                    max_streams: agent.max_streams,
+                },
+                timeouts: agent.timeouts.into(),
+                policy: sallyport_agent::default_policy(),
+                ng: agent.ng,
             },
             data_plane: sallyport_dataplane::Config {
                 realms: BTreeMap::from([
@@ -108,6 +119,25 @@ impl From<File> for Config {
                     file::Poll::Busy => PollMode::Busy,
                 },
             },
+        }
+    }
+}
+
+impl From<file::Timeouts> for sallyport_agent::Timeouts {
+    fn from(timeouts: file::Timeouts) -> Self {
+        let file::Timeouts {
+            unanswered,
+            inactive,
+            held,
+            total,
+        } = timeouts;
+        let [unanswered, inactive, held, total] = [unanswered, inactive, held, total]
+            .map(|seconds| (seconds != 0).then(|| Duration::from_secs(seconds.into())));
+        Self {
+            unanswered,
+            inactive,
+            held,
+            total,
         }
     }
 }

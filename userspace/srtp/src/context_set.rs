@@ -89,6 +89,8 @@ pub struct ContextSet {
     state: State,
     keys: OneOrMore<Key>,
     first_rtcp: u64,
+    /// Where the next SSRC without a context goes on, see [`ContextSet::expect`].
+    expected: Cell<Option<Mark>>,
     format: Format,
 }
 
@@ -272,6 +274,18 @@ impl ContextSet {
         Ok(())
     }
 
+    /// Has an SSRC that has no context yet go on from a mark, or with `None` start anew.
+    pub(crate) fn expect(&self, mark: Option<Mark>) {
+        self.expected.set(mark);
+    }
+
+    /// The highest SRTP index of an SSRC without a context.
+    #[cold]
+    fn expected(&self, ssrc: u32) -> Option<u64> {
+        let mark = self.expected.get().filter(|mark| mark.ssrc == ssrc)?;
+        mark.rtp.map(|index| index.min(RTP_END - 1))
+    }
+
     /// Whether the master key must be replaced: it has protected as many packets as it may, or
     /// some SSRC has used its last index. See [`ContextSet::usage`] for an earlier warning.
     pub fn expired(&self) -> bool {
@@ -375,7 +389,11 @@ impl ContextSet {
         let end = |kind| at.map_or(0, |at| contexts.end(at, kind));
         let (kind, index) = match claim {
             Claim::Sequence(sequence) => {
-                let index = estimate(end(Kind::Rtp).checked_sub(1), sequence);
+                let highest = match at {
+                    Some(at) => contexts.end(at, Kind::Rtp).checked_sub(1),
+                    None => self.expected(ssrc),
+                };
+                let index = estimate(highest, sequence);
                 (Kind::Rtp, index.ok_or(Refusal::KeyExpired)?)
             }
             Claim::Next => match end(Kind::Rtcp) {
@@ -503,6 +521,7 @@ impl ContextSet {
             },
             keys,
             first_rtcp: FIRST_RTCP,
+            expected: Cell::new(None),
             format,
         }
     }

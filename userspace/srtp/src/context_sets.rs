@@ -3,9 +3,10 @@
 //! All context sets of one worker.
 
 use core::mem::offset_of;
+use core::slice;
 
 use crate::context_set::{Direction, FETCHED_LEN};
-use crate::{ContextSet, Job, Kernel, burst, kernel};
+use crate::{ContextSet, Job, Kernel, Mark, burst, kernel};
 
 /// Names a set in the [`ContextSets`] that gave it out. Never given out twice: the id of a set
 /// that was removed names nothing.
@@ -135,6 +136,26 @@ impl ContextSets {
     /// burst is refused as replayed.
     pub fn unprotect(&mut self, burst: &mut [Job<'_>]) {
         burst::unprotect(self, burst);
+    }
+
+    /// Unprotects one packet, of which the SSRC, if it has no context yet, goes on from a mark
+    /// under other keys.
+    ///
+    /// When a leg gets new keys, some peers let the ROC go on (RFC 3711 section 3.3.1), others
+    /// start anew, and no packet says so. So who has refused a packet as [`Refusal::AuthFailed`]
+    /// tries it again with this.
+    ///
+    /// [`Refusal::AuthFailed`]: crate::Refusal::AuthFailed
+    pub fn unprotect_after(&mut self, mark: Mark, job: &mut Job<'_>) {
+        let id = job.set;
+        let expect = |sets: &Self, mark| {
+            if let Some(set) = sets.set(id) {
+                set.expect(mark);
+            }
+        };
+        expect(self, Some(mark));
+        self.unprotect(slice::from_mut(job));
+        expect(self, None);
     }
 
     /// Has what the packets of a burst need fetched into the cache. A gateway has more sets than

@@ -170,6 +170,9 @@ impl LegBody {
             .map_err(|error: sallyport_signalling::UnknownSuite| {
                 Error::field(at("suite"), error.to_string())
             })?;
+        if !suite.may_be_offered() {
+            return Err(Error::field(at("suite"), offered_suites()));
+        }
         let key = |field, text: &Option<KeyText>| {
             let text = text.as_ref().ok_or_else(|| missing(field))?;
             let key = InlineKey::parse(suite, &text.0)
@@ -194,6 +197,15 @@ impl LegBody {
             .map(Some)
             .map_err(|error| Error::field(at("send"), error.to_string()))
     }
+}
+
+/// F8 and NULL are for peers that have nothing else, which whoever knows both keys can tell.
+fn offered_suites() -> String {
+    let suites = SignalledSuite::ALL
+        .into_iter()
+        .filter(|suite| suite.may_be_offered());
+    let names: Vec<_> = suites.map(SignalledSuite::name).collect();
+    format!("unknown crypto suite; known are {}", names.join(", "))
 }
 
 /// Reads a peer that a packet can be sent to.

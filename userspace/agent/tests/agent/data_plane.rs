@@ -14,8 +14,8 @@ use std::thread::{self, JoinHandle};
 
 use sallyport_flow::{
     ClientMessage, Flow, FlowId, FlowStatistics, FlowSummary, Hello, NicStatistics, Refused, Reply,
-    Request, ServerMessage, Source, Statistics, WorkerStatistics, from_body, read_frame_len,
-    to_frame,
+    Request, ServerMessage, Source, Statistics, Update, WorkerStatistics, from_body,
+    read_frame_len, to_frame,
 };
 
 /// Runs until dropped.
@@ -118,7 +118,8 @@ fn serve(shared: &Shared, mut stream: UnixStream, instance: u64) -> io::Result<(
         stream.read_exact(&mut body)?;
         let ClientMessage { number, request } = from_body(&body).map_err(io::Error::other)?;
         let mut state = lock(shared);
-        if state.hangs_up_on_install && matches!(request, Request::Install(_)) {
+        let installs = matches!(&request, Request::Update(update) if !update.install.is_empty());
+        if state.hangs_up_on_install && installs {
             // It is done, but nobody hears of it.
             let _ = state.answer(request);
             return stream.shutdown(Shutdown::Both);
@@ -133,14 +134,7 @@ fn serve(shared: &Shared, mut stream: UnixStream, instance: u64) -> io::Result<(
 impl State {
     fn answer(&mut self, request: Request) -> Result<Reply, Refused> {
         match request {
-            Request::Install(flows) => self.install(flows),
-            Request::Remove(ids) => {
-                let removed = self.statistics_of(&ids)?;
-                for id in ids {
-                    self.flows.remove(&id);
-                }
-                Ok(Reply::Removed(removed))
-            }
+            Request::Update(update) => self.update(update).map(Reply::Updated),
             Request::List { after } => Ok(Reply::Flows(
                 self.flows
                     .values()
@@ -153,7 +147,7 @@ impl State {
                         local: flow.ingress.local,
                         source: match flow.ingress.source {
                             Source::Only(source) => Some(source),
-                            Source::Latch => None,
+                            Source::Latch(_) => None,
                         },
                     })
                     .collect(),
@@ -175,26 +169,40 @@ impl State {
         }
     }
 
-    fn install(&mut self, flows: Vec<Flow>) -> Result<Reply, Refused> {
-        if flows.len() > Request::PAGE {
+    fn update(&mut self, update: Update) -> Result<Vec<FlowStatistics>, Refused> {
+        let Update {
+            remove,
+            change,
+            install,
+        } = update;
+        if remove.len() + change.len() + install.len() > Request::PAGE {
             return Err(Refused::PageTooLong);
         }
-        if !self.refuse_installs.is_empty() {
+        if !install.is_empty() && !self.refuse_installs.is_empty() {
             return Err(self.refuse_installs.remove(0));
         }
-        for flow in &flows {
+        let removed = self.statistics_of(&remove)?;
+        for flow in &change {
+            if !self.flows.contains_key(&flow.id) {
+                return Err(Refused::UnknownFlow(flow.id));
+            }
+        }
+        for flow in &install {
             if self.flows.contains_key(&flow.id) {
                 return Err(Refused::FlowExists(flow.id));
             }
             let local = flow.ingress.local;
-            let taken = |other: &&Flow| other.ingress.local == local;
+            let taken = |other: &&Flow| other.ingress.local == local && !remove.contains(&other.id);
             if let Some(by) = self.flows.values().find(taken).map(|other| other.id) {
                 return Err(Refused::AddressInUse { local, by });
             }
         }
-        self.flows
-            .extend(flows.into_iter().map(|flow| (flow.id, flow)));
-        Ok(Reply::Installed)
+        for id in &remove {
+            self.flows.remove(id);
+        }
+        let flows = change.into_iter().chain(install);
+        self.flows.extend(flows.map(|flow| (flow.id, flow)));
+        Ok(removed)
     }
 
     fn statistics_of(&self, ids: &[FlowId]) -> Result<Vec<FlowStatistics>, Refused> {

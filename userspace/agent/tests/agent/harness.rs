@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use sallyport_agent::{AgentError, Config, RealmConfig};
+use sallyport_agent::{AgentError, Config, Limits, RealmConfig, Timeouts, default_policy};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -61,10 +61,15 @@ impl Agent {
         };
         let config = Config {
             listen: free_port(),
-            store: folder.join("sessions.json"),
+            store: folder.join("sessions.redb"),
+            store_key: folder.join("sessions.key"),
             flow_socket: folder.join("flow.sock"),
             access: realm(&["192.0.2.1", "2001:db8::1", "192.0.2.2"]),
             core: realm(&["10.0.0.1"]),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            policy: default_policy(),
+            ng: None,
         };
         Self {
             config,
@@ -99,12 +104,6 @@ impl Agent {
                 .expect("the agent does not panic")
                 .expect("the agent ends well");
         }
-    }
-
-    pub(crate) fn restart(&mut self) {
-        self.stop();
-        self.start();
-        self.wait_until_connected();
     }
 
     pub(crate) fn wait_until_connected(&self) {

@@ -2,49 +2,65 @@
 
 //! May this packet come in? The cheap refusals, before any crypto.
 
-use sallyport_flow::{Carries, Reason};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use sallyport_flow::{Carries, Gate, Reason};
 use sallyport_srtp::Kind;
 use sallyport_srtp::header::{RtcpHeader, RtpHeader};
 
 use crate::burst::Burst;
-use crate::flow_table::{FlowEntry, SourceFilter};
+use crate::flow_table::{SourceFilter, Terms};
 use crate::state::WorkerState;
 
-/// Refuses packets of strangers, of the wrong kind for their port, and without a whole header.
+/// Refuses RTP at a closed gate, and packets of strangers, of the wrong kind for their port, and
+/// without a whole header.
 pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
         let Some(entry) = state.flows.entry(packet.flow) else {
             packet.refuse(Reason::UnknownFlow);
             continue;
         };
-        if is_stranger(entry, packet.source) {
+        let terms = &entry.terms;
+        if terms.gate == Gate::Closed && packet.kind == Kind::Rtp {
+            packet.refuse(Reason::GateClosed);
+            continue;
+        }
+        if is_stranger(terms, packet.source, state.now) {
             packet.refuse(Reason::SourceFiltered);
             continue;
         }
         // A port that carries one of the two must never let the other pass: two flows would
         // protect with indices of one space under one key.
-        let fits = match entry.carries {
+        let fits = match terms.carries {
             Carries::Rtp => packet.kind == Kind::Rtp,
             Carries::Rtcp => packet.kind == Kind::Rtcp,
             Carries::Muxed => true,
         };
-        let is_whole = match packet.kind {
-            Kind::Rtp => RtpHeader::parse(packet.bytes()).is_ok(),
-            Kind::Rtcp => RtcpHeader::parse(packet.bytes()).is_ok(),
+        let ssrc = match packet.kind {
+            Kind::Rtp => RtpHeader::parse(packet.bytes()).map(|header| header.ssrc),
+            Kind::Rtcp => RtcpHeader::parse(packet.bytes()).map(|header| header.ssrc),
         };
-        if !fits || !is_whole {
-            packet.refuse(Reason::Malformed);
+        match ssrc {
+            Ok(ssrc) if fits => packet.ssrc = ssrc,
+            _ => packet.refuse(Reason::Malformed),
         }
     }
 }
 
-/// Whether a sender is not the flow's peer. On a protected flow that latches, authentication
-/// tells, not the address.
+/// Whether a sender is not the flow's peer, and cannot be. On a protected flow that latches,
+/// authentication tells, not the address.
 #[inline]
-fn is_stranger(entry: &FlowEntry, source: std::net::SocketAddr) -> bool {
-    match entry.source {
+fn is_stranger(terms: &Terms, source: SocketAddr, now: Instant) -> bool {
+    match terms.source {
         SourceFilter::Only(peer) => source != peer,
-        SourceFilter::Latch(Some(peer)) => !entry.protected && source != peer,
-        SourceFilter::Latch(None) => false,
+        SourceFilter::Latch(latching) => match latching.latched {
+            Some(peer) if source == peer => false,
+            Some(_) => !terms.protected || !latching.admits(source),
+            None => {
+                let is_late = latching.until.is_some_and(|until| now > until);
+                (is_late && !terms.protected) || !latching.admits(source)
+            }
+        },
     }
 }

@@ -5,95 +5,106 @@
 //! directions.
 
 use arrayvec::ArrayVec;
-use sallyport_flow::{Event, Reason};
-use sallyport_srtp::{Job, Refusal};
+use sallyport_flow::Reason;
+use sallyport_srtp::{ContextSets, Job, Refusal, SetId};
 
-use crate::burst::{Burst, MAX_BURST};
-use crate::flow_table::{Owned, Slot};
-use crate::state::WorkerState;
+use crate::burst::{Burst, Fate, MAX_BURST, Packet};
+use crate::contexts::Owned;
+use crate::state::{Event, WorkerState};
+
+/// Packets of a burst: one bit for each place.
+pub(super) type Places = u64;
+
+const _: () = assert!(MAX_BURST <= Places::BITS as usize);
 
 /// Protects the packets that leave by protected legs.
 pub(super) fn protect(burst: &mut Burst, state: &mut WorkerState) {
-    run(burst, state, Direction::Protect);
+    let refused = run(burst, state, !0, ContextSets::protect, |owned| {
+        owned.sets.protect
+    });
+    if refused != 0 {
+        report_expiry(burst, state);
+    }
 }
 
-/// Which of a flow's two sets of crypto contexts.
-#[derive(Clone, Copy)]
-pub(super) enum Direction {
-    /// That of arriving packets.
-    Unprotect,
-    /// That of leaving packets.
-    Protect,
-}
-
-/// Hands the packets that have crypto contexts in one direction to them.
-pub(super) fn run(burst: &mut Burst, state: &mut WorkerState, direction: Direction) {
+/// Hands those of some packets that go on and have crypto contexts to them. Returns which were
+/// refused.
+pub(super) fn run(
+    burst: &mut Burst,
+    state: &mut WorkerState,
+    places: Places,
+    process: fn(&mut ContextSets, &mut [Job<'_>]),
+    set_of: impl Fn(&Owned) -> Option<SetId>,
+) -> Places {
     let mut jobs = ArrayVec::<Job<'_>, MAX_BURST>::new();
-    let mut places = ArrayVec::<usize, MAX_BURST>::new();
+    let mut rest = ArrayVec::<Rest<'_>, MAX_BURST>::new();
     for (place, packet) in burst.iter_mut().enumerate() {
-        if !packet.goes_on() {
+        if places >> place & 1 == 0 || !packet.goes_on() {
             continue;
         }
-        let Some(Owned { unprotect, protect }) =
-            state.flows.entry(packet.flow).and_then(|entry| entry.owned)
-        else {
+        let entry = state.flows.entry(packet.flow);
+        let Some(owned) = entry.and_then(|entry| entry.owned.as_ref()) else {
             packet.refuse(Reason::UnknownFlow);
             continue;
         };
-        let set = match direction {
-            Direction::Unprotect => unprotect,
-            Direction::Protect => protect,
-        };
-        if let Some(set) = set {
-            places.push(place);
-            jobs.push(Job {
-                frame: packet.frame.bytes_mut(),
-                start: packet.start,
-                len: packet.len,
-                kind: packet.kind,
-                set,
-                outcome: Ok(()),
+        if let Some(set) = set_of(owned) {
+            let Packet {
+                frame,
+                start,
+                len,
+                kind,
+                fate,
+                ..
+            } = packet;
+            jobs.push(Job::new(frame.bytes_mut(), *start, *len, *kind, set));
+            rest.push(Rest {
+                place,
+                start,
+                len,
+                fate,
             });
         }
     }
     if jobs.is_empty() {
-        return;
+        return 0;
     }
-    match direction {
-        Direction::Unprotect => state.contexts.unprotect(&mut jobs),
-        Direction::Protect => state.contexts.protect(&mut jobs),
-    }
-    let outcomes: ArrayVec<_, MAX_BURST> = jobs
-        .iter()
-        .map(|job| (job.start, job.len, job.outcome))
-        .collect();
-    drop(jobs);
-    for (place, (start, len, outcome)) in places.into_iter().zip(outcomes) {
-        let packet = &mut burst[place];
-        match outcome {
-            Ok(()) => (packet.start, packet.len) = (start, len),
+    process(&mut state.contexts, &mut jobs);
+    let mut refused = 0;
+    for (job, packet) in jobs.into_iter().zip(rest) {
+        match job.outcome {
+            Ok(()) => (*packet.start, *packet.len) = (job.start, job.len),
             Err(refusal) => {
-                packet.refuse(reason(refusal));
-                if refusal == Refusal::KeyExpired {
-                    report_expiry(state, packet.flow);
-                }
+                *packet.fate = Fate::Refused(reason(refusal));
+                refused |= 1 << packet.place;
             }
+        }
+    }
+    refused
+}
+
+/// What of a packet is not in its job.
+struct Rest<'b> {
+    place: usize,
+    start: &'b mut usize,
+    len: &'b mut usize,
+    fate: &'b mut Fate,
+}
+
+/// Tells the control side once that a flow's key has expired.
+pub(super) fn report_expiry(burst: &Burst, state: &mut WorkerState) {
+    const EXPIRED: Fate = Fate::Refused(Reason::KeyExpired);
+    for packet in burst.iter().filter(|packet| packet.fate == EXPIRED) {
+        if let Some(entry) = state.flows.entry_mut(packet.flow)
+            && !entry.has_expired
+        {
+            entry.has_expired = true;
+            state.events.push(Event::KeyExpired { flow: entry.id });
         }
     }
 }
 
-/// Tells the control side once that a flow's key has expired.
-fn report_expiry(state: &mut WorkerState, slot: Slot) {
-    if let Some(entry) = state.flows.entry_mut(slot)
-        && !entry.has_expired
-    {
-        entry.has_expired = true;
-        state.events.push(Event::KeyExpired { flow: entry.id });
-    }
-}
-
 /// The name under which a refusal of the crypto is counted.
-const fn reason(refusal: Refusal) -> Reason {
+pub(super) const fn reason(refusal: Refusal) -> Reason {
     match refusal {
         Refusal::TruncatedHeader
         | Refusal::NotVersion2

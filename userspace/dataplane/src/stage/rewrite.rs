@@ -16,7 +16,7 @@ pub(super) fn rewrite(burst: &mut Burst, state: &WorkerState) {
             packet.refuse(Reason::UnknownFlow);
             continue;
         };
-        let Some(far_end) = far_end(entry, packet.kind) else {
+        let Some(far_end) = far_end(&entry.terms, packet.kind) else {
             packet.refuse(Reason::NoRoute);
             continue;
         };
@@ -26,7 +26,7 @@ pub(super) fn rewrite(burst: &mut Burst, state: &WorkerState) {
         };
         let mtu = state
             .mtu
-            .get(usize::from(entry.egress.0))
+            .get(usize::from(entry.terms.egress.0))
             .copied()
             .unwrap_or(0);
         if far_end.header.len() + packet.len > mtu {
@@ -35,6 +35,7 @@ pub(super) fn rewrite(burst: &mut Burst, state: &WorkerState) {
         }
         // ECN ends here: the marks of one path say nothing about the other (RFC 3168 section 9).
         let traffic_class = entry
+            .terms
             .dscp
             .map_or(packet.traffic_class & !3, |dscp| dscp << 2);
         let (start, len) = (packet.start, packet.len);
@@ -48,6 +49,6 @@ pub(super) fn rewrite(burst: &mut Burst, state: &WorkerState) {
         packet.payload_len = len;
         packet.len += start - packet_start;
         packet.start = packet_start;
-        packet.nic = entry.egress;
+        packet.nic = entry.terms.egress;
     }
 }

@@ -2,36 +2,42 @@
 
 //! Learns the peer from packets that may teach it, and finds the way out.
 
-use sallyport_flow::{Event, Reason};
+use sallyport_flow::Reason;
 use sallyport_srtp::Kind;
 
 use crate::burst::Burst;
-use crate::flow_table::{FarEnd, FlowEntry, SourceFilter};
-use crate::state::WorkerState;
+use crate::flow_table::{FarEnd, SourceFilter, Terms};
+use crate::state::{Event, WorkerState};
 
-/// Latches, and refuses packets whose way out is not known. Every packet that gets here has
-/// authenticated if its flow is protected.
+/// Latches, counts, and refuses packets whose way out is not known. Every packet that gets here is
+/// the peer's: it has authenticated if its flow is protected.
 pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
         let Some(entry) = state.flows.entry_mut(packet.flow) else {
             packet.refuse(Reason::UnknownFlow);
             continue;
         };
-        if let SourceFilter::Latch(latched) = &mut entry.source
-            && *latched != Some(packet.source)
+        let terms = &mut entry.terms;
+        if let SourceFilter::Latch(latching) = &mut terms.source
+            && latching.latched != Some(packet.source)
         {
             // On a plain flow only the first one latches, also within one burst.
-            if !entry.protected && latched.is_some() {
+            if !terms.protected && latching.latched.is_some() {
                 packet.refuse(Reason::SourceFiltered);
                 continue;
             }
-            *latched = Some(packet.source);
+            latching.latched = Some(packet.source);
             state.events.push(Event::Latched {
                 flow: entry.id,
                 remote: packet.source,
+                round: latching.round,
             });
         }
-        let is_resolved = far_end(entry, packet.kind)
+        entry.counters.last = Some(state.now);
+        if packet.kind == Kind::Rtp {
+            entry.counters.count_rtp(packet.ssrc, packet.len);
+        }
+        let is_resolved = far_end(&entry.terms, packet.kind)
             .is_some_and(|far_end| state.hops.header(far_end.hop).is_some());
         if !is_resolved {
             packet.refuse(Reason::NoRoute);
@@ -41,9 +47,9 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
 
 /// Where a packet of this kind goes, if that is known.
 #[inline]
-pub(super) const fn far_end(entry: &FlowEntry, kind: Kind) -> Option<&FarEnd> {
+pub(super) const fn far_end(terms: &Terms, kind: Kind) -> Option<&FarEnd> {
     match kind {
-        Kind::Rtp => entry.rtp.as_ref(),
-        Kind::Rtcp => entry.rtcp.as_ref(),
+        Kind::Rtp => terms.rtp.as_ref(),
+        Kind::Rtcp => terms.rtcp.as_ref(),
     }
 }

@@ -4,19 +4,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sallyport_ebpf::FlowKey;
-use sallyport_flow::{Carries, Event, FlowId, Reason, Refusals};
-use sallyport_srtp::{ContextSet, ContextSets, Job, Kind, MasterKey, Policy, SetId, Suite};
+use sallyport_flow::{Carries, FlowId, Gate, Reason, Refusals};
+use sallyport_srtp::{ContextSet, ContextSets, Job, Kind, Mark, MasterKey, Policy, SetId, Suite};
 
 use super::process_burst;
 use crate::burst::{Burst, Fate, MAX_BURST, Packet};
-use crate::flow_table::{
-    Claim, Contexts, FarEnd, FlowCounters, FlowEntry, FlowTable, SourceFilter,
-};
+use crate::contexts::{Claim, ContextChange, Contexts, Take};
+use crate::flow_table::{FarEnd, FlowEntry, FlowTable, Latching, SourceFilter, Terms};
 use crate::header::{LinkHeader, PathHeader, write_headers};
 use crate::next_hop::HopId;
-use crate::state::{Events, HopTable, WorkerState};
+use crate::state::{Event, Events, HopTable, WorkerState};
+use crate::worker::{self, Change, LeftOver, apply};
 use crate::xdp::NicId;
 use crate::xsk::{FramePool, Received, Umem};
 
@@ -27,6 +28,15 @@ const ACCESS_LOCAL: &str = "192.0.2.1:40000";
 const CORE_LOCAL: &str = "198.51.100.1:40000";
 const CORE_PEER: &str = "198.51.100.7:6000";
 const KEY: [u8; 30] = [0x17; 30];
+const NEW_KEY: [u8; 30] = [0x29; 30];
+/// The SSRC of [`rtp`] and [`sender_report`].
+const SSRC: u32 = 0xcafe_babe;
+const LATCH: SourceFilter = SourceFilter::Latch(Latching {
+    latched: None,
+    from: None,
+    until: None,
+    round: 0,
+});
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -34,6 +44,29 @@ fn address(text: &str) -> SocketAddr {
 
 fn key() -> MasterKey {
     MasterKey::new(Suite::AesCm128HmacSha1_80, &KEY).unwrap()
+}
+
+fn new_key() -> MasterKey {
+    MasterKey::new(Suite::AesCm128HmacSha1_80, &NEW_KEY).unwrap()
+}
+
+fn receiver(key: &MasterKey) -> ContextSet {
+    ContextSet::receiver(key, Policy::default())
+}
+
+/// Plain RTP arrives and leaves.
+const PLAIN: Contexts = Contexts {
+    unprotect: None,
+    beside: None,
+    protect: None,
+};
+
+/// Plain RTP arrives and leaves as SRTP.
+fn to_be_protected() -> Contexts {
+    Contexts {
+        protect: Some(ContextSet::sender(&key(), Policy::default())),
+        ..PLAIN
+    }
 }
 
 /// A worker, its frames, and the sending peer's crypto contexts.
@@ -50,8 +83,8 @@ impl Bed {
     fn new(change: impl FnOnce(&mut FlowEntry)) -> Self {
         Self::with_contexts(
             Contexts {
-                unprotect: Some(ContextSet::receiver(&key(), Policy::default())),
-                protect: None,
+                unprotect: Some(receiver(&key())),
+                ..PLAIN
             },
             change,
         )
@@ -61,6 +94,7 @@ impl Bed {
         let (_, pool) = Umem::allocate(256).unwrap();
         let mut state = WorkerState {
             worker: 0,
+            now: Instant::now(),
             flows: FlowTable::with_capacity(8),
             contexts: ContextSets::with_capacity(8),
             hops: HopTable::default(),
@@ -76,21 +110,18 @@ impl Bed {
         let header = PathHeader::new(address(CORE_LOCAL), address(CORE_PEER)).unwrap();
         let far_end = Some(FarEnd { hop, header });
         let local = address(ACCESS_LOCAL);
-        let mut entry = FlowEntry {
-            id: FlowId(1),
-            key: FlowKey::new(ACCESS.0, local),
+        let terms = Terms {
+            gate: Gate::Open,
             carries: Carries::Muxed,
             source: SourceFilter::Only(address(UE)),
             protected: contexts.unprotect.is_some(),
-            claim: Arc::new(Claim::new(contexts)),
-            owned: None,
             egress: CORE,
             rtp: far_end,
             rtcp: far_end,
             dscp: None,
-            has_expired: false,
-            counters: FlowCounters::default(),
         };
+        let claim = Arc::new(Claim::new(contexts));
+        let mut entry = FlowEntry::new(FlowId(1), FlowKey::new(ACCESS.0, local), terms, claim);
         change(&mut entry);
         state.flows.insert(Box::new(entry));
         let mut peer = ContextSets::with_capacity(1);
@@ -103,6 +134,40 @@ impl Bed {
             peer,
             peer_set,
         }
+    }
+
+    /// The peer protects with these contexts from now on.
+    fn rekey_peer(&mut self, set: ContextSet) {
+        self.peer_set = self.peer.insert(set);
+    }
+
+    /// Changes the flow as the control side does.
+    fn change(&mut self, terms: Option<Terms>, contexts: Option<ContextChange>) -> LeftOver {
+        let change = Change {
+            id: FlowId(1),
+            terms,
+            contexts: contexts.map(Box::new),
+        };
+        let update = worker::Update {
+            change: vec![change],
+            ..worker::Update::default()
+        };
+        apply(&mut self.state, update)
+    }
+
+    fn entry(&self) -> &FlowEntry {
+        let slot = self.state.flows.slot_of(FlowId(1)).unwrap();
+        self.state.flows.entry(slot).unwrap()
+    }
+
+    /// The fates of datagrams from the peer in one burst.
+    fn fates(&mut self, payloads: &[Vec<u8>]) -> Vec<Fate> {
+        let datagrams: Vec<_> = payloads
+            .iter()
+            .map(|payload| (UE, ACCESS_LOCAL, payload.clone()))
+            .collect();
+        let results = self.process(&datagrams);
+        results.into_iter().map(|(fate, _)| fate).collect()
     }
 
     /// What the peer's SRTP stack makes of a packet.
@@ -150,8 +215,13 @@ impl Bed {
         let mut results = Vec::new();
         for packet in burst {
             let bytes = packet.bytes().to_vec();
-            if packet.fate == Fate::Onward {
-                assert_eq!(packet.nic, CORE);
+            match packet.fate {
+                Fate::Onward => {
+                    assert_eq!(packet.nic, CORE);
+                    self.state.count_sent(packet.flow, packet.payload_len);
+                }
+                Fate::Refused(reason) => self.state.count_refused(packet.flow, reason),
+                Fate::HandedOver(_) => {}
             }
             results.push((packet.fate, bytes));
             self.pool.give(packet.frame);
@@ -223,14 +293,7 @@ fn srtcp_leaves_as_the_same_rtcp() {
 
 #[test]
 fn rtp_towards_a_protected_leg_never_leaves_in_the_clear() {
-    let protect = Some(ContextSet::sender(&key(), Policy::default()));
-    let mut bed = Bed::with_contexts(
-        Contexts {
-            unprotect: None,
-            protect,
-        },
-        |_| {},
-    );
+    let mut bed = Bed::with_contexts(to_be_protected(), |_| {});
     let plain = rtp(1, b"this is confidential");
     let expected = bed.protected(Kind::Rtp, &plain);
     let again = rtp(1, b"another at one index");
@@ -285,12 +348,12 @@ fn what_is_refused_is_refused_for_its_reason() {
         },
         Case {
             name: "RTP on the RTCP port",
-            change: |entry| entry.carries = Carries::Rtcp,
+            change: |entry| entry.terms.carries = Carries::Rtcp,
             ..good
         },
         Case {
             name: "RTCP on the RTP port",
-            change: |entry| entry.carries = Carries::Rtp,
+            change: |entry| entry.terms.carries = Carries::Rtp,
             spoil: |mut packet| {
                 packet[1] = 200;
                 packet
@@ -308,7 +371,7 @@ fn what_is_refused_is_refused_for_its_reason() {
         },
         Case {
             name: "a peer that is not known yet",
-            change: |entry| entry.rtp = None,
+            change: |entry| entry.terms.rtp = None,
             reason: Reason::NoRoute,
             ..good
         },
@@ -316,7 +379,7 @@ fn what_is_refused_is_refused_for_its_reason() {
             name: "a next hop that is not resolved",
             change: |entry| {
                 let header = PathHeader::new(address(CORE_LOCAL), address(CORE_PEER)).unwrap();
-                entry.rtp = Some(FarEnd {
+                entry.terms.rtp = Some(FarEnd {
                     hop: HopId::unresolved(),
                     header,
                 });
@@ -340,14 +403,7 @@ fn what_is_refused_is_refused_for_its_reason() {
 
 #[test]
 fn a_packet_longer_than_the_way_out_takes_is_too_big() {
-    let protect = Some(ContextSet::sender(&key(), Policy::default()));
-    let mut bed = Bed::with_contexts(
-        Contexts {
-            unprotect: None,
-            protect,
-        },
-        |_| {},
-    );
+    let mut bed = Bed::with_contexts(to_be_protected(), |_| {});
     let fits = 1500 - 28 - 12 - 10;
     let results = bed.process(&[
         (UE, ACCESS_LOCAL, rtp(1, &vec![1; fits])),
@@ -359,7 +415,7 @@ fn a_packet_longer_than_the_way_out_takes_is_too_big() {
 
 #[test]
 fn a_protected_flow_latches_only_to_who_authenticates_and_follows_it() {
-    let mut bed = Bed::new(|entry| entry.source = SourceFilter::Latch(None));
+    let mut bed = Bed::new(|entry| entry.terms.source = LATCH);
     let events = Arc::clone(&bed.state.events);
     let forged = rtp(6, &[0; 40]);
     let first = bed.protected(Kind::Rtp, &rtp(7, b"from here"));
@@ -372,6 +428,7 @@ fn a_protected_flow_latches_only_to_who_authenticates_and_follows_it() {
         Some(Event::Latched {
             flow: FlowId(1),
             remote: address(remote),
+            round: 0,
         })
     };
     assert_eq!(events.try_next(), latched(UE));
@@ -382,8 +439,8 @@ fn a_protected_flow_latches_only_to_who_authenticates_and_follows_it() {
 
 #[test]
 fn a_plain_flow_latches_to_the_first_packet_for_good_even_within_one_burst() {
-    let mut bed = Bed::with_contexts(Contexts::default(), |entry| {
-        entry.source = SourceFilter::Latch(None);
+    let mut bed = Bed::with_contexts(PLAIN, |entry| {
+        entry.terms.source = LATCH;
     });
     let other = "192.0.2.9:7000";
     let results = bed.process(&[
@@ -401,10 +458,357 @@ fn a_plain_flow_latches_to_the_first_packet_for_good_even_within_one_burst() {
 }
 
 #[test]
+fn a_plain_flow_latches_only_whom_it_may_and_only_in_time() {
+    const WINDOW: Duration = Duration::from_secs(10);
+    for (from, after, other_port, other_host) in [
+        (None, WINDOW, true, true),
+        (Some("192.0.2.7/32"), WINDOW, true, false),
+        (Some("192.0.2.0/28"), WINDOW, true, true),
+        (Some("2001:db8::/32"), WINDOW, false, false),
+        (None, WINDOW + Duration::from_millis(1), false, false),
+    ] {
+        for (source, is_taken) in [
+            ("192.0.2.7:7777", other_port),
+            ("192.0.2.8:5004", other_host),
+        ] {
+            let mut bed = Bed::with_contexts(PLAIN, |_| {});
+            let mut terms = bed.entry().terms.clone();
+            terms.source = SourceFilter::Latch(Latching {
+                from: from.map(|net| net.parse().unwrap()),
+                until: Some(bed.state.now + WINDOW),
+                ..Latching::default()
+            });
+            bed.change(Some(terms), None);
+            bed.state.now += after;
+            let fate = bed.process(&[(source, ACCESS_LOCAL, rtp(1, b"a"))])[0].0;
+            let expected = if is_taken {
+                Fate::Onward
+            } else {
+                Fate::Refused(Reason::SourceFiltered)
+            };
+            assert_eq!(fate, expected, "{source} {from:?} {after:?}");
+            // Who is latched stays so after the window.
+            bed.state.now += WINDOW;
+            let fate = bed.process(&[(source, ACCESS_LOCAL, rtp(2, b"b"))])[0].0;
+            assert_eq!(fate, expected, "{source} {from:?} {after:?}");
+        }
+    }
+}
+
+#[test]
+fn a_protected_flow_that_latches_may_still_filter_addresses() {
+    let mut bed = Bed::new(|entry| {
+        entry.terms.source = SourceFilter::Latch(Latching {
+            from: Some("192.0.2.0/29".parse().unwrap()),
+            // Of no meaning: authentication tells.
+            until: Some(Instant::now()),
+            ..Latching::default()
+        });
+    });
+    bed.state.now += Duration::from_secs(1);
+    let srtp = bed.protected(Kind::Rtp, &rtp(1, b"a"));
+    for (source, fate) in [
+        ("192.0.2.9:5004", Fate::Refused(Reason::SourceFiltered)),
+        ("192.0.2.6:5004", Fate::Onward),
+        ("192.0.2.9:5004", Fate::Refused(Reason::SourceFiltered)),
+    ] {
+        let results = bed.process(&[(source, ACCESS_LOCAL, srtp.clone())]);
+        assert_eq!(results[0].0, fate, "{source}");
+    }
+}
+
+#[test]
+fn a_change_keeps_who_is_latched_unless_the_peer_is_another() {
+    let other = "192.0.2.9:7000";
+    for (round, from, stays) in [
+        (0, None, true),
+        (1, None, false),
+        (0, Some("192.0.2.9/32"), false),
+    ] {
+        let mut bed = Bed::with_contexts(PLAIN, |entry| entry.terms.source = LATCH);
+        assert_eq!(bed.fates(&[rtp(1, b"a")]), [Fate::Onward]);
+        let mut terms = bed.entry().terms.clone();
+        terms.source = SourceFilter::Latch(Latching {
+            round,
+            from: from.map(|net: &str| net.parse().unwrap()),
+            ..Latching::default()
+        });
+        bed.change(Some(terms), None);
+        let fate = bed.process(&[(other, ACCESS_LOCAL, rtp(2, b"b"))])[0].0;
+        assert_eq!(fate != Fate::Onward, stays, "{round} {from:?}");
+    }
+}
+
+#[test]
+fn a_closed_gate_refuses_rtp_and_lets_rtcp_pass() {
+    let mut bed = Bed::new(|entry| entry.terms.gate = Gate::Closed);
+    let [first, second] = [7, 8].map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"held")));
+    let report = bed.protected(Kind::Rtcp, &sender_report());
+    assert_eq!(
+        bed.fates(&[first.clone(), report]),
+        [Fate::Refused(Reason::GateClosed), Fate::Onward]
+    );
+    let mut terms = bed.entry().terms.clone();
+    terms.gate = Gate::Open;
+    bed.change(Some(terms), None);
+    // What was refused at the gate has changed nothing: it is not a replay.
+    assert_eq!(bed.fates(&[first, second]), [Fate::Onward; 2]);
+}
+
+#[test]
+fn rtp_and_rtcp_leave_by_ways_of_their_own_also_over_another_ip_version() {
+    let ways = [
+        ("198.51.100.1:40000", "198.51.100.7:6000"),
+        ("198.51.100.1:40001", "198.51.100.7:6001"),
+        ("[2001:db8::1]:40000", "[2001:db8::7]:6000"),
+        ("[2001:db8::1]:40001", "[2001:db8::7]:6001"),
+    ];
+    for [rtp_way, rtcp_way] in [[0, 0], [0, 1], [2, 2], [2, 3]].map(|way| way.map(|at| ways[at])) {
+        let hop = HopId::first();
+        let header = |(from, to)| PathHeader::new(address(from), address(to)).unwrap();
+        let far_end = |way| {
+            Some(FarEnd {
+                hop,
+                header: header(way),
+            })
+        };
+        let mut bed = Bed::new(|entry| {
+            entry.terms.rtp = far_end(rtp_way);
+            entry.terms.rtcp = far_end(rtcp_way);
+            entry.terms.dscp = Some(10);
+        });
+        let plain = [rtp(7, b"hello, core"), sender_report()];
+        let srtp = bed.protected(Kind::Rtp, &plain[0]);
+        let srtcp = bed.protected(Kind::Rtcp, &plain[1]);
+        let results = bed.process(&[(UE, ACCESS_LOCAL, srtp), (UE, ACCESS_LOCAL, srtcp)]);
+        for ((fate, packet), (plain, way)) in
+            results.iter().zip(plain.iter().zip([rtp_way, rtcp_way]))
+        {
+            let mut expected = vec![0; 100];
+            expected.extend(plain);
+            let link = LinkHeader::new([2; 6], [4; 6], &[]);
+            let len = plain.len();
+            let start = write_headers(&mut expected, 100, len, &link, &header(way), 10 << 2);
+            assert_eq!(*fate, Fate::Onward);
+            assert_eq!(packet[..], expected[start.unwrap()..], "{way:?}");
+        }
+    }
+}
+
+/// Keys stay as they are.
+const KEEP: ContextChange = ContextChange {
+    unprotect: Take::Same,
+    beside: Take::Same,
+    protect: Take::Same,
+};
+
+/// The peer has offered new keys.
+fn expect_new_key() -> ContextChange {
+    ContextChange {
+        beside: Take::New(receiver(&new_key())),
+        ..KEEP
+    }
+}
+
+/// The new keys are in use, the old ones beside them.
+const SWAP: ContextChange = ContextChange {
+    unprotect: Take::Other,
+    beside: Take::Other,
+    protect: Take::Same,
+};
+
+/// There is only one set of keys.
+const RETIRE: ContextChange = ContextChange {
+    beside: Take::Nothing,
+    ..KEEP
+};
+
+#[test]
+fn a_flow_that_is_changed_keeps_its_rollover_counter_and_its_replay_list() {
+    let mut bed = Bed::new(|_| {});
+    let srtp: Vec<_> = [65_534, 65_535, 0, 1, 2]
+        .map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"on and on")))
+        .into();
+    assert_eq!(bed.fates(&srtp[..3]), [Fate::Onward; 3]);
+    let mut terms = bed.entry().terms.clone();
+    terms.dscp = Some(46);
+    let left = bed.change(Some(terms), Some(KEEP));
+    assert!(left.contexts.iter().all(|it| it.unprotect.is_none()));
+    let replayed = Fate::Refused(Reason::Replayed);
+    assert_eq!(
+        bed.fates(&srtp),
+        [replayed, replayed, replayed, Fate::Onward, Fate::Onward]
+    );
+    assert_eq!(bed.entry().counters.packets_in, 8);
+}
+
+#[test]
+fn no_packet_is_lost_while_old_and_new_keys_are_in_use() {
+    let mut bed = Bed::new(|_| {});
+    let old_set = bed.peer_set;
+    bed.rekey_peer(ContextSet::sender(&new_key(), Policy::default()));
+    let new_set = bed.peer_set;
+    let mut base = 0;
+    // From an offer of new keys to the end of the old ones: those that the peer uses.
+    for (step, change, peer) in [
+        ("before the offer", None, [old_set, old_set]),
+        ("offered", Some(expect_new_key()), [old_set, new_set]),
+        ("answered", Some(SWAP), [new_set, old_set]),
+        ("retired", Some(RETIRE), [new_set, new_set]),
+    ] {
+        bed.change(None, change);
+        base += 100;
+        let burst: Vec<_> = (0..16)
+            .map(|number| {
+                bed.peer_set = peer[usize::from(number % 2)];
+                if number % 8 > 5 {
+                    return bed.protected(Kind::Rtcp, &sender_report());
+                }
+                bed.protected(Kind::Rtp, &rtp(base + number, &[7; 160]))
+            })
+            .collect();
+        assert_eq!(bed.fates(&burst), [Fate::Onward; 16], "{step}");
+        let replayed = [Fate::Refused(Reason::Replayed); 16];
+        assert_eq!(bed.fates(&burst), replayed, "{step}");
+        for mut forged in burst {
+            forged[20] ^= 1;
+            let fate = bed.fates(&[forged])[0];
+            let refused = [Reason::AuthFailed, Reason::Replayed].map(Fate::Refused);
+            assert!(refused.contains(&fate), "{step}: {fate:?}");
+        }
+    }
+    bed.peer_set = old_set;
+    let late = bed.protected(Kind::Rtp, &rtp(9_000, b"too late"));
+    assert_eq!(bed.fates(&[late]), [Fate::Refused(Reason::AuthFailed)]);
+}
+
+#[test]
+fn keys_whose_offer_was_refused_are_not_taken_any_more() {
+    let mut bed = Bed::new(|_| {});
+    let old_set = bed.peer_set;
+    bed.change(None, Some(expect_new_key()));
+    // No worker had the flow yet, so no contexts changed: the control side does that.
+    assert!(bed.entry().owned.is_none());
+    let first = bed.protected(Kind::Rtp, &rtp(1, b"a"));
+    assert_eq!(bed.fates(&[first]), [Fate::Onward]);
+    bed.change(None, Some(expect_new_key()));
+    bed.rekey_peer(ContextSet::sender(&new_key(), Policy::default()));
+    let early = bed.protected(Kind::Rtp, &rtp(2, b"b"));
+    assert_eq!(bed.fates(&[early]), [Fate::Onward]);
+    let left = bed.change(None, Some(RETIRE));
+    assert!(left.contexts[0].beside.is_some());
+    let late = bed.protected(Kind::Rtp, &rtp(3, b"c"));
+    bed.peer_set = old_set;
+    let good = bed.protected(Kind::Rtp, &rtp(4, b"d"));
+    assert_eq!(
+        bed.fates(&[late, good]),
+        [Fate::Refused(Reason::AuthFailed), Fate::Onward]
+    );
+}
+
+#[test]
+fn under_new_keys_the_rollover_counter_may_go_on_or_start_anew() {
+    /// Where the stream stands when keys change: in its third turn, shortly before the fourth.
+    const MARK: Mark = Mark {
+        ssrc: SSRC,
+        rtp: Some(3 * 65_536 - 2),
+        rtcp: None,
+    };
+    for goes_on in [true, false] {
+        for is_late in [true, false] {
+            let mut old = receiver(&key());
+            old.resume(&[MARK]).unwrap();
+            let contexts = Contexts {
+                unprotect: Some(old),
+                ..PLAIN
+            };
+            let mut bed = Bed::with_contexts(contexts, |_| {});
+            let mut peer = ContextSet::sender(&key(), Policy::default());
+            peer.resume(&[MARK]).unwrap();
+            bed.rekey_peer(peer);
+            let last = bed.protected(Kind::Rtp, &rtp(65_535, b"under the old key"));
+            assert_eq!(bed.fates(std::slice::from_ref(&last)), [Fate::Onward]);
+            bed.change(None, Some(expect_new_key()));
+            if is_late {
+                // The peer is silent until its old key has retired.
+                bed.change(None, Some(SWAP));
+                bed.change(None, Some(RETIRE));
+            }
+            let mut peer = ContextSet::sender(&new_key(), Policy::default());
+            if goes_on {
+                peer.resume(&[MARK]).unwrap();
+            }
+            bed.rekey_peer(peer);
+            let next: Vec<_> = (0..64)
+                .map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"under the new key")))
+                .collect();
+            let at = format!("goes on: {goes_on}, late: {is_late}");
+            assert_eq!(bed.fates(&next), [Fate::Onward; 64], "{at}");
+            let replayed = [Fate::Refused(Reason::Replayed); 64];
+            assert_eq!(bed.fates(&next), replayed, "{at}");
+            let reason = if is_late {
+                Reason::AuthFailed
+            } else {
+                Reason::Replayed
+            };
+            assert_eq!(bed.fates(&[last]), [Fate::Refused(reason)], "{at}");
+        }
+    }
+}
+
+#[test]
+fn statistics_count_packets_bytes_ssrcs_and_errors_and_tell_how_long_it_has_been_silent() {
+    let mut bed = Bed::new(|_| {});
+    let start = bed.state.now;
+    let update = worker::Update {
+        remove: vec![FlowId(1)],
+        ..worker::Update::default()
+    };
+    let mut other = rtp(1, &[7; 20]);
+    other[8..12].copy_from_slice(&7u32.to_be_bytes());
+    let good = [
+        bed.protected(Kind::Rtp, &rtp(1, &[7; 160])),
+        bed.protected(Kind::Rtp, &rtp(2, &[7; 160])),
+        bed.protected(Kind::Rtp, &other),
+        bed.protected(Kind::Rtcp, &sender_report()),
+    ];
+    assert_eq!(bed.fates(&good), [Fate::Onward; 4]);
+    bed.state.now += Duration::from_mins(1);
+    let mut forged = bed.protected(Kind::Rtp, &rtp(3, &[7; 160]));
+    forged[30] ^= 1;
+    assert_eq!(
+        bed.fates(&[forged]),
+        [Fate::Refused(Reason::AuthFailed)],
+        "what does not authenticate is no sign of life"
+    );
+    let counters = &bed.entry().counters;
+    assert_eq!(counters.last, Some(start));
+
+    let removed = apply(&mut bed.state, update);
+    let [statistics] = &removed.statistics[..] else {
+        panic!()
+    };
+    let bytes: usize = good.iter().map(Vec::len).sum();
+    assert_eq!(statistics.packets_in, 5);
+    assert_eq!(statistics.bytes_in, (bytes + 12 + 160 + 10) as u64);
+    assert_eq!(statistics.packets_out, 4);
+    assert_eq!(statistics.bytes_out, (bytes - 3 * 10 - 14) as u64);
+    assert_eq!(statistics.refused.of(Reason::AuthFailed), 1);
+    assert_eq!(statistics.refused.total(), 1);
+    let ssrcs: Vec<_> = statistics
+        .ssrcs
+        .iter()
+        .map(|it| (it.ssrc, it.packets, it.bytes))
+        .collect();
+    assert_eq!(ssrcs, [(7, 1, 32), (SSRC, 2, 344)]);
+    assert!(statistics.idle.is_some());
+    assert!(removed.contexts[0].unprotect.is_some());
+}
+
+#[test]
 fn a_flow_of_another_worker_is_handed_over_untouched() {
     let mut bed = Bed::new(|_| {});
-    let slot = bed.state.flows.slot_of(FlowId(1)).unwrap();
-    let claim = Arc::clone(&bed.state.flows.entry(slot).unwrap().claim);
+    let claim = Arc::clone(&bed.entry().claim);
     drop(claim.claim(3).unwrap());
     let packet = ethernet(address(UE), address(ACCESS_LOCAL), &rtp(1, b"x"));
     let results = bed.process_raw(std::slice::from_ref(&packet));
@@ -428,11 +832,24 @@ fn a_packet_that_lies_about_its_length_is_malformed() {
 
 #[test]
 fn no_packet_allocates_not_even_the_first_of_a_flow_or_one_that_is_refused() {
-    let mut bed = Bed::new(|entry| entry.source = SourceFilter::Latch(None));
+    let mut bed = Bed::new(|entry| entry.terms.source = LATCH);
+    let old_set = bed.peer_set;
+    bed.rekey_peer(ContextSet::sender(&new_key(), Policy::default()));
+    let new_set = bed.peer_set;
     for round in 0..3 {
+        if round == 1 {
+            // Half under new keys, half under old.
+            bed.change(None, Some(expect_new_key()));
+        }
+
         let mut burst = Burst::new();
         for number in 0..MAX_BURST {
             let sequence = u16::try_from(round * MAX_BURST + number).unwrap();
+            bed.peer_set = if round > 0 && number % 2 == 0 {
+                new_set
+            } else {
+                old_set
+            };
             let mut srtp = bed.protected(Kind::Rtp, &rtp(sequence, &[7; 160]));
             // Every fourth one is forged.
             srtp[20] ^= u8::from(number % 4 == 3);
@@ -461,7 +878,7 @@ fn no_packet_allocates_not_even_the_first_of_a_flow_or_one_that_is_refused() {
 #[test]
 fn truncated_and_random_packets_neither_crash_nor_lose_a_frame() {
     const PACKETS: usize = 2_000_000;
-    let mut bed = Bed::new(|entry| entry.source = SourceFilter::Latch(None));
+    let mut bed = Bed::new(|entry| entry.terms.source = LATCH);
     let srtp = bed.protected(Kind::Rtp, &rtp(7, &[0x5a; 100]));
     let good = ethernet(address(UE), address(ACCESS_LOCAL), &srtp);
     let mut random = Random(0x2545_f491_4f6c_dd1d);

@@ -5,7 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sallyport_agent::Limits;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -76,6 +78,22 @@ pub(super) enum Poll {
 pub(super) struct Agent {
     pub(super) listen: SocketAddr,
     pub(super) store: PathBuf,
+    /// `store` with `.key` behind it by default.
+    pub(super) store_key: Option<PathBuf>,
+    pub(super) max_sessions: usize,
+    pub(super) max_streams: u16,
+    pub(super) timeouts: Timeouts,
+    pub(super) ng: Option<sallyport_agent::ng::Config>,
+}
+
+/// `[agent.timeouts]`, in seconds; 0 for never.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) unanswered: u32,
+    pub(super) inactive: u32,
+    pub(super) held: u32,
+    pub(super) total: u32,
 }
 
 impl File {
@@ -117,7 +135,28 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-            store: "/run/sallyport/sessions.json".into(),
+            store: "/run/sallyport/sessions.redb".into(),
+            store_key: None,
+            max_sessions: Limits::default().max_sessions,
+            max_streams: Limits::default().max_streams,
+            timeouts: Timeouts::default(),
+            ng: None,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let default = sallyport_agent::Timeouts::default();
+        let seconds = |timeout: Option<Duration>| {
+            let seconds = timeout.map_or(0, |timeout| timeout.as_secs());
+            u32::try_from(seconds).unwrap_or(u32::MAX)
+        };
+        Self {
+            unanswered: seconds(default.unanswered),
+            inactive: seconds(default.inactive),
+            held: seconds(default.held),
+            total: seconds(default.total),
         }
     }
 }

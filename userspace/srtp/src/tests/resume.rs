@@ -2,9 +2,9 @@
 
 //! A set that goes on where another, lost in a restart, stood.
 
-use super::{Leg, rtcp, rtp};
+use super::{Leg, START, framed, rtcp, rtp};
 use crate::packet::index_word_at;
-use crate::{Kind, Mark, Policy, Refusal, Suite, TooManySsrcs};
+use crate::{Job, Kind, Mark, Policy, Refusal, Suite, TooManySsrcs};
 
 #[test]
 fn a_resumed_receiver_keeps_the_rollover_counter_and_takes_nothing_twice() {
@@ -43,6 +43,47 @@ fn a_resumed_receiver_keeps_the_rollover_counter_and_takes_nothing_twice() {
             assert_eq!(resumed.pass(*kind, packet), Err(Refusal::Replayed));
         }
     }
+}
+
+/// A packet that does not authenticate as the start of a stream is tried as its middle.
+#[test]
+fn under_new_keys_the_rollover_counter_goes_on_or_starts_anew() {
+    for suite in Suite::ALL {
+        for (before, first) in [(200_000, 200_003), (65_530, 65_540), (40_000, 0)] {
+            let mark = |ssrc| Mark {
+                ssrc,
+                rtp: Some(before),
+                rtcp: None,
+            };
+            let mut sender = Leg::sender(suite, Policy::default());
+            if first > 0 {
+                sender.set_mut().resume(&[mark(7)]).unwrap();
+            }
+            let mut receiver = Leg::receiver(suite, Policy::default());
+            for index in first..first + 300 {
+                let sequence = u16::try_from(index & 0xffff).unwrap();
+                let plain = rtp(7, sequence, 20);
+                let wire = sender.pass(Kind::Rtp, &plain).unwrap();
+                let mut result = receiver.pass(Kind::Rtp, &wire);
+                if index == first && first > 65_535 {
+                    assert_eq!(result, Err(Refusal::AuthFailed));
+                    // The mark of another SSRC does not help.
+                    assert_eq!(after(&mut receiver, mark(8), &wire), result);
+                    result = after(&mut receiver, mark(7), &wire);
+                }
+                assert_eq!(result, Ok(plain), "{suite:?} {index}");
+                let again = after(&mut receiver, mark(7), &wire);
+                assert_eq!(again, Err(Refusal::Replayed));
+            }
+        }
+    }
+}
+
+fn after(receiver: &mut Leg, mark: Mark, packet: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut frame = framed(packet);
+    let mut job = Job::new(&mut frame, START, packet.len(), Kind::Rtp, receiver.id);
+    receiver.sets.unprotect_after(mark, &mut job);
+    job.outcome.map(|()| job.frame[START..][..job.len].to_vec())
 }
 
 #[test]

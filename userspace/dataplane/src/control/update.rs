@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Flows are installed, changed and removed, all at once or not at all.
+//!
+//! All that may be refused, and the kernel's map, which may be full, come first; what workers are
+//! told after that cannot fail. Each worker does all of it between two packets. Only for the
+//! moment between the two a worker may meet packets of a flow that it does not know yet, or no
+//! longer, and refuses them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::{HashMap, HashSet};
+use sallyport_ebpf::FlowKey;
+use sallyport_flow::{
+    Crypto, Flow, FlowId, FlowStatistics, Latch, Mark, Realm, Refused, Remote, Request, Source,
+    Update,
+};
+use sallyport_srtp::{
+    ContextSet, KeyDerivationRate, KeySetError, MasterKey, Policy, ReplayWindow, Suite,
+};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::{Control, Installed, all, merge};
+use crate::contexts::{Claim, ContextChange, Contexts, Take};
+use crate::flow_table::{FlowEntry, Latching, SourceFilter, Terms};
+use crate::header::PathHeader;
+use crate::rekey::Keys;
+use crate::worker::{self, Change, Command};
+use crate::xdp::NicId;
+
+/// A flow that passed all checks.
+struct Checked {
+    flow: Flow,
+    keys: Keys,
+    contexts: Box<ContextChange>,
+}
+
+impl Control {
+    /// Does what an agent asks for. Returns the last counters of the flows that were removed.
+    pub(super) async fn update(&mut self, update: Update) -> Result<Vec<FlowStatistics>, Refused> {
+        let now = Instant::now();
+        self.check(&update)?;
+        let Update {
+            remove,
+            change,
+            install,
+        } = update;
+        let change = self.checked(change, now)?;
+        let install = self.checked(install, now)?;
+        let closed = self.locals_of(&remove);
+        let opened: Vec<_> = install
+            .iter()
+            .map(|checked| &checked.flow.ingress)
+            .map(|ingress| (self.nic_of(ingress.realm), ingress.local))
+            .collect();
+        self.steer_to_us(&opened)?;
+
+        for id in &remove {
+            if let Some(flow) = self.flows.take(*id) {
+                self.release(flow.terms.rtp);
+                self.release(flow.terms.rtcp);
+            }
+        }
+        let changed: Vec<FlowId> = change.iter().map(|checked| checked.flow.id).collect();
+        let installed: Vec<FlowId> = install.iter().map(|checked| checked.flow.id).collect();
+        let mut contexts = Vec::with_capacity(change.len());
+        let mut left = Vec::with_capacity(2 * change.len());
+        for checked in change {
+            contexts.push(checked.contexts);
+            let old = self.put(&checked.flow, checked.keys, None, now);
+            left.extend(
+                old.map(|old| [old.terms.rtp, old.terms.rtcp])
+                    .unwrap_or_default(),
+            );
+        }
+        for checked in install {
+            let mut contexts = Contexts::default();
+            drop(contexts.change(*checked.contexts, |set| set));
+            let claim = Arc::new(Claim::new(contexts));
+            self.put(&checked.flow, checked.keys, Some(claim), now);
+        }
+        // A flow may go to the peer of another one in the same request.
+        for id in changed.iter().chain(&installed) {
+            self.find_ways_out(*id).await;
+        }
+        for far_end in left {
+            self.release(far_end);
+        }
+
+        let mut updates = self.updates();
+        for update in &mut updates {
+            update.remove.clone_from(&remove);
+            let entries = installed.iter().filter_map(|id| self.entry(*id));
+            update.install.extend(entries);
+        }
+        for (id, contexts) in changed.iter().zip(contexts) {
+            self.change(&mut updates, *id, true, contexts);
+        }
+        let removed = self.tell_updates(updates).await?;
+        for leader in &changed {
+            self.redirect(*leader).await;
+        }
+        for (nic, local) in closed.iter().filter(|local| !opened.contains(local)) {
+            if let Err(error) = self.steer.remove_flow(*nic, *local) {
+                warn!(%local, %error, "remove from the XDP program");
+            }
+        }
+        Ok(merge(&remove, removed.into_iter()))
+    }
+
+    /// Retires the keys that were replaced long enough ago.
+    pub(super) async fn retire(&mut self) {
+        let now = Instant::now();
+        let mut updates = self.updates();
+        while let Some((_, id)) = self.retiring.pop_front_if(|(time, _)| *time <= now) {
+            let Some(flow) = self.flows.by_id.get_mut(&id) else {
+                continue;
+            };
+            // Not when they were replaced once more in the meantime.
+            let since = now.checked_sub(Flow::OVERLAP);
+            let Some(keys) = since.and_then(|since| flow.keys.retire(since)) else {
+                continue;
+            };
+            flow.keys = keys;
+            let contexts = ContextChange {
+                unprotect: Take::Same,
+                beside: Take::Nothing,
+                protect: Take::Same,
+            };
+            self.change(&mut updates, id, false, Box::new(contexts));
+        }
+        if let Err(error) = self.tell_updates(updates).await {
+            warn!(%error, "retire keys");
+        }
+    }
+
+    /// Checks everything that can be without making crypto contexts.
+    fn check(&self, update: &Update) -> Result<(), Refused> {
+        let Update {
+            remove,
+            change,
+            install,
+        } = update;
+        if remove.len() + change.len() + install.len() > Request::PAGE {
+            return Err(Refused::PageTooLong);
+        }
+        let mut named = HashSet::new();
+        let flows = change.iter().chain(install).map(|flow| &flow.id);
+        for id in remove.iter().chain(flows) {
+            if !named.insert(id) {
+                return Err(Refused::NamedTwice(*id));
+            }
+        }
+        for id in remove {
+            self.installed(*id)?;
+        }
+        for flow in change {
+            let installed = self.installed(flow.id)?;
+            if flow.ingress.realm != installed.realm || flow.ingress.local != installed.local {
+                return Err(out_of_range(flow.id, "ingress.local"));
+            }
+            self.check_flow(flow)?;
+        }
+        if self.flows.by_id.len() - remove.len() + install.len() > self.max_flows as usize {
+            return Err(Refused::Full {
+                limit: self.max_flows,
+            });
+        }
+        let mut locals: HashMap<(NicId, SocketAddr), FlowId> = HashMap::new();
+        for flow in install {
+            let (id, ingress) = (flow.id, &flow.ingress);
+            if self.flows.by_id.contains_key(&id) {
+                return Err(Refused::FlowExists(id));
+            }
+            self.check_local(ingress.realm, ingress.local)?;
+            let key = (self.nic_of(ingress.realm), ingress.local);
+            let taken = self.flows.by_local.get(&key);
+            let taken = taken.filter(|by| !remove.contains(by));
+            if let Some(by) = taken.copied().or_else(|| locals.insert(key, id)) {
+                return Err(Refused::AddressInUse {
+                    local: ingress.local,
+                    by,
+                });
+            }
+            self.check_flow(flow)?;
+        }
+        Ok(())
+    }
+
+    fn check_flow(&self, flow: &Flow) -> Result<(), Refused> {
+        let Flow {
+            id,
+            ingress,
+            egress,
+            ..
+        } = flow;
+        if let Source::Latch(Latch {
+            signalled: Some(peer),
+            ..
+        }) = ingress.source
+            && PathHeader::new(ingress.local, peer).is_none()
+        {
+            return Err(out_of_range(*id, "ingress.source"));
+        }
+        if ingress.expect.is_some() && ingress.unprotect.is_none() {
+            return Err(out_of_range(*id, "ingress.expect"));
+        }
+        for (path, field) in [(egress.rtp, "egress.rtp"), (egress.rtcp, "egress.rtcp")] {
+            self.check_local(egress.realm, path.local)?;
+            if let Remote::Fixed(remote) = path.remote
+                && PathHeader::new(path.local, remote).is_none()
+            {
+                return Err(out_of_range(*id, field));
+            }
+        }
+        if egress.dscp.is_some_and(|dscp| dscp > 63) {
+            return Err(out_of_range(*id, "egress.dscp"));
+        }
+        Ok(())
+    }
+
+    /// Checks that an address and port are the realm's.
+    fn check_local(&self, realm: Realm, local: SocketAddr) -> Result<(), Refused> {
+        let is_ours = self.realms.get(&realm).is_some_and(|config| {
+            config.addresses.contains(&local.ip()) && config.ports.contains(&local.port())
+        });
+        if is_ours {
+            Ok(())
+        } else {
+            Err(Refused::NotInRealm { realm, local })
+        }
+    }
+
+    fn installed(&self, id: FlowId) -> Result<&Installed, Refused> {
+        self.flows.by_id.get(&id).ok_or(Refused::UnknownFlow(id))
+    }
+
+    /// Makes the crypto contexts that flows do not have yet.
+    fn checked(&self, flows: Vec<Flow>, now: Instant) -> Result<Vec<Checked>, Refused> {
+        let checked = |flow: Flow| {
+            let old = self.flows.by_id.get(&flow.id).map(|flow| flow.keys);
+            let wanted = self.fingerprints.of(&flow);
+            let (keys, plan) = old.unwrap_or_default().change(wanted, now);
+            let (ingress, egress) = (&flow.ingress, &flow.egress);
+            let contexts = ContextChange {
+                unprotect: take(
+                    plan.unprotect,
+                    flow.id,
+                    ingress.unprotect.as_ref(),
+                    RECEIVER,
+                )?,
+                beside: take(plan.beside, flow.id, ingress.expect.as_ref(), RECEIVER)?,
+                protect: take(plan.protect, flow.id, egress.protect.as_ref(), SENDER)?,
+            };
+            Ok(Checked {
+                flow,
+                keys,
+                contexts: Box::new(contexts),
+            })
+        };
+        flows.into_iter().map(checked).collect()
+    }
+
+    fn locals_of(&self, ids: &[FlowId]) -> Vec<(NicId, SocketAddr)> {
+        let flows = ids.iter().filter_map(|id| self.flows.by_id.get(id));
+        flows.map(|flow| (flow.nic, flow.local)).collect()
+    }
+
+    /// Has the XDP program steer packets to us. Those of flows that are about to be replaced it
+    /// steers already.
+    fn steer_to_us(&mut self, locals: &[(NicId, SocketAddr)]) -> Result<(), Refused> {
+        for (place, (nic, local)) in locals.iter().enumerate() {
+            if let Err(error) = self.steer.insert_flow(*nic, *local) {
+                for (nic, local) in &locals[..place] {
+                    if !self.flows.by_local.contains_key(&(*nic, *local)) {
+                        let _ = self.steer.remove_flow(*nic, *local);
+                    }
+                }
+                return Err(Refused::Failed(error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a flow that is to be installed, with its claim, or changed. Its ways out are still to
+    /// be found.
+    fn put(
+        &mut self,
+        flow: &Flow,
+        keys: Keys,
+        claim: Option<Arc<Claim>>,
+        now: Instant,
+    ) -> Option<Installed> {
+        let (id, ingress, egress) = (flow.id, &flow.ingress, &flow.egress);
+        let old = self.flows.by_id.get(&id);
+        let claim = claim.or_else(|| old.map(|old| Arc::clone(&old.claim)))?;
+        let terms = Terms {
+            gate: flow.gate,
+            carries: ingress.carries,
+            source: source_filter(ingress.source, old, now),
+            protected: ingress.unprotect.is_some(),
+            egress: self.nic_of(egress.realm),
+            rtp: None,
+            rtcp: None,
+            dscp: egress.dscp,
+        };
+        let installed = Installed {
+            realm: ingress.realm,
+            nic: self.nic_of(ingress.realm),
+            local: ingress.local,
+            source: ingress.source,
+            egress: egress.realm,
+            rtp: egress.rtp,
+            rtcp: egress.rtcp,
+            keys,
+            claim,
+            terms,
+        };
+        if keys.beside.and_then(|beside| beside.replaced) == Some(now) {
+            self.retiring.push_back((now + Flow::OVERLAP, id));
+        }
+        self.flows.put(id, installed)
+    }
+
+    /// Finds out where a flow's packets leave.
+    async fn find_ways_out(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.by_id.get(&id) else {
+            return;
+        };
+        let (realm, rtp, rtcp) = (flow.egress, flow.rtp, flow.rtcp);
+        let rtp = self.far_end(realm, rtp).await;
+        let rtcp = self.far_end(realm, rtcp).await;
+        if let Some(flow) = self.flows.by_id.get_mut(&id) {
+            (flow.terms.rtp, flow.terms.rtcp) = (rtp, rtcp);
+        }
+    }
+
+    /// A flow as a worker has it that knows nothing of it yet.
+    fn entry(&self, id: FlowId) -> Option<Box<FlowEntry>> {
+        let flow = self.flows.by_id.get(&id)?;
+        let key = FlowKey::new(flow.nic.0, flow.local);
+        let (terms, claim) = (flow.terms.clone(), Arc::clone(&flow.claim));
+        Some(Box::new(FlowEntry::new(id, key, terms, claim)))
+    }
+
+    /// An update for each worker, of nothing yet.
+    fn updates(&self) -> Vec<worker::Update> {
+        let updates = self.workers.iter().map(|_| worker::Update::default());
+        updates.collect()
+    }
+
+    /// Has all workers change a flow, and its contexts whoever has them.
+    fn change(
+        &self,
+        updates: &mut [worker::Update],
+        id: FlowId,
+        has_new_terms: bool,
+        contexts: Box<ContextChange>,
+    ) {
+        let Some(flow) = self.flows.by_id.get(&id) else {
+            return;
+        };
+        let mut elsewhere = flow.claim.change(contexts).err();
+        for (worker, update) in (0..).zip(updates) {
+            let contexts = elsewhere.take_if(|(owner, _)| *owner == worker);
+            if has_new_terms || contexts.is_some() {
+                update.change.push(Change {
+                    id,
+                    terms: has_new_terms.then(|| flow.terms.clone()),
+                    contexts: contexts.map(|(_, contexts)| contexts),
+                });
+            }
+        }
+    }
+
+    /// Tells all workers, and waits until they have done it. Returns what each has counted for the
+    /// flows that were removed.
+    async fn tell_updates(
+        &self,
+        updates: Vec<worker::Update>,
+    ) -> Result<Vec<Vec<FlowStatistics>>, Refused> {
+        let mut waits = Vec::with_capacity(updates.len());
+        for (worker, update) in updates.into_iter().enumerate() {
+            if update.is_empty() {
+                continue;
+            }
+            let (done, wait) = oneshot::channel();
+            self.tell(worker, Command::Update(Box::new(update), done))
+                .await;
+            waits.push(wait);
+        }
+        let outcomes = all(waits).await?.into_iter();
+        Ok(outcomes.map(|left| left.statistics).collect())
+    }
+}
+
+/// What a worker is to know of who may send. Who is latched stays if the peer is the same.
+fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> SourceFilter {
+    let latch = match source {
+        Source::Only(peer) => return SourceFilter::Only(peer),
+        Source::Latch(latch) => latch,
+    };
+    let mut latching = Latching {
+        latched: None,
+        from: latch.from,
+        until: latch.window.and_then(|window| now.checked_add(window)),
+        round: 0,
+    };
+    if let Some(old) = old
+        && let (Source::Latch(before), SourceFilter::Latch(known)) = (old.source, old.terms.source)
+    {
+        let is_same = before.signalled == latch.signalled;
+        latching.round = known.round.wrapping_add(u32::from(!is_same));
+        latching.keep(known);
+    }
+    SourceFilter::Latch(latching)
+}
+
+/// How contexts are made of keys.
+type Make = fn(&[MasterKey], Policy) -> Result<ContextSet, KeySetError>;
+const RECEIVER: Make = ContextSet::receiver_of;
+const SENDER: Make = ContextSet::sender_of;
+
+/// Makes the crypto contexts of one direction of a flow, if there are to be new ones.
+fn take(
+    plan: Take<()>,
+    flow: FlowId,
+    crypto: Option<&Crypto>,
+    make: Make,
+) -> Result<Take<ContextSet>, Refused> {
+    Ok(match (plan, crypto) {
+        (Take::New(()), Some(crypto)) => Take::New(context_set(flow, crypto, make)?),
+        (Take::New(()), None) | (Take::Nothing, _) => Take::Nothing,
+        (Take::Same, _) => Take::Same,
+        (Take::Other, _) => Take::Other,
+    })
+}
+
+fn context_set(flow: FlowId, crypto: &Crypto, make: Make) -> Result<ContextSet, Refused> {
+    let suite = suite(crypto.suite).ok_or_else(|| out_of_range(flow, "suite"))?;
+    let key = |key: &sallyport_flow::MasterKey| {
+        let secret = key.secret.expose();
+        let master = MasterKey::new(suite, secret).map_err(|_| Refused::KeyLength {
+            flow,
+            suite: crypto.suite,
+            found: secret.len(),
+        })?;
+        if key.mki.is_empty() {
+            return Ok(master);
+        }
+        let named = master.with_mki(&key.mki);
+        named.map_err(|_| out_of_range(flow, "mki"))
+    };
+    let keys = crypto.keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let replay_window = match crypto.replay_window {
+        0 => ReplayWindow::default(),
+        packets => ReplayWindow::new(packets).map_err(|_| out_of_range(flow, "replay_window"))?,
+    };
+    let rate = crypto.key_derivation_rate.map(KeyDerivationRate::new);
+    let policy = Policy {
+        replay_window,
+        lifetime: crypto.lifetime,
+        key_derivation_rate: rate
+            .transpose()
+            .map_err(|_| out_of_range(flow, "key_derivation_rate"))?,
+        unencrypted_srtcp: crypto.unencrypted_srtcp,
+        ..Policy::default()
+    };
+    let mut set = make(&keys, policy).map_err(|_| out_of_range(flow, "keys"))?;
+    let mark = |mark: &Mark| sallyport_srtp::Mark {
+        ssrc: mark.ssrc,
+        rtp: mark.rtp,
+        rtcp: mark.rtcp,
+    };
+    let marks: Vec<_> = crypto.marks.iter().map(mark).collect();
+    set.resume(&marks)
+        .map_err(|_| out_of_range(flow, "marks"))?;
+    Ok(set)
+}
+
+const fn suite(suite: sallyport_flow::Suite) -> Option<Suite> {
+    Some(match suite {
+        sallyport_flow::Suite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        sallyport_flow::Suite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+        sallyport_flow::Suite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+        sallyport_flow::Suite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+        sallyport_flow::Suite::Aes192CmHmacSha1_80 => Suite::Aes192CmHmacSha1_80,
+        sallyport_flow::Suite::Aes192CmHmacSha1_32 => Suite::Aes192CmHmacSha1_32,
+        sallyport_flow::Suite::Aes256CmHmacSha1_80 => Suite::Aes256CmHmacSha1_80,
+        sallyport_flow::Suite::Aes256CmHmacSha1_32 => Suite::Aes256CmHmacSha1_32,
+        sallyport_flow::Suite::F8128HmacSha1_80 => Suite::F8128HmacSha1_80,
+        sallyport_flow::Suite::NullHmacSha1_80 => Suite::NullHmacSha1_80,
+        sallyport_flow::Suite::NullHmacSha1_32 => Suite::NullHmacSha1_32,
+        _ => return None,
+    })
+}
+
+fn out_of_range(flow: FlowId, field: &str) -> Refused {
+    Refused::OutOfRange {
+        flow,
+        field: field.to_owned(),
+    }
+}
