@@ -44,6 +44,7 @@ const GLARE: Duration = Duration::from_secs(4);
 
 /// A call.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the name of a SIP header field")]
 pub(crate) struct Call {
     pub(crate) call_id: String,
     /// When it was first offered, since the UNIX epoch.
@@ -143,10 +144,19 @@ pub(crate) struct Offer {
     pub(crate) about: About,
     /// The version of our address for who answers.
     pub(crate) version: Option<IpVersion>,
-    /// The DSCP of what leaves from now on.
-    pub(crate) dscp: Option<Option<u8>>,
+    /// What leaves is marked from now on.
+    pub(crate) dscp: Option<Dscp>,
     /// How many m-lines there may be.
     pub(crate) max_streams: u16,
+}
+
+/// The DSCP of what leaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Dscp {
+    /// That of what arrived.
+    AsArrived,
+    /// This.
+    Marked(u8),
 }
 
 /// An answer.
@@ -320,7 +330,10 @@ impl Call {
             party.learn(&offer.about);
         }
         if let Some(dscp) = offer.dscp {
-            self.dscp = dscp;
+            self.dscp = match dscp {
+                Dscp::AsArrived => None,
+                Dscp::Marked(dscp) => Some(dscp),
+            };
         }
         self.last_signal = now;
         Ok(self.passed(decision.sdp, at, dialog_at, near.opposite(), !by_offerer))

@@ -77,10 +77,10 @@ impl Default for Timeouts {
     /// Longer than a phone rings; as long as clients are used to.
     fn default() -> Self {
         Self {
-            unanswered: Some(Duration::from_secs(300)),
-            inactive: Some(Duration::from_secs(60)),
-            held: Some(Duration::from_secs(3600)),
-            total: Some(Duration::from_secs(24 * 3600)),
+            unanswered: Some(Duration::from_mins(5)),
+            inactive: Some(Duration::from_mins(1)),
+            held: Some(Duration::from_hours(1)),
+            total: Some(Duration::from_hours(24)),
         }
     }
 }

@@ -380,7 +380,9 @@ mod tests {
         }
         let stream = Stream::of_session(&session, &keys());
         let mut flows = flows(session.id, stream.as_slice());
-        flows.iter_mut().for_each(|flow| marks.put(flow));
+        for flow in &mut flows {
+            marks.put(flow);
+        }
         assert_eq!(
             flows[0].ingress.unprotect.as_ref().unwrap().marks,
             [mark(10)]

@@ -586,7 +586,7 @@ impl Entry {
             };
             let same = old.iter().filter(|other| {
                 let crypto = other.egress.protect.as_ref();
-                crypto.is_some_and(|crypto| crypto.is_same_as(protect))
+                crypto.is_some_and(|crypto| crypto.keys == protect.keys)
             });
             for other in same.map(|other| other.id).collect::<Vec<_>>() {
                 let mut marks = lock(&self.watch).marks.clone();

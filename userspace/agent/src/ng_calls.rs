@@ -17,7 +17,7 @@ use sallyport_signalling::policy::{Policy, RtcpMux};
 use sallyport_signalling::sdes::{Preference, Suites};
 use sallyport_signalling::sdp::{Profile, Sdp};
 
-use crate::call::{About, Answer, Learning, Offer, Part, Tags, Terms};
+use crate::call::{About, Answer, Dscp, Learning, Offer, Part, Tags, Terms};
 use crate::call_error::CallError;
 use crate::data_plane::DataPlaneError;
 use crate::manager::{Manager, ManagerError};
@@ -157,9 +157,9 @@ impl NgCalls {
                 _ => Version::V4,
             }),
             dscp: options.tos.and_then(|tos| match tos {
-                Tos::Default => Some(None),
+                Tos::Default => Some(Dscp::AsArrived),
                 Tos::Unchanged => None,
-                Tos::Octet(octet) => Some(Some(octet >> 2)),
+                Tos::Octet(octet) => Some(Dscp::Marked(octet >> 2)),
             }),
             max_streams: self.manager.limits.max_streams,
         })

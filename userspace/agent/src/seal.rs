@@ -147,9 +147,10 @@ fn derive(master: &Hkdf<Sha256>, salt: &[u8; SALT_LEN]) -> Aes256Gcm {
     Aes256Gcm::new((&*key).into())
 }
 
-const fn nonce(count: [u8; COUNT_LEN]) -> [u8; 12] {
-    let [a, b, c, d, e, f, g, h] = count;
-    [0, 0, 0, 0, a, b, c, d, e, f, g, h]
+fn nonce(count: [u8; COUNT_LEN]) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[12 - COUNT_LEN..].copy_from_slice(&count);
+    nonce
 }
 
 fn read(path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {

@@ -278,8 +278,9 @@ fn load(database: &Database, seal: &Seal) -> Result<Vec<Found>, String> {
 
 /// What a record is sealed under: its version and session.
 fn name(id: SessionId) -> [u8; 9] {
-    let [a, b, c, d, e, f, g, h] = id.number().to_be_bytes();
-    [VERSION, a, b, c, d, e, f, g, h]
+    let mut name = [VERSION; 9];
+    name[1..].copy_from_slice(&id.number().to_be_bytes());
+    name
 }
 
 /// Encodes in one piece, so that no unwiped copy is left behind by growth.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 /// The pretended data plane.
+mod calls;
 mod data_plane;
 /// An agent, its HTTP client and its log.
 mod harness;
