@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Any offers and answers, in any order, are passed on or refused; what is passed on can be read,
-//! and what is protected to the access edge is protected on that side and on no other.
+//! and what is protected to the access edge is protected on that side, and on the other only if a
+//! SIP proxy asked for it.
 
 #![no_main]
 
@@ -9,22 +10,34 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
-use sallyport_signalling::e2ae::{Action, Call, Context, Decision, Ends, Ports, Side, Treatment};
+use sallyport_signalling::e2ae::{
+    Action, Asked, Call, Context, Decision, Ends, Ports, Side, Treatment,
+};
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::Policy;
-use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::sdp::{Profile, Sdp};
 use sallyport_signalling_fuzz::Repeating;
 
-// A byte that says what is known of the UE, then events with a zero byte between them: `>` and an
+// A byte that says what is wanted, then events with a zero byte between them: `>` and an
 // offer from the access side, `<` and one from the core side, `!` for a refusal, else an answer.
 fuzz_target!(|bytes: &[u8]| {
-    let Some((known, events)) = bytes.split_first() else {
+    let Some((wanted, events)) = bytes.split_first() else {
         return;
     };
     let policy = Policy {
-        needs_indications: known & 1 == 0,
-        end_to_end: known & 2 == 0,
+        needs_indications: wanted & 1 == 0,
+        end_to_end: wanted & 2 == 0,
         ..Policy::default()
+    };
+    let asked = Asked {
+        profile: match wanted >> 4 & 7 {
+            0 => Some(Profile::Avp),
+            1 => Some(Profile::Avpf),
+            2 => Some(Profile::Savp),
+            3 => Some(Profile::Savpf),
+            _ => None,
+        },
+        recrypt: wanted & 8 != 0,
     };
     let mechanisms = Mechanisms::parse(["sdes-srtp;mediasec"]);
     let context = Context {
@@ -35,6 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
         },
         access_network: None,
         is_signalling_confidential: true,
+        asked: (wanted & 4 != 0).then_some(&asked),
     };
     let mut random = Repeating::default();
     let mut call = Call::new();
@@ -67,7 +81,7 @@ fuzz_target!(|bytes: &[u8]| {
             } else {
                 offerer
             };
-            check(&decision, to);
+            check(&decision, to, &context);
             call = after;
         }
     }
@@ -85,24 +99,26 @@ fn ports(index: usize) -> Ports {
     }
 }
 
-fn check(decision: &Decision, to: Side) {
+fn check(decision: &Decision, to: Side, context: &Context<'_>) {
     let text = decision.sdp.write();
     if text.len() <= Sdp::MAX_LEN {
         assert_eq!(Sdp::parse(text.as_bytes()).as_ref(), Ok(&decision.sdp));
     }
     for (stream, media) in decision.streams.iter().zip(decision.sdp.media()) {
+        let ends_here = stream.treatment == Treatment::EndToAccessEdge;
         if let Action::Install(setup) = &stream.action {
-            let is_protected = stream.treatment == Treatment::EndToAccessEdge;
-            assert_eq!(setup.access.protection.is_some(), is_protected);
-            assert!(setup.core.protection.is_none());
+            let has_keys = [&setup.access, &setup.core].map(|leg| leg.protection.is_some());
+            match context.asked {
+                None => assert_eq!(has_keys, [ends_here, false]),
+                Some(_) => assert_eq!(has_keys != [false, false], ends_here),
+            }
         }
-        if stream.treatment != Treatment::EndToAccessEdge {
-            continue;
-        }
-        let keys = media.section().attributes("crypto").count();
-        match to {
-            Side::Access => assert!(media.profile().plain().is_some() && keys > 0),
-            Side::Core => assert!(media.profile().protected().is_some() && keys == 0),
+        if ends_here && media.port() != 0 {
+            let has_keys = media.section().attributes("crypto").count() > 0;
+            assert_eq!(media.profile().is_protected(), has_keys);
+            if context.asked.is_none() {
+                assert_eq!(has_keys, to == Side::Access);
+            }
         }
     }
 }
