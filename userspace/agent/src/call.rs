@@ -137,6 +137,8 @@ pub(crate) struct Offer {
     pub(crate) sdp: Sdp,
     /// The realms of who offers and who answers, where the proxy says so.
     pub(crate) realms: [Option<Realm>; 2],
+    /// The side that makes it, where the client knows.
+    pub(crate) by: Option<Side>,
     pub(crate) terms: Terms,
     pub(crate) policy: Policy,
     /// RTCP on the port of RTP, with who offers and with who answers.
@@ -163,6 +165,8 @@ pub(crate) enum Dscp {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) tags: Tags,
+    /// The side that made the offer, where the client knows.
+    pub(crate) to: Option<Side>,
     pub(crate) sdp: Sdp,
     pub(crate) terms: Terms,
     pub(crate) policy: Policy,
@@ -268,6 +272,9 @@ impl Call {
         } else {
             branch.side.opposite()
         };
+        if offer.by.is_some_and(|side| side != near) {
+            return Err(CallError::Dialogue);
+        }
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
 
@@ -366,7 +373,8 @@ impl Call {
         }
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
-        if dialog.call.offerer() != Some(offerer) {
+        let is_other = answer.to.is_some_and(|side| side != offerer);
+        if is_other || dialog.call.offerer() != Some(offerer) {
             // The answer to an offer whose place another has taken.
             return Err(CallError::Dialogue);
         }
