@@ -63,6 +63,11 @@ impl Suite {
 pub(crate) struct Key(Vec<u8>);
 
 impl Key {
+    /// One behind the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// As ffmpeg takes it.
     pub(crate) fn base64(&self) -> String {
         STANDARD.encode(&self.0)
