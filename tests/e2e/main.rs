@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 mod command_line;
 mod ffmpeg;
 mod gstreamer;

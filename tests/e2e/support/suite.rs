@@ -72,6 +72,11 @@ impl Key {
         Self(STANDARD_NO_PAD.decode(text).expect("a key is base64"))
     }
 
+    /// One behind the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// As ffmpeg takes it.
     pub(crate) fn base64(&self) -> String {
         STANDARD.encode(&self.0)

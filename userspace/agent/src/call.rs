@@ -137,6 +137,8 @@ pub(crate) struct Offer {
     pub(crate) sdp: Sdp,
     /// The realms of who offers and who answers, where the proxy says so.
     pub(crate) realms: [Option<Realm>; 2],
+    /// The side that makes it, where the client knows.
+    pub(crate) by: Option<Side>,
     pub(crate) terms: Terms,
     pub(crate) policy: Policy,
     /// RTCP on the port of RTP, with who offers and with who answers.
@@ -163,6 +165,8 @@ pub(crate) enum Dscp {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) tags: Tags,
+    /// The side that made the offer, where the client knows.
+    pub(crate) to: Option<Side>,
     pub(crate) sdp: Sdp,
     pub(crate) terms: Terms,
     pub(crate) policy: Policy,
@@ -268,6 +272,9 @@ impl Call {
         } else {
             branch.side.opposite()
         };
+        if offer.by.is_some_and(|side| side != near) {
+            return Err(CallError::Dialogue);
+        }
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
 
@@ -366,7 +373,8 @@ impl Call {
         }
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
-        if dialog.call.offerer() != Some(offerer) {
+        let is_other = answer.to.is_some_and(|side| side != offerer);
+        if is_other || dialog.call.offerer() != Some(offerer) {
             // The answer to an offer whose place another has taken.
             return Err(CallError::Dialogue);
         }
@@ -882,4 +890,292 @@ fn digest(sdp: &Sdp) -> u64 {
     let mut hasher = DefaultHasher::new();
     sdp.write().hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+    fn sdp(ip: &str, media: &str) -> Sdp {
+        let text = format!("v=0\no=- 1 1 IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\n{media}\n");
+        Sdp::parse(text.as_bytes()).unwrap()
+    }
+
+    fn srtp() -> Sdp {
+        let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}");
+        sdp("192.0.2.7", &format!("m=audio 5004 RTP/SAVP 0\n{crypto}"))
+    }
+
+    fn rtp() -> Sdp {
+        sdp("10.0.0.9", "m=audio 6000 RTP/AVP 0")
+    }
+
+    fn tags(from: &str, to: Option<&str>, via: Option<&str>) -> Tags {
+        Tags {
+            call_id: "c".to_owned(),
+            from: from.to_owned(),
+            to: to.map(str::to_owned),
+            via: via.map(str::to_owned),
+        }
+    }
+
+    fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
+        Offer {
+            tags,
+            sdp,
+            realms: [None, None],
+            by: None,
+            terms: Terms::Asked(Asked {
+                profile: Some(profile.into()),
+                recrypt: false,
+            }),
+            policy: Policy::default(),
+            rtcp_mux: None,
+            about: About::default(),
+            version: None,
+            dscp: None,
+            max_streams: 8,
+        }
+    }
+
+    fn answer(tags: Tags, sdp: Sdp) -> Answer {
+        Answer {
+            tags,
+            to: None,
+            sdp,
+            terms: Terms::Asked(Asked::default()),
+            policy: Policy::default(),
+            about: About::default(),
+        }
+    }
+
+    /// A call and the ports that it takes, one after the other.
+    struct Played {
+        call: Call,
+        next: u16,
+    }
+
+    impl Played {
+        fn new() -> Self {
+            Self {
+                call: Call::new("c".to_owned(), Duration::ZERO),
+                next: 40000,
+            }
+        }
+
+        /// As the manager does it: what fails changes nothing.
+        fn play(
+            &mut self,
+            event: impl FnOnce(&mut Call, &mut TakePorts<'_>) -> Result<Passed, CallError>,
+        ) -> Result<Sdp, CallError> {
+            let mut call = self.call.clone();
+            let next = &mut self.next;
+            let passed = event(&mut call, &mut |realm, _| {
+                let ip: IpAddr = match realm {
+                    Realm::Access => [192, 0, 2, 1].into(),
+                    Realm::Core => [10, 0, 0, 1].into(),
+                };
+                *next += 2;
+                Ok(Ends {
+                    rtp: (ip, *next).into(),
+                    rtcp: (ip, *next + 1).into(),
+                })
+            })?;
+            self.call = call;
+            Ok(passed.sdp)
+        }
+
+        fn offer(&mut self, offer: &Offer, now: u64) -> Result<Sdp, CallError> {
+            self.play(|call, ports| call.offer(offer, Duration::from_secs(now), ports))
+        }
+
+        fn answer(&mut self, answer: &Answer, now: u64) -> Result<Sdp, CallError> {
+            self.play(|call, ports| call.answer(answer, Duration::from_secs(now), ports))
+        }
+
+        /// A call between a UE and the core.
+        fn set_up() -> Self {
+            let mut played = Self::new();
+            let first = offer(tags("ue", None, Some("z1")), srtp(), "RTP/AVP");
+            played.offer(&first, 0).unwrap();
+            let first = answer(tags("ue", Some("as"), Some("z1")), rtp());
+            played.answer(&first, 1).unwrap();
+            played
+        }
+    }
+
+    #[test]
+    fn an_offer_that_nobody_answered_keeps_the_other_side_away_for_a_while() {
+        let mut played = Played::set_up();
+        let by_ue = offer(tags("ue", Some("as"), None), srtp(), "RTP/AVP");
+        let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+        played.offer(&by_ue, 100).unwrap();
+        let refused = played.offer(&by_core, 103).unwrap_err();
+        let glare = e2ae::Refusal::Glare;
+        assert!(matches!(refused, CallError::Refused(refusal) if refusal == glare));
+        played.offer(&by_core, 104).unwrap();
+        // Who answers the first offer now is too late.
+        let late = answer(tags("ue", Some("as"), None), rtp());
+        assert!(matches!(
+            played.answer(&late, 105),
+            Err(CallError::Dialogue)
+        ));
+        let timely = answer(tags("as", Some("ue"), None), srtp());
+        played.answer(&timely, 105).unwrap();
+    }
+
+    #[test]
+    fn an_offer_in_a_200_ok_is_answered_in_the_ack() {
+        let mut played = Played::new();
+        let late = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+        let offered = played.offer(&late, 0).unwrap();
+        assert_eq!(offered.media()[0].profile().name(), "RTP/SAVP");
+        let wrong = answer(tags("ue", Some("as"), None), srtp());
+        assert!(matches!(played.answer(&wrong, 1), Err(CallError::Dialogue)));
+        let in_ack = answer(tags("as", Some("ue"), None), srtp());
+        // Our keys were offered: any of them may be taken.
+        let crypto = offered.media()[0].section().attributes("crypto");
+        let tag = crypto
+            .filter_map(|crypto| crypto.strip_suffix(crypto.split_once(' ')?.1))
+            .nth(4)
+            .unwrap()
+            .to_owned();
+        let mut text = srtp().write().to_string();
+        text = text.replace("crypto:1 ", &format!("crypto:{tag}"));
+        let in_ack = Answer {
+            sdp: Sdp::parse(text.as_bytes()).unwrap(),
+            ..in_ack
+        };
+        played.answer(&in_ack, 1).unwrap();
+        assert_eq!(played.call.streams().len(), 1);
+    }
+
+    #[test]
+    fn a_call_tried_elsewhere_takes_the_place_of_what_was_refused() {
+        let mut played = Played::set_up();
+        let before = played.call.ports();
+        let again = offer(tags("ue", None, Some("z1")), srtp(), "RTP/AVP");
+        played.offer(&again, 2).unwrap();
+        let ports = played.call.ports();
+        assert_eq!(ports.len(), 2);
+        assert!(ports.is_disjoint(&before));
+        assert!(played.call.is_unanswered());
+        // And once more, after a challenge: the same ports.
+        played.offer(&again, 3).unwrap();
+        assert_eq!(played.call.ports(), ports);
+    }
+
+    #[test]
+    fn a_deletion_ends_what_its_tags_and_branch_fit() {
+        let part = |from: Option<&str>, to: Option<&str>, via: Option<&str>| Part {
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+            via: via.map(str::to_owned),
+        };
+        let mut played = Played::set_up();
+        let second = offer(tags("ue", None, Some("z2")), srtp(), "RTP/AVP");
+        played.offer(&second, 2).unwrap();
+        for (part, left) in [
+            (part(None, None, None), Some(0)),
+            (part(Some("ue"), None, None), Some(0)),
+            (part(Some("as"), None, None), Some(1)),
+            (part(Some("ue"), Some("as"), None), Some(0)),
+            (part(Some("as"), Some("ue"), None), Some(1)),
+            (part(Some("ue"), None, Some("z1")), Some(1)),
+            (part(None, None, Some("z2")), Some(1)),
+            (part(Some("ue"), None, Some("z9")), Some(0)),
+            (part(Some("ue"), Some("who"), Some("z2")), Some(1)),
+            (part(Some("who"), None, None), None),
+            (part(Some("as"), Some("who"), None), None),
+            (part(Some("as"), None, Some("z2")), None),
+        ] {
+            let branches = match played.call.without(&part) {
+                Ok(left) => Some(left.map_or(0, |left| left.branches.len())),
+                Err(_) => None,
+            };
+            assert_eq!(branches, left, "{part:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_word_of_the_proxy_protected_media_is_on_the_access_side() {
+        use Realm::{Access, Core};
+        for (sdp, to, named, realms) in [
+            (srtp(), "RTP/AVP", [None, None], [Access, Core]),
+            (rtp(), "RTP/SAVP", [None, None], [Core, Access]),
+            (rtp(), "RTP/AVP", [None, None], [Access, Core]),
+            (rtp(), "RTP/AVP", [Some(Core), None], [Core, Access]),
+            (rtp(), "RTP/AVP", [None, Some(Access)], [Core, Access]),
+            (
+                rtp(),
+                "RTP/AVP",
+                [Some(Access), Some(Access)],
+                [Access, Access],
+            ),
+        ] {
+            let mut offer = offer(tags("a", None, None), sdp, to);
+            offer.realms = named;
+            assert_eq!(offer.realms(), realms, "{to} {named:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_peer_is_heard_from_where_it_can_be_and_a_protected_one_from_anywhere() {
+        let ends = |text: &str| {
+            let rtp: SocketAddr = text.parse().unwrap();
+            Ends { rtp, rtcp: rtp }
+        };
+        let (nat, public, private) = ("198.51.100.1", "192.0.2.7:5004", "192.168.1.7:5004");
+        for (said, seen, is_protected, from) in [
+            (Some(public), None, false, Some("192.0.2.7/32")),
+            (Some(public), Some(nat), false, Some("192.0.2.7/32")),
+            (Some(private), Some(nat), false, Some("198.51.100.1/32")),
+            (
+                Some(private),
+                Some("10.0.0.5"),
+                false,
+                Some("192.168.1.7/32"),
+            ),
+            (
+                Some("100.64.1.7:5004"),
+                Some(nat),
+                false,
+                Some("198.51.100.1/32"),
+            ),
+            (None, Some(nat), false, Some("198.51.100.1/32")),
+            (None, None, false, None),
+            (Some(private), Some(nat), true, None),
+        ] {
+            let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
+            party.received_from = seen.map(|seen| seen.parse().unwrap());
+            let Peer::Learned { from: found, .. } =
+                peer(Some(&party), said.map(ends), is_protected)
+            else {
+                panic!("{said:?}");
+            };
+            let from = from.map(|from| from.parse().unwrap());
+            assert_eq!(found, from, "{said:?} {seen:?}");
+        }
+        let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
+        party.learning = Learning::Off;
+        let known = peer(Some(&party), Some(ends(public)), false);
+        assert_eq!(known, Peer::Known(ends(public)));
+        party.media_address = Some(nat.parse().unwrap());
+        let known = peer(Some(&party), Some(ends(public)), false);
+        assert_eq!(known, Peer::Known(ends("198.51.100.1:5004")));
+    }
+
+    #[test]
+    fn a_peer_of_the_other_version_of_ip_is_refused() {
+        let mut played = Played::new();
+        let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
+        played.offer(&first, 0).unwrap();
+        let text = "v=0\no=- 1 1 IN IP6 2001:db8::9\ns=-\nc=IN IP6 2001:db8::9\nt=0 0\n\
+                    m=audio 6000 RTP/AVP 0\n";
+        let v6 = Sdp::parse(text.as_bytes()).unwrap();
+        let v6 = answer(tags("ue", Some("as"), None), v6);
+        assert!(matches!(played.answer(&v6, 1), Err(CallError::Family)));
+    }
 }

@@ -3,10 +3,12 @@
 //! The HTTP front end, version 1.
 //!
 //! Keys come in and never go out: neither an answer nor an error repeats a value of a request,
-//! but for a session's name.
+//! but for a session's name, and the SDP of a call, which is for one of its peers.
 
 /// What is answered.
 pub(crate) mod answer;
+/// The e2ae procedures.
+mod e2ae;
 /// What is asked.
 mod request;
 
@@ -44,12 +46,16 @@ pub(crate) fn router(manager: Arc<Manager>, ng: Option<Control>) -> Router {
         .route("/v1/agent", get(show_agent))
         .route("/v1/agent/drain", put(drain).delete(fill))
         .with_state(agent);
-    Router::new()
-        .merge(of_agent)
+    let sessions = Router::new()
         .route("/v1/sessions", get(list).post(create))
         .route("/v1/sessions/{id}", get(show).delete(delete))
         .route("/v1/statistics", get(statistics))
         .route("/v1/health", get(health))
+        .with_state(Arc::clone(&manager));
+    Router::new()
+        .merge(sessions)
+        .merge(of_agent)
+        .merge(e2ae::router(manager))
         .fallback(async || Error::new(StatusCode::NOT_FOUND, "", "no such path; see /v1/sessions"))
         .method_not_allowed_fallback(async || {
             Error::new(
@@ -60,7 +66,6 @@ pub(crate) fn router(manager: Arc<Manager>, ng: Option<Control>) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(refuse_browsers))
-        .with_state(manager)
 }
 
 /// The agent itself.
@@ -163,6 +168,8 @@ struct Error {
     /// The path of the value in the request that is at fault; empty when it is none.
     field: String,
     message: String,
+    /// Status and warning code of the SIP answer that fits.
+    sip: Option<(u16, u16)>,
 }
 
 impl Error {
@@ -171,6 +178,7 @@ impl Error {
             status,
             field: field.into(),
             message: message.into(),
+            sip: None,
         }
     }
 
@@ -182,8 +190,12 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "field": self.field, "message": self.message } });
-        (self.status, Json(body)).into_response()
+        let mut error = json!({ "field": self.field, "message": self.message });
+        if let Some((status, warning)) = self.sip {
+            error["sip_status"] = json!(status);
+            error["sip_warning"] = json!(warning);
+        }
+        (self.status, Json(json!({ "error": error }))).into_response()
     }
 }
 
@@ -224,10 +236,6 @@ impl From<ManagerError> for Error {
                 (StatusCode::SERVICE_UNAVAILABLE, String::new())
             }
         };
-        Self {
-            status,
-            field,
-            message,
-        }
+        Self::new(status, field, message)
     }
 }

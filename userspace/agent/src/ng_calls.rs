@@ -80,6 +80,7 @@ impl Calls for NgCalls {
                 to: Some(answer.to_tag),
                 via: answer.via_branch,
             },
+            to: None,
             sdp,
             terms: Terms::Asked(Asked::default()),
             policy: self.manager.policy.clone(),
@@ -150,6 +151,7 @@ impl NgCalls {
             policy: policy(&self.manager.policy, options, &sdp),
             sdp,
             realms: [from?.or(both), to?.or(both)],
+            by: None,
             rtcp_mux: rtcp_mux(options),
             about: about(options),
             version: options.address_family.map(|family| match family {

@@ -11,8 +11,9 @@
 //! | known, refused by the data plane | gone | closed |
 //! | unknown | there | removed; its creation was never answered, or its end |
 //!
-//! Then the agent asks every second what all flows did: where their indices stand, and whether
-//! media still arrives.
+//! Then the agent asks again and again what all flows did: where their indices stand, and whether
+//! media still arrives. A round takes a second, or with many sessions so long that requests hardly
+//! notice it; until its index is asked for again, a flow must not send 2^15 packets.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -31,6 +32,9 @@ use crate::session::SessionId;
 
 /// How often the agent asks what the flows did.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long the agent leaves between two questions: a round for 100 000 sessions takes 4 seconds.
+const BREATH: Duration = Duration::from_millis(10);
 
 /// How long the agent waits when a data plane accepts its connection but not its sessions.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -51,16 +55,14 @@ impl Manager {
                 sleep(PAUSE).await;
                 continue;
             }
-            let mut poll = interval(POLL);
-            poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    event = events.recv() => match event {
-                        Some(event) => tell(&event),
-                        None => break,
-                    },
-                    _ = poll.tick() => self.poll().await,
+            let tell_all = async {
+                while let Some(event) = events.recv().await {
+                    tell(&event);
                 }
+            };
+            tokio::select! {
+                () = tell_all => {}
+                never = self.poll_for_ever() => match never {},
             }
             *self.data_plane.write().await = None;
         }
@@ -189,6 +191,15 @@ impl Manager {
         warn!(session = %entry.id, "closed: {reason}; set the call up again");
     }
 
+    async fn poll_for_ever(&self) -> Infallible {
+        let mut rounds = interval(POLL);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            self.poll().await;
+        }
+    }
+
     /// Learns what all flows did, page by page, so that requests come between.
     async fn poll(&self) {
         let mut after = None;
@@ -198,6 +209,9 @@ impl Manager {
             };
             let page = self.page(after, PAGE);
             let Some(last) = page.last() else { return };
+            if after.is_some() {
+                sleep(BREATH).await;
+            }
             after = Some(last.id);
             if let Err(error) = self.poll_page(&data_plane, &page).await {
                 let DataPlaneError::Refused(refused) = error else {

@@ -780,8 +780,11 @@ fn in_namespace_of<T: Send>(thread: nix::unistd::Pid, work: impl FnOnce() -> T +
 
 fn veth(one: &str, other: &str) {
     ip(&format!("link add name {one} type veth peer name {other}"));
-    ip(&format!("link set dev {one} up"));
-    ip(&format!("link set dev {other} up"));
+    for end in [one, other] {
+        // Or else the kernel says hello to IPv6 routers, which is counted.
+        ip(&format!("link set dev {end} addrgenmode none"));
+        ip(&format!("link set dev {end} up"));
+    }
 }
 
 /// Runs `ip` in the namespace of this thread.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use sallyport_dataplane::PollMode;
 use sallyport_flow::Realm;
+use sallyport_signalling::policy::Policy;
 
 /// Values that no host could use.
 mod check;
@@ -22,6 +23,8 @@ mod error;
 mod file;
 /// What this host has, and values that it cannot use.
 mod host;
+/// What the media of calls must be.
+mod policy;
 
 pub(crate) use error::ConfigError;
 pub(crate) use host::Host;
@@ -60,12 +63,11 @@ impl Config {
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let file = File::parse(text)?;
         check::file(&file)?;
-        Ok(Self::from(file))
+        let policy = policy::read(&file.agent.policy)?;
+        Ok(Self::new(file, policy))
     }
-}
 
-impl From<File> for Config {
-    fn from(file: File) -> Self {
+    fn new(file: File, policy: Policy) -> Self {
         let File {
             realm,
             dataplane,
@@ -98,7 +100,7 @@ impl From<File> for Config {
                     max_streams: agent.max_streams,
                 },
                 timeouts: agent.timeouts.into(),
-                policy: sallyport_agent::default_policy(),
+                policy,
                 ng: agent.ng,
             },
             data_plane: sallyport_dataplane::Config {

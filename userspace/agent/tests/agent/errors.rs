@@ -225,7 +225,7 @@ fn a_wrong_body_is_answered_with_the_field_and_a_remedy() {
             "RTP/SAVP needs it",
         ),
         (
-            with("access.suite", json!("F8_128_HMAC_SHA1_80")),
+            with("access.suite", json!("SEED_128_GCM_96")),
             "access.suite",
             "unknown crypto suite; known are",
         ),

@@ -11,6 +11,7 @@ mod data_plane;
 mod harness;
 
 /// Every request that is wrong.
+mod e2ae;
 mod errors;
 /// Agent and data plane die and come back.
 mod recovery;
@@ -18,3 +19,4 @@ mod recovery;
 mod secrecy;
 /// Sessions come, show and go.
 mod sessions;
+mod timeouts;

@@ -83,7 +83,34 @@ pub(super) struct Agent {
     pub(super) max_sessions: usize,
     pub(super) max_streams: u16,
     pub(super) timeouts: Timeouts,
+    pub(super) policy: MediaPolicy,
     pub(super) ng: Option<sallyport_agent::ng::Config>,
+}
+
+/// `[agent.policy]`: what the media of calls must be.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MediaPolicy {
+    /// In the order of preference.
+    pub(super) suites: Option<Vec<String>>,
+    /// Whether e2ae is for UEs only that registered for it and ask for it.
+    pub(super) needs_indications: bool,
+    /// Whether media that peers protect from end to end may pass.
+    pub(super) end_to_end: bool,
+    /// Whether protection is wanted on the access side; the first that fits counts.
+    pub(super) e2ae: Vec<E2aeRule>,
+}
+
+/// `[[agent.policy.e2ae]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct E2aeRule {
+    /// `audio`, `video`; any without.
+    pub(super) medium: Option<String>,
+    /// As in P-Access-Network-Info; any without.
+    pub(super) access_network: Option<String>,
+    /// `off`, `optional` or `required`.
+    pub(super) e2ae: String,
 }
 
 /// `[agent.timeouts]`, in seconds; 0 for never.
@@ -140,7 +167,19 @@ impl Default for Agent {
             max_sessions: Limits::default().max_sessions,
             max_streams: Limits::default().max_streams,
             timeouts: Timeouts::default(),
+            policy: MediaPolicy::default(),
             ng: None,
+        }
+    }
+}
+
+impl Default for MediaPolicy {
+    fn default() -> Self {
+        Self {
+            suites: None,
+            needs_indications: true,
+            end_to_end: true,
+            e2ae: Vec::new(),
         }
     }
 }

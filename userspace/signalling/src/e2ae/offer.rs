@@ -41,6 +41,13 @@ impl OfferedLine<'_> {
             None => (self.examine_rtp()?, None),
             Some(asked) => {
                 let terms = asked.terms(self.from, media.profile(), self.setup)?;
+                let on_access = match self.from {
+                    Side::Access => media.profile(),
+                    Side::Core => &terms.profile,
+                };
+                if self.e2ae() == E2ae::Required && !on_access.is_protected() {
+                    return Err(MediaRefusal::Unprotected.into());
+                }
                 (terms.treatment, Some(terms.profile))
             }
         };
@@ -105,7 +112,7 @@ impl OfferedLine<'_> {
             return Err(MediaRefusal::NotRtp);
         }
         if !profile.is_protected() {
-            if self.context.asked.is_none() && self.e2ae() == E2ae::Required {
+            if self.e2ae() == E2ae::Required {
                 return Err(MediaRefusal::Unprotected);
             }
             if self
