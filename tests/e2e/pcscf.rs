@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use sallyport_tests::{Family, Gateway, Topology, media, report, require};
+use serde_json::json;
 
 use crate::support::kamailio::{Kamailio, with_ng};
 use crate::support::phone::{Message, Phone};
@@ -17,7 +18,7 @@ const SUITE: Suite = Suite::CM_80;
 const SECURITY_SERVER: &str = "sdes-srtp;mediasec";
 
 #[test]
-fn a_ue_that_registered_for_it_has_srtp_to_the_access_edge_whoever_calls() {
+fn a_ue_that_registered_for_it_has_srtp_to_the_access_edge_whoever_calls_and_whoever_offers() {
     if !is_all_there() {
         return;
     }
@@ -26,63 +27,15 @@ fn a_ue_that_registered_for_it_has_srtp_to_the_access_edge_whoever_calls() {
     let _kamailio = Kamailio::start(&topology, "pcscf.cfg");
     let bed = Bed::new(&topology);
     let path = bed.register("Security-Client: sdes-srtp;mediasec");
-
-    // The UE calls.
-    let invite = dialogue("ue", "core", "originating", "1 INVITE");
-    let indicated = "a=3ge2ae:requested\r\n";
-    bed.ue.request(
-        "INVITE sip:core@ims.example",
-        &invite,
-        &bed.srtp("1", indicated),
-    );
-    let offer = bed.core.receive("INVITE ");
-    expect_plain(&offer);
-    bed.core.reply(&offer, "200 OK", CORE_CONTACT, &Bed::rtp());
-    let answer = bed.ue.receive("SIP/2.0 200");
-    expect_protected(&answer);
-    let acknowledge = in_dialogue(&invite, &answer, "ACK");
-    bed.ue.request("ACK sip:core@10.0.0.2", &acknowledge, "");
-    bed.core.receive("ACK ");
-    bed.cross(&answer, &offer, "originating");
-    bed.ue.request(
-        "BYE sip:core@10.0.0.2",
-        &in_dialogue(&invite, &answer, "BYE"),
-        "",
-    );
-    let bye = bed.core.receive("BYE ");
-    bed.core.reply(&bye, "200 OK", "", "");
-    bed.ue.receive("SIP/2.0 200");
-    expect_idle(&gateway);
-
-    // The UE is called.
-    let invite = dialogue("core", "ue", "terminating", "1 INVITE") + &format!("\nRoute: {path}");
-    bed.core.request(
-        &format!("INVITE sip:ue@{}", bed.ue_at),
-        &invite,
-        &Bed::rtp(),
-    );
-    let offer = bed.ue.receive("INVITE ");
-    expect_protected(&offer);
-    assert_eq!(offer.attributes("3ge2ae").collect::<Vec<_>>(), ["applied"]);
-    let (tag, _) = attribute_of_suite(&offer).split_once(' ').expect("a tag");
-    bed.ue.reply(
-        &offer,
-        "200 OK",
-        &format!("Contact: <sip:ue@{}>", bed.ue_at),
-        &bed.srtp(tag, ""),
-    );
-    let answer = bed.core.receive("SIP/2.0 200");
-    expect_plain(&answer);
-    bed.cross(&offer, &answer, "terminating");
-    bed.core.request(
-        &format!("BYE sip:ue@{}", bed.ue_at),
-        &in_dialogue(&invite, &answer, "BYE"),
-        "",
-    );
-    let bye = bed.ue.receive("BYE ");
-    bed.ue.reply(&bye, "200 OK", "", "");
-    bed.core.receive("SIP/2.0 200");
-    expect_idle(&gateway);
+    for call in [
+        Bed::ue_calls,
+        Bed::ue_is_called,
+        Bed::ue_calls_without_an_offer,
+        Bed::ue_is_called_without_an_offer,
+    ] {
+        call(&bed, &path);
+        expect_idle(&gateway);
+    }
 }
 
 #[test]
@@ -98,11 +51,7 @@ fn a_ue_that_did_not_register_for_it_keeps_what_is_offered() {
 
     // Keys pass from end to end, whatever is asked for.
     let invite = dialogue("ue", "core", "originating", "1 INVITE");
-    bed.ue.request(
-        "INVITE sip:core@ims.example",
-        &invite,
-        &bed.srtp("1", "a=3ge2ae:requested\r\n"),
-    );
+    bed.ue.request(TO_CORE, &invite, &bed.srtp("1", REQUESTED));
     let offer = bed.core.receive("INVITE ");
     assert_eq!(offer.audio().1, "RTP/SAVP");
     let keys: Vec<_> = offer.attributes("crypto").collect();
@@ -115,12 +64,8 @@ fn a_ue_that_did_not_register_for_it_keeps_what_is_offered() {
     expect_idle(&gateway);
 
     // And nobody is offered SRTP that does not know what it is.
-    let invite = dialogue("core", "ue", "terminating", "1 INVITE") + &format!("\nRoute: {path}");
-    bed.core.request(
-        &format!("INVITE sip:ue@{}", bed.ue_at),
-        &invite,
-        &Bed::rtp(),
-    );
+    let invite = dialogue("core", "ue", "terminating", "1 INVITE") + &path;
+    bed.core.request(TO_UE, &invite, &Bed::rtp());
     let offer = bed.ue.receive("INVITE ");
     expect_plain(&offer);
     bed.ue.reply(&offer, "486 Busy Here", "", "");
@@ -174,7 +119,7 @@ impl<'a> Bed<'a> {
         }
     }
 
-    /// Registers after a challenge, and returns the way to the UE.
+    /// Registers after a challenge, and returns the header field that leads to the UE.
     fn register(&self, client: &str) -> String {
         let mut path = None;
         for (number, status) in [(1, "401 Unauthorized"), (2, "200 OK")] {
@@ -198,7 +143,83 @@ impl<'a> Bed<'a> {
             let announced: Vec<_> = answer.fields("Security-Server").collect();
             assert_eq!(announced, [SECURITY_SERVER], "{answer:?}");
         }
-        path.expect("the P-CSCF says where it is")
+        let path = path.expect("the P-CSCF says where it is");
+        format!("\nRoute: {path}")
+    }
+
+    fn ue_calls(&self, _path: &str) {
+        let invite = dialogue("ue", "core", "originating", "1 INVITE");
+        self.ue
+            .request(TO_CORE, &invite, &self.srtp("1", REQUESTED));
+        let offer = self.core.receive("INVITE ");
+        expect_plain(&offer);
+        self.core
+            .reply(&offer, "200 OK", CORE_CONTACT, &Self::rtp());
+        let answer = self.ue.receive("SIP/2.0 200");
+        expect_protected(&answer);
+        self.acknowledge_and_end(&invite, &answer, "", |_| {
+            self.cross(&answer, &offer, "originating");
+        });
+    }
+
+    fn ue_calls_without_an_offer(&self, _path: &str) {
+        let invite = dialogue("ue", "core", "originating-late", "1 INVITE");
+        self.ue.request(TO_CORE, &invite, "");
+        let request = self.core.receive("INVITE ");
+        self.core
+            .reply(&request, "200 OK", CORE_CONTACT, &Self::rtp());
+        let offer = self.ue.receive("SIP/2.0 200");
+        expect_offered(&offer);
+        let answer = self.srtp(tag_in(&offer), "");
+        self.acknowledge_and_end(&invite, &offer, &answer, |answer| {
+            expect_plain(answer);
+            self.cross(&offer, answer, "originating, offer in the answer");
+        });
+    }
+
+    fn ue_is_called(&self, path: &str) {
+        let invite = dialogue("core", "ue", "terminating", "1 INVITE") + path;
+        self.core.request(TO_UE, &invite, &Self::rtp());
+        let offer = self.ue.receive("INVITE ");
+        expect_offered(&offer);
+        let answer = self.srtp(tag_in(&offer), "");
+        self.ue.reply(&offer, "200 OK", UE_CONTACT, &answer);
+        let answer = self.core.receive("SIP/2.0 200");
+        expect_plain(&answer);
+        self.acknowledge_and_end(&invite, &answer, "", |_| {
+            self.cross(&offer, &answer, "terminating");
+        });
+    }
+
+    fn ue_is_called_without_an_offer(&self, path: &str) {
+        let invite = dialogue("core", "ue", "terminating-late", "1 INVITE") + path;
+        self.core.request(TO_UE, &invite, "");
+        let request = self.ue.receive("INVITE ");
+        self.ue
+            .reply(&request, "200 OK", UE_CONTACT, &self.srtp("1", REQUESTED));
+        let offer = self.core.receive("SIP/2.0 200");
+        expect_plain(&offer);
+        self.acknowledge_and_end(&invite, &offer, &Self::rtp(), |answer| {
+            expect_protected(answer);
+            self.cross(answer, &offer, "terminating, offer in the answer");
+        });
+    }
+
+    /// Who called acknowledges the 200, with an answer if the offer was in there, and ends the call
+    /// once `talk` is over, which gets the ACK as it arrived.
+    fn acknowledge_and_end(&self, invite: &str, ok: &Message, sdp: &str, talk: impl Fn(&Message)) {
+        let is_from_ue = invite.starts_with("From: <sip:ue@");
+        let (caller, callee, to) = if is_from_ue {
+            (&self.ue, &self.core, "sip:core@10.0.0.2")
+        } else {
+            (&self.core, &self.ue, "sip:ue@192.0.2.2")
+        };
+        caller.request(&format!("ACK {to}"), &in_dialogue(invite, ok, "1 ACK"), sdp);
+        talk(&callee.receive("ACK "));
+        caller.request(&format!("BYE {to}"), &in_dialogue(invite, ok, "2 BYE"), "");
+        let bye = callee.receive("BYE ");
+        callee.reply(&bye, "200 OK", "", "");
+        caller.receive("SIP/2.0 200");
     }
 
     /// The key of the UE.
@@ -262,7 +283,11 @@ impl<'a> Bed<'a> {
     }
 }
 
+const TO_CORE: &str = "INVITE sip:core@ims.example";
+const TO_UE: &str = "INVITE sip:ue@192.0.2.2:5060";
 const CORE_CONTACT: &str = "Contact: <sip:core@10.0.0.2>";
+const UE_CONTACT: &str = "Contact: <sip:ue@192.0.2.2>";
+const REQUESTED: &str = "a=3ge2ae:requested\r\n";
 
 /// The header fields of a first request.
 fn dialogue(from: &str, to: &str, call: &str, sequence: &str) -> String {
@@ -278,14 +303,13 @@ fn dialogue(from: &str, to: &str, call: &str, sequence: &str) -> String {
 }
 
 /// Those of a later one, as its first request and the answer say.
-fn in_dialogue(first: &str, answer: &Message, method: &str) -> String {
-    let number = if method == "ACK" { 1 } else { 2 };
+fn in_dialogue(first: &str, answer: &Message, sequence: &str) -> String {
     let to = answer.fields("To").next().expect("every answer has one");
     let kept = first
         .lines()
         .filter(|line| line.starts_with("From") || line.starts_with("Call"));
     let mut fields: Vec<_> = kept.map(str::to_owned).collect();
-    fields.push(format!("To: {to}\nCSeq: {number} {method}"));
+    fields.push(format!("To: {to}\nCSeq: {sequence}"));
     let routes: Vec<_> = answer.fields("Record-Route").collect();
     // As its sender meets them (RFC 3261 section 12.1.2).
     fields.extend(routes.iter().rev().map(|route| format!("Route: {route}")));
@@ -298,6 +322,19 @@ fn attribute_of_suite(message: &Message) -> &str {
     attributes
         .find(|value| value.contains(SUITE.name))
         .unwrap_or_else(|| panic!("no key of our suite in {message:?}"))
+}
+
+/// The tag of the key of our suite.
+fn tag_in(offer: &Message) -> &str {
+    let (tag, _) = attribute_of_suite(offer).split_once(' ').expect("a tag");
+    tag
+}
+
+/// SRTP offered by the network (TS 24.229 section 7.5.2).
+fn expect_offered(message: &Message) {
+    expect_protected(message);
+    let indications: Vec<_> = message.attributes("3ge2ae").collect();
+    assert_eq!(indications, ["applied"], "{message:?}");
 }
 
 /// SRTP, with a key.
@@ -316,7 +353,7 @@ fn expect_plain(message: &Message) {
 
 /// Nothing is left of any call.
 fn expect_idle(gateway: &Gateway<'_>) {
-    let sessions = gateway.list()["sessions"].as_array().map(Vec::len);
-    assert_eq!(sessions, Some(0), "{}", gateway.list());
+    assert_eq!(gateway.list()["sessions"], json!([]));
+    assert_eq!(gateway.statistics()["flows"], 0);
     expect_balanced(gateway);
 }

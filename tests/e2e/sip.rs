@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sallyport_tests::media::{PCMA, RTP_HEADER_LEN};
 use sallyport_tests::{Family, Gateway, Topology, report, require};
+use serde_json::json;
 
 use crate::support::audio::{Audio, FRAME};
 use crate::support::baresip::{self, Baresip};
@@ -235,12 +236,8 @@ impl<'a> Bed<'a> {
 
     /// Fails unless nothing is left of the call, and Kamailio knows what media it had.
     fn expect_ended(&self, wires: &Recorded) {
-        let sessions = self.gateway.list();
-        assert_eq!(
-            sessions["sessions"].as_array().map(Vec::len),
-            Some(0),
-            "{sessions}"
-        );
+        assert_eq!(self.gateway.list()["sessions"], json!([]));
+        assert_eq!(self.gateway.statistics()["flows"], 0);
         expect_balanced(self.gateway);
         let log = self
             .kamailio
