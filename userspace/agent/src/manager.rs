@@ -187,10 +187,7 @@ impl Manager {
         to_its_end(async move { manager.create_now(request).await }).await
     }
 
-    async fn create_now(
-        self: &Arc<Self>,
-        request: SessionRequest,
-    ) -> Result<Session, ManagerError> {
+    async fn create_now(&self, request: SessionRequest) -> Result<Session, ManagerError> {
         let local = |realm, leg: &LegRequest| local_address(realm, self.realm(realm), leg);
         let access_address = local(Realm::Access, &request.access)?;
         let core_address = local(Realm::Core, &request.core)?;
@@ -838,5 +835,75 @@ impl From<StoreError> for ManagerError {
 impl From<DataPlaneError> for ManagerError {
     fn from(error: DataPlaneError) -> Self {
         Self::DataPlane(error)
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/agent/data_plane.rs"]
+mod pretended;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::default_policy;
+
+    fn realm(address: &str) -> RealmConfig {
+        RealmConfig {
+            addresses: vec![address.parse().unwrap()],
+            ports: 40000..=40001,
+        }
+    }
+
+    fn leg() -> LegRequest {
+        LegRequest {
+            keys: None,
+            address: None,
+            rtcp_mux: false,
+            remote: None,
+        }
+    }
+
+    fn request() -> SessionRequest {
+        SessionRequest {
+            name: None,
+            access: leg(),
+            core: leg(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
+        let folder = std::env::temp_dir().join(format!("sallyport-manager-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            store: folder.join("store"),
+            store_key: folder.join("key"),
+            flow_socket: folder.join("flow.sock"),
+            access: realm("192.0.2.1"),
+            core: realm("10.0.0.1"),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            policy: default_policy(),
+            ng: None,
+        };
+        let data_plane = pretended::DataPlane::start(&config.flow_socket);
+        let (store, _) = Store::open(&config.store, &config.store_key).unwrap();
+        let mut manager = Manager::new(&config, store.broken(), Vec::new());
+        let (connection, _events) = DataPlane::connect(&config.flow_socket).await;
+        *manager.data_plane.write().await = Some(connection);
+        let error = manager.create_now(request()).await.unwrap_err();
+        assert!(error.to_string().contains("agent.store"), "{error}");
+        assert!(data_plane.state().flows.is_empty());
+        assert_eq!(manager.count(), 0);
+        // The only ports are free again.
+        manager.store = store;
+        manager.create_now(request()).await.unwrap();
+        assert_eq!(data_plane.state().flows.len(), 4);
+        drop(data_plane);
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -157,6 +157,18 @@ impl Store {
         Ok(())
     }
 
+    /// The same with nobody who writes.
+    #[cfg(test)]
+    pub(crate) fn broken(&self) -> Self {
+        Self {
+            writer: Arc::new(Writer {
+                writes: None,
+                thread: None,
+            }),
+            ..self.clone()
+        }
+    }
+
     async fn commit(&self, change: Change) -> Result<(), StoreError> {
         let wait = self.send(change).await;
         self.done(wait).await

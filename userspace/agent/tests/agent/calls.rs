@@ -3,8 +3,11 @@
 //! Calls that a SIP proxy drives over ng, down to the flows.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use sallyport_flow::{Flow, Gate, Realm, Refused, Source};
+use sallyport_flow::{
+    Flow, FlowStatistics, Gate, Mark, Realm, Refused, Remote, Source, SsrcStatistics,
+};
 use serde_json::{Value, json};
 
 use crate::data_plane::DataPlane;
@@ -345,4 +348,276 @@ fn a_restarted_agent_answers_changes_and_ends_the_calls_of_the_one_before() {
     let delete = json!({ "command": "delete", "call-id": "call 1" });
     assert_eq!(agent.ng(&delete)["result"], "ok");
     assert!(flows(&data_plane).is_empty());
+}
+
+#[test]
+fn a_query_tells_what_arrived_as_proxies_read_it() {
+    let (agent, data_plane) = Agent::connected();
+    let options = json!({
+        "transport-protocol": "RTP/AVP", "direction": ["access", "core"], "label": "caller",
+    });
+    let first = request("offer", ("alice", None), &srtp("192.0.2.7", 5004), &options);
+    passed(&agent, &first);
+    answer(&agent, "bob");
+    for (number, flow) in (1..).zip(flows(&data_plane)) {
+        let did = FlowStatistics {
+            id: flow.id,
+            packets_in: number,
+            bytes_in: 100 * number,
+            packets_out: 10 * number,
+            bytes_out: 1000 * number,
+            latched: Some("192.0.2.99:7000".parse().expect("an address")),
+            idle: Some(Duration::ZERO),
+            ssrcs: vec![SsrcStatistics {
+                ssrc: 7,
+                packets: number,
+                bytes: number,
+            }],
+            ..FlowStatistics::default()
+        };
+        data_plane.state().statistics.insert(flow.id, did);
+    }
+    let query = json!({ "command": "query", "call-id": "call 1" });
+    let report = agent.ng(&query);
+    assert_eq!(report["result"], "ok", "{report}");
+    // RTP and RTCP of the access side, then those of the core side.
+    assert_eq!(report["totals"]["RTP"]["packets"], 1 + 3);
+    assert_eq!(report["totals"]["RTP"]["bytes"], 100 + 300);
+    assert_eq!(report["totals"]["RTCP"]["packets"], 2 + 4);
+    let caller = &report["tags"]["alice"];
+    assert_eq!(caller["label"], "caller");
+    assert_eq!(caller["in dialogue with"], "bob");
+    let media = &caller["medias"][0];
+    assert_eq!(
+        (&media["index"], &media["protocol"]),
+        (&json!(1), &json!("RTP/SAVP"))
+    );
+    let stream = &media["streams"][0];
+    assert_eq!(stream["crypto suite"], "AES_CM_128_HMAC_SHA1_80");
+    assert_eq!(stream["endpoint"]["address"], "192.0.2.99");
+    assert_eq!(stream["advertised endpoint"]["address"], "192.0.2.7");
+    assert_eq!(stream["SSRC"], 7);
+    assert_eq!(stream["stats"]["packets"], 1);
+    // What arrived on the core side left here.
+    assert_eq!(stream["stats_out"]["packets"], 30);
+    assert_eq!(report["tags"]["bob"]["medias"][0]["protocol"], "RTP/AVP");
+
+    let delete = json!({ "command": "delete", "call-id": "call 1", "from-tag": "alice" });
+    let deleted = agent.ng(&delete);
+    assert_eq!(deleted["totals"], report["totals"]);
+    assert_eq!(reason(&agent, &query), "Unknown call-id");
+}
+
+#[test]
+fn what_a_client_asks_for_is_in_the_sdp_and_in_the_flows() {
+    let (agent, data_plane) = Agent::connected();
+    let plain = rtp("192.0.2.7", 5004);
+    let muxed = format!("{plain}a=rtcp-mux\r\n");
+    for (sdp, options, there, missing) in [
+        (
+            &plain,
+            json!({ "transport-protocol": "RTP/SAVPF" }),
+            "RTP/SAVPF",
+            "3ge2ae",
+        ),
+        (
+            &plain,
+            json!({ "rtcp-mux": ["offer"] }),
+            "a=rtcp-mux\r\n",
+            "nothing",
+        ),
+        (
+            &muxed,
+            json!({ "rtcp-mux": ["demux"] }),
+            "m=audio",
+            "a=rtcp-mux",
+        ),
+        (
+            &plain,
+            json!({ "direction": ["external", "internal"] }),
+            "c=IN IP4 10.0.0.1",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "direction": ["internal", "external"] }),
+            "c=IN IP4 192.0.2.1",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "direction": ["access", "access"] }),
+            "c=IN IP4 192.0.2.1",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "direction": ["core", "access"], "address-family": "IP6" }),
+            "c=IN IP6 2001:db8::1",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "replace": ["origin"] }),
+            "o=- 1 1 IN IP4 10.0.0.1",
+            "192.0.2.7",
+        ),
+        (
+            &plain,
+            json!({ "replace": ["origin", "username"] }),
+            "o=- 1 1 IN",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "replace": ["SDP version"] }),
+            "o=- 1 2 IN",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "replace": ["session name"] }),
+            "s=-",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "flags": ["generate-mid"] }),
+            "a=mid:1",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "flags": ["loop-protect"] }),
+            "a=sallyport:",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "transport-protocol": "RTP/SAVP", "SDES": ["only-AEAD_AES_128_GCM"] }),
+            "a=crypto:1 AEAD_AES_128_GCM ",
+            "a=crypto:2",
+        ),
+        (
+            &plain,
+            json!({
+                "transport-protocol": "RTP/SAVP",
+                "SDES": ["order:AES_CM_128_HMAC_SHA1_80;AEAD_AES_128_GCM"],
+            }),
+            "a=crypto:1 AES_CM_128_HMAC_SHA1_80 ",
+            "nothing",
+        ),
+        (
+            &plain,
+            json!({ "transport-protocol": "RTP/SAVP", "flags": ["SDES-no-AEAD_AES_256_GCM"] }),
+            "a=crypto:1 AEAD_AES_128_GCM ",
+            "AES_256_GCM",
+        ),
+    ] {
+        let text = passed(&agent, &request("offer", ("alice", None), sdp, &options));
+        assert!(text.contains(there), "{options}: {text}");
+        assert!(!text.contains(missing), "{options}: {text}");
+        let delete = json!({ "command": "delete", "call-id": "call 1" });
+        assert_eq!(agent.ng(&delete)["result"], "ok");
+    }
+    for (options, complaint) in [
+        (
+            json!({ "direction": ["dmz", "core"] }),
+            "no realm has the name \"dmz\"",
+        ),
+        (
+            json!({ "transport-protocol": "UDP/TLS/RTP/SAVPF" }),
+            "DTLS-SRTP",
+        ),
+        (
+            json!({ "transport-protocol": "RTP/SAVP", "SDES": ["off"] }),
+            "SDES-off",
+        ),
+    ] {
+        let refused = reason(&agent, &request("offer", ("alice", None), &plain, &options));
+        assert!(refused.contains(complaint), "{refused}");
+    }
+    assert_eq!(agent.ng(&json!({ "command": "list" }))["calls"], json!([]));
+
+    let options = json!({ "TOS": 184, "flags": ["asymmetric"] });
+    passed(&agent, &request("offer", ("alice", None), &plain, &options));
+    answer(&agent, "bob");
+    for flow in flows(&data_plane) {
+        assert_eq!(flow.egress.dscp, Some(46));
+        let is_fixed = matches!(flow.egress.rtp.remote, Remote::Fixed(_));
+        // Only who made the offer is said to send from elsewhere.
+        assert_eq!(is_fixed, flow.egress.realm == Realm::Access);
+    }
+}
+
+#[test]
+fn a_key_that_the_ues_of_two_dialogs_share_is_never_used_twice_at_one_index() {
+    let (agent, data_plane) = Agent::connected();
+    let options = json!({
+        "transport-protocol": "RTP/SAVP", "SDES": ["only-AES_CM_128_HMAC_SHA1_80"],
+    });
+    let caller = rtp("10.0.0.9", 6000);
+    passed(&agent, &request("offer", ("as", None), &caller, &options));
+    let answer = |to: &str| {
+        let tags = ("as", Some(to));
+        passed(
+            &agent,
+            &request("answer", tags, &srtp("192.0.2.7", 5004), &json!({})),
+        )
+    };
+    answer("one");
+    let sending = |data_plane: &DataPlane| {
+        let flows = flows(data_plane).into_iter();
+        flows
+            .filter_map(|flow| Some((flow.id, flow.egress.protect?)))
+            .collect::<Vec<_>>()
+    };
+    let mark = Mark {
+        ssrc: 9,
+        rtp: Some(5),
+        rtcp: Some(6),
+    };
+    for (id, protect) in sending(&data_plane) {
+        assert!(protect.marks.is_empty());
+        let did = FlowStatistics {
+            id,
+            protect: vec![mark],
+            ..FlowStatistics::default()
+        };
+        data_plane.state().statistics.insert(id, did);
+    }
+    answer("two");
+    for (_, protect) in sending(&data_plane) {
+        assert!(protect.marks.contains(&mark), "{:?}", protect.marks);
+    }
+}
+
+#[test]
+fn calls_are_served_at_the_same_time() {
+    let (agent, data_plane) = Agent::connected_with_ports(40000..=40999);
+    let call = |number: usize| {
+        let with_id = |mut request: Value| {
+            request["call-id"] = json!(format!("call {number}"));
+            agent.ng(&request)
+        };
+        let plain = rtp("10.0.0.9", 6000);
+        let options = json!({});
+        let offer = request("offer", ("a", None), &plain, &options);
+        let answer = request("answer", ("a", Some("b")), &plain, &options);
+        assert_eq!(with_id(offer)["result"], "ok");
+        assert_eq!(with_id(answer)["result"], "ok");
+        if number % 2 == 0 {
+            let delete = json!({ "command": "delete", "from-tag": "a" });
+            assert_eq!(with_id(delete)["result"], "ok");
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let call = &call;
+            scope.spawn(move || (0..20).for_each(|number| call(20 * thread + number)));
+        }
+    });
+    assert_eq!(data_plane.state().flows.len(), 80 * 4);
+    let listed = agent.ng(&json!({ "command": "list", "limit": 1000 }));
+    assert_eq!(listed["calls"].as_array().expect("calls").len(), 80);
 }
