@@ -76,7 +76,8 @@ pub(crate) struct Entry {
 /// What is learned of a session without a change.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// Counts the changes: what was asked before one says nothing about the flows after it.
+    /// Counts the beginnings and ends of changes, and so is odd during one: what was asked before
+    /// says nothing about the flows after it.
     pub(crate) change: u64,
     pub(crate) flows: Vec<FlowId>,
     pub(crate) marks: FlowMarks,
@@ -402,7 +403,7 @@ impl Manager {
         let (old, new) = (flows(before.as_deref()), flows(after.as_ref()));
         let guard = self.data_plane.read().await;
         let data_plane = guard.as_ref().ok_or(ManagerError::NotConnected)?;
-        lock(&entry.watch).change += 1;
+        let _changing = Changing::begin(entry);
         let removed = entry.apply(data_plane, &old, &new).await?;
         let stored = match &after {
             Some(state) => self.store.put(entry.id, state).await,
@@ -423,7 +424,6 @@ impl Manager {
         self.publish(entry, before.as_deref(), after, taken);
         {
             let mut watch = lock(&entry.watch);
-            watch.change += 1;
             watch.flows = new.iter().map(|flow| flow.id).collect();
             for flow in &old {
                 let after = new.binary_search_by_key(&flow.id, |flow| flow.id);
@@ -604,6 +604,22 @@ impl fmt::Debug for Entry {
         f.debug_struct("Entry")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// Somebody changes the flows of a session.
+struct Changing<'a>(&'a Entry);
+
+impl<'a> Changing<'a> {
+    fn begin(entry: &'a Entry) -> Self {
+        lock(&entry.watch).change += 1;
+        Self(entry)
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.watch).change += 1;
     }
 }
 

@@ -606,7 +606,7 @@ fn calls_are_served_at_the_same_time() {
         let answer = request("answer", ("a", Some("b")), &plain, &options);
         assert_eq!(with_id(offer)["result"], "ok");
         assert_eq!(with_id(answer)["result"], "ok");
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let delete = json!({ "command": "delete", "from-tag": "a" });
             assert_eq!(with_id(delete)["result"], "ok");
         }
