@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use sallyport_tests::cleanup::wait_until;
 use sallyport_tests::media::{PCMA, RTP_HEADER_LEN};
 use sallyport_tests::{Family, Gateway, Topology, report, require};
 use serde_json::json;
@@ -94,8 +96,30 @@ fn the_core_calls_a_ue_through_kamailio_holds_and_resumes() {
 }
 
 #[test]
-fn media_goes_on_when_kamailio_is_killed_and_the_call_ends_through_its_successor() {
-    let test = "kamailio_killed";
+fn media_goes_on_when_kamailio_is_killed_and_the_call_goes_on_through_its_successor() {
+    survive("kamailio_killed", |bed, topology| {
+        bed.kamailio = None;
+        expect_media(topology);
+        // Kamailio keeps nothing about a call: where it goes is in its messages.
+        bed.kamailio = Some(Kamailio::start(topology, "anchor.cfg"));
+    });
+}
+
+#[test]
+fn media_goes_on_when_the_agent_is_killed_and_the_call_goes_on_with_its_successor() {
+    survive("agent_killed", |bed, topology| {
+        let agent = bed.gateway.agent_pid();
+        kill(agent, Signal::SIGKILL).expect("the agent runs");
+        expect_media(topology);
+        let is_back = || bed.gateway.agent_pid() != agent;
+        assert!(wait_until(Duration::from_secs(5), is_back), "no new agent");
+        bed.gateway.wait_until_healthy();
+    });
+}
+
+/// A call in the middle of which something is done to the gateway, and which goes on as if nothing
+/// had been.
+fn survive(test: &str, harm: impl FnOnce(&mut Bed<'_>, &Topology)) {
     let Some(needed) = Needed::find() else { return };
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &with_ng());
@@ -106,20 +130,8 @@ fn media_goes_on_when_kamailio_is_killed_and_the_call_ends_through_its_successor
     sipp.wait_for("ACK sip:", 1);
     thread::sleep(Duration::from_secs(1));
 
-    bed.kamailio = None;
-    thread::sleep(Duration::from_secs(1));
-    let orphaned = Wires::record(&topology);
-    thread::sleep(Duration::from_secs(2));
-    let orphaned = orphaned.stop();
-    for count in [
-        orphaned.on_core(Way::FromAccess).count(),
-        orphaned.on_access(Way::FromCore).count(),
-    ] {
-        assert!(count >= 90, "{count} packets in two seconds");
-    }
+    harm(&mut bed, &topology);
 
-    // Kamailio keeps nothing about a call: where it goes is in its messages.
-    bed.kamailio = Some(Kamailio::start(&topology, "anchor.cfg"));
     for (command, acks) in [("hold", 2), ("resume", 3)] {
         bed.ue.command(command, "");
         sipp.wait_for("ACK sip:", acks);
@@ -132,6 +144,19 @@ fn media_goes_on_when_kamailio_is_killed_and_the_call_ends_through_its_successor
     let crossed = bed.expect_crossed(&wires, 4);
     bed.expect_ended(&wires);
     needed.report(crossed, test);
+}
+
+/// Fails unless media crosses in both directions all the time from now on.
+fn expect_media(topology: &Topology) {
+    let wires = Wires::record(topology);
+    thread::sleep(Duration::from_secs(2));
+    let wires = wires.stop();
+    for count in [
+        wires.on_core(Way::FromAccess).count(),
+        wires.on_access(Way::FromCore).count(),
+    ] {
+        assert!(count >= 90, "{count} packets in two seconds");
+    }
 }
 
 /// The programs that are not ours.
