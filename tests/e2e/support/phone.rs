@@ -3,7 +3,8 @@
 //! SIP by hand, word for word what a test wants: over UDP, one dialogue after the other, without
 //! timers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 
@@ -14,6 +15,8 @@ pub(crate) struct Phone {
     socket: UdpSocket,
     proxy: SocketAddr,
     requests: Cell<u32>,
+    /// What has arrived: a message that is repeated is the same in every byte.
+    seen: RefCell<HashSet<Vec<u8>>>,
 }
 
 /// A SIP message.
@@ -27,6 +30,7 @@ impl Phone {
             socket: host.udp(address),
             proxy,
             requests: Cell::new(0),
+            seen: RefCell::default(),
         }
     }
 
@@ -60,10 +64,14 @@ impl Phone {
         ));
     }
 
-    /// The next message that starts so; others, such as 100 and repeated ones, are passed over.
+    /// The next message that starts so; others, such as 100 and repeated ones, are passed
+    /// over.
     pub(crate) fn receive(&self, start: &str) -> Message {
         let mut others = Vec::new();
         while let Some(bytes) = media::receive(&self.socket) {
+            if !self.seen.borrow_mut().insert(bytes.clone()) {
+                continue;
+            }
             let message = Message(String::from_utf8(bytes).expect("SIP is text"));
             if message.0.starts_with(start) {
                 return message;
