@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,6 +26,9 @@ use crate::{Family, Topology, binary};
 pub struct GatewayOptions {
     /// Media ports of both realms, inclusive; 40000 to 49999 by default.
     pub ports: [u16; 2],
+    /// Media addresses of the two realms, access and core, beside those that the topology has; they
+    /// must be the NICs' already.
+    pub more_addresses: [Vec<IpAddr>; 2],
     /// Further lines of the section `[realm.access]`, such as `vlan = [100]`.
     pub access: String,
     /// Further lines of the section `[realm.core]`.
@@ -40,6 +43,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             ports: [40_000, 49_999],
+            more_addresses: [Vec::new(), Vec::new()],
             access: String::new(),
             core: String::new(),
             dataplane: String::new(),
@@ -441,20 +445,30 @@ fn configuration(options: &GatewayOptions, folder: &Path, pin: &Path) -> String 
     let mut toml = "version = 1\n".to_owned();
     let access = Family::BOTH.map(Topology::access_address);
     let core = Family::BOTH.map(Topology::core_side_address);
-    for (realm, nic, [v4, v6], further) in [
-        ("access", Topology::ACCESS_NIC, access, &options.access),
-        ("core", Topology::CORE_NIC, core, &options.core),
+    let [more_access, more_core] = &options.more_addresses;
+    for (realm, nic, addresses, more, further) in [
+        (
+            "access",
+            Topology::ACCESS_NIC,
+            access,
+            more_access,
+            &options.access,
+        ),
+        ("core", Topology::CORE_NIC, core, more_core, &options.core),
     ] {
+        let addresses = addresses.iter().chain(more);
+        let addresses: Vec<_> = addresses.map(|address| format!("\"{address}\"")).collect();
         let _ = writeln!(
             toml,
-            "[realm.{realm}]\nnic = \"{nic}\"\naddresses = [\"{v4}\", \"{v6}\"]\n\
+            "[realm.{realm}]\nnic = \"{nic}\"\naddresses = [{}]\n\
              ports = [{first}, {last}]\n{further}",
+            addresses.join(", "),
         );
     }
     let _ = writeln!(
         toml,
         "[dataplane]\nsocket = \"{folder}/flow.sock\"\npin = \"{pin}\"\n{}\n\
-         [agent]\nlisten = \"{LISTEN}\"\nstore = \"{folder}/sessions.json\"\n{}",
+         [agent]\nlisten = \"{LISTEN}\"\nstore = \"{folder}/sessions.redb\"\n{}",
         options.dataplane,
         options.agent,
         folder = folder.display(),

@@ -5,8 +5,24 @@
 use std::process::Command;
 
 use crate::error::Error;
-use crate::packages;
 use crate::program::{self, cargo, relay, target};
+use crate::{packages, root, setup};
+
+/// Calls over ng: builds, and runs as root.
+pub(crate) fn control(args: &[String]) -> Result<(), Error> {
+    root::require("the benchmark makes network namespaces and loads an XDP program")?;
+    setup::demo()?;
+    program::run(
+        cargo().args(["build", "--release"]).args([
+            "--package",
+            "sallyport",
+            "--package",
+            "sallyport-benches",
+        ]),
+        "",
+    )?;
+    run("control", args)
+}
 
 /// SRTP, in nanoseconds per packet: installs the peers, builds, and runs.
 pub(crate) fn srtp(args: &[String]) -> Result<(), Error> {
@@ -18,8 +34,15 @@ pub(crate) fn srtp(args: &[String]) -> Result<(), Error> {
             .args(["--features", "peers", "--bin", "sallyport-bench-srtp"]),
         "",
     )?;
-    let mut bench = Command::new(target().join("release/sallyport-bench-srtp"));
+    run("srtp", args)
+}
+
+/// Runs a benchmark that is built.
+fn run(name: &str, args: &[String]) -> Result<(), Error> {
+    let program = format!("release/sallyport-bench-{name}");
+    let mut bench = Command::new(target().join(program));
     // The last one counts, and the caller's come last.
-    bench.arg("--json").arg(target().join("bench/srtp.json"));
+    let results = target().join(format!("bench/{name}.json"));
+    bench.arg("--json").arg(results);
     relay(bench.args(args))
 }

@@ -24,12 +24,13 @@ pub(crate) fn run_all() -> Result<(), Error> {
     unsafe_in_its_rooms()?;
     say("cargo fmt");
     run(cargo().args(["fmt", "--all", "--check"]), "run `cargo fmt`")?;
-    run(
-        cargo()
-            .args(["fmt", "--check", "--manifest-path"])
-            .arg("userspace/srtp/fuzz/Cargo.toml"),
-        "run `cargo fmt --manifest-path userspace/srtp/fuzz/Cargo.toml`",
-    )?;
+    for fuzz in ["userspace/srtp/fuzz", "userspace/signalling/fuzz"] {
+        let manifest = format!("{fuzz}/Cargo.toml");
+        run(
+            cargo().args(["fmt", "--check", "--manifest-path", &manifest]),
+            &format!("run `cargo fmt --manifest-path {manifest}`"),
+        )?;
+    }
     say("cargo clippy");
     run(
         cargo()

@@ -87,6 +87,15 @@ enum Task {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// Calls over ng: offers a second, how long they take, and the memory of a session
+    ///
+    /// What it takes: --quick, --sessions N, --clients N, --seconds N, --json PATH. The results are
+    /// printed, and written to target/bench/control.json.
+    Control {
+        /// Passed to the benchmark as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// SRTP in nanoseconds per packet, beside ipsec-mb, libsrtp, aws-lc-rs and RustCrypto
     ///
     /// What it takes: --quick, --suite NAME, --payload BYTES|mix|random, --ipsec-mb best|auto|avx2|sse,
@@ -103,6 +112,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(),
         Task::Demo { args } => demo::run(&args),
         Task::Test { args } => test::run(&args),
+        Task::Bench(Bench::Control { args }) => bench::control(&args),
         Task::Bench(Bench::Srtp { args }) => bench::srtp(&args),
         Task::Load { nics } => steer::run("load", &nics),
         Task::Unload { nics } => steer::run("unload", &nics),

@@ -3,6 +3,7 @@
 //! Debian packages: what is missing is installed, by apt.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::Error;
@@ -23,6 +24,7 @@ pub(crate) const BENCHES: &[&str] = &[
 
 /// What the tests call: namespaces, captures, and the peers that are not ours.
 pub(crate) const TESTS: &[&str] = &[
+    "baresip-core",
     "ethtool",
     "ffmpeg",
     "g++",
@@ -34,12 +36,17 @@ pub(crate) const TESTS: &[&str] = &[
     "gstreamer1.0-tools",
     "iproute2",
     "iputils-ping",
+    KAMAILIO,
     "libc6-dev",
     "libsrtp2-dev",
     "pkg-config",
+    "sip-tester",
     "tcpdump",
     "tshark",
 ];
+
+/// The SIP proxy. Debian starts it as a service as soon as it is installed.
+const KAMAILIO: &str = "kamailio";
 
 /// Finds or installs these; `user` is what needs them.
 pub(crate) fn ensure(user: &str, packages: &[&str]) -> Result<(), Error> {
@@ -59,6 +66,9 @@ pub(crate) fn ensure(user: &str, packages: &[&str]) -> Result<(), Error> {
         return Ok(());
     }
     root::require(&format!("installing {} needs root", missing.join(", ")))?;
+    if missing.contains(&KAMAILIO) {
+        keep_from_starting(KAMAILIO)?;
+    }
     say(format!("installing {} for {user}", missing.join(", ")));
     install(&missing).or_else(|_| {
         say("apt-get failed, as it does when a mirror changes under it: once more");
@@ -95,6 +105,21 @@ fn install(packages: &[&str]) -> Result<(), Error> {
     let mut install = apt();
     install.args(["install", "--yes", "--no-install-recommends"]);
     run(install.args(packages), REMEDY)
+}
+
+/// Masks a service, so that what is installed for tests does not serve this machine's networks.
+fn keep_from_starting(service: &str) -> Result<(), Error> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    say(format!(
+        "masking the service {service}: only the tests are to start it (`systemctl unmask \
+         {service}` undoes it)"
+    ));
+    run(
+        Command::new("systemctl").args(["mask", service]),
+        "mask it by hand",
+    )
 }
 
 fn apt() -> Command {

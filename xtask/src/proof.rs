@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What `test` does beside the tests: the fuzz targets of the SRTP crate for some seconds, and some
-//! of its tests under Miri, which sees every access to memory.
+//! What `test` does beside the tests: the fuzz targets of the SRTP and the signalling crate for some
+//! seconds each, and some tests of the SRTP crate under Miri, which sees every access to memory.
 
 use std::fs;
 use std::time::Duration;
@@ -10,16 +10,42 @@ use crate::error::Error;
 use crate::program::{nightly_cargo, run, say, target, workspace};
 use crate::toolchain;
 
-const FUZZ_TARGETS: [&str; 2] = ["unprotect", "protect"];
+/// The fuzz targets of one crate.
+struct Fuzz {
+    /// Where they are.
+    folder: &'static str,
+    /// What they start from.
+    seeds: &'static [&'static str],
+    targets: &'static [&'static str],
+    /// The longest input, in bytes.
+    max_len: usize,
+}
+
+const SRTP: Fuzz = Fuzz {
+    folder: "userspace/srtp/fuzz",
+    seeds: &["userspace/srtp/fuzz/seeds"],
+    targets: &["unprotect", "protect"],
+    // Enough for a burst.
+    max_len: 800,
+};
+
+const SIGNALLING: Fuzz = Fuzz {
+    folder: "userspace/signalling/fuzz",
+    seeds: &[
+        "userspace/signalling/fuzz/seeds",
+        "userspace/signalling/tests/golden",
+        "userspace/signalling/tests/ng",
+    ],
+    targets: &["sdp", "sdes", "e2ae", "bencode", "ng"],
+    // A few session descriptions; the targets themselves make long ones of short ones.
+    max_len: 4000,
+};
 
 /// How long each fuzz target runs.
 const FUZZ_TIME: Duration = Duration::from_secs(12);
 
 /// The kernels that may not be this CPU's first choice.
 const SLOWER_KERNELS: [&str; 3] = ["portable", "aesni", "avx2"];
-
-/// The longest input, in bytes: enough for a burst.
-const FUZZ_LEN: usize = 800;
 
 /// Tests that Miri, a thousand times slower than the machine, finishes in about a minute: one
 /// packet of each kind, frames without room, what parses. It knows no vector instructions, so the
@@ -48,47 +74,53 @@ pub(crate) fn run_all() -> Result<(), Error> {
 }
 
 fn fuzz() -> Result<(), Error> {
-    for name in FUZZ_TARGETS {
-        say(format!("fuzzing `{name}` for {} s", FUZZ_TIME.as_secs()));
-        fuzz_with(
-            name,
-            "",
-            &format!("-max_total_time={}", FUZZ_TIME.as_secs()),
-        )?;
+    for name in SRTP.targets {
+        SRTP.explore(name)?;
         // A name that this CPU has no kernel for costs a second and does no harm.
         for kernel in SLOWER_KERNELS {
             say(format!(
                 "`{name}` once more over what was found, with the kernel {kernel}"
             ));
-            fuzz_with(name, kernel, "-runs=0")?;
+            SRTP.run(name, kernel, "-runs=0")?;
         }
+    }
+    for name in SIGNALLING.targets {
+        SIGNALLING.explore(name)?;
     }
     Ok(())
 }
 
-fn fuzz_with(name: &str, kernel: &str, how_long: &str) -> Result<(), Error> {
-    // What the fuzzer learns stays on this machine; what it starts from is in the repository.
-    let corpus = target().join("fuzz/corpus").join(name);
-    fs::create_dir_all(&corpus).map_err(|cause| {
-        Error::machine(
-            format!("cannot make {}: {cause}", corpus.display()),
-            "make the target folder writable",
+impl Fuzz {
+    fn explore(&self, name: &str) -> Result<(), Error> {
+        say(format!("fuzzing `{name}` for {} s", FUZZ_TIME.as_secs()));
+        let how_long = format!("-max_total_time={}", FUZZ_TIME.as_secs());
+        self.run(name, "", &how_long)
+    }
+
+    fn run(&self, name: &str, kernel: &str, how_long: &str) -> Result<(), Error> {
+        // What the fuzzer learns stays on this machine; what it starts from is in the repository.
+        let corpus = target().join("fuzz/corpus").join(name);
+        fs::create_dir_all(&corpus).map_err(|cause| {
+            Error::machine(
+                format!("cannot make {}: {cause}", corpus.display()),
+                "make the target folder writable",
+            )
+        })?;
+        run(
+            nightly_cargo()
+                .env("SALLYPORT_SRTP_KERNEL", kernel)
+                .args(["fuzz", "run", "--fuzz-dir", self.folder])
+                .arg("--target-dir")
+                .arg(target().join("fuzz"))
+                .arg(name)
+                .arg(&corpus)
+                .args(self.seeds.iter().map(|seeds| workspace().join(seeds)))
+                .args(["--", how_long])
+                .arg(format!("-max_len={}", self.max_len))
+                .args(["-verbosity=0", "-close_fd_mask=1"]),
+            &format!("the input that did it is in {}/artifacts", self.folder),
         )
-    })?;
-    let seeds = workspace().join("userspace/srtp/fuzz/seeds");
-    run(
-        nightly_cargo()
-            .env("SALLYPORT_SRTP_KERNEL", kernel)
-            .args(["fuzz", "run", "--fuzz-dir", "userspace/srtp/fuzz"])
-            .arg("--target-dir")
-            .arg(target().join("fuzz"))
-            .arg(name)
-            .args([&corpus, &seeds])
-            .args(["--", how_long])
-            .arg(format!("-max_len={FUZZ_LEN}"))
-            .args(["-verbosity=0", "-close_fd_mask=1"]),
-        "the input that did it is in userspace/srtp/fuzz/artifacts",
-    )
+    }
 }
 
 fn miri() -> Result<(), Error> {

@@ -3,13 +3,18 @@
 //! What the tests share: keys, calls, peers, captures.
 
 pub(crate) mod accounts;
+pub(crate) mod audio;
+pub(crate) mod baresip;
 pub(crate) mod call;
 pub(crate) mod capture;
 pub(crate) mod collector;
 pub(crate) mod data_plane;
 pub(crate) mod frames;
+pub(crate) mod kamailio;
 pub(crate) mod libsrtp;
 pub(crate) mod noise;
+pub(crate) mod phone;
+pub(crate) mod sipp;
 pub(crate) mod suite;
 
 pub(crate) use accounts::expect_balanced;

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sallyport_tests::media;
 
 /// A crypto suite of RFC 4568 or RFC 7714.
@@ -63,6 +63,15 @@ impl Suite {
 pub(crate) struct Key(Vec<u8>);
 
 impl Key {
+    /// The key in the value of an attribute `a=crypto`.
+    pub(crate) fn of_attribute(value: &str) -> Self {
+        let (_, text) = value.split_once("inline:").expect("there is a key");
+        let text = text.split(['|', ' ', ';']).next().unwrap_or(text);
+        // Padding is optional (RFC 4568 section 6.1).
+        let text = text.trim_end_matches('=');
+        Self(STANDARD_NO_PAD.decode(text).expect("a key is base64"))
+    }
+
     /// One behind the other.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0

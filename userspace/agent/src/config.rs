@@ -7,7 +7,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sallyport_flow::MasterKey;
+use sallyport_signalling::policy::Policy;
+use sallyport_signalling::sdes::Sdes;
+
+use crate::ng::{self, NgError};
 use crate::store::StoreError;
 
 /// What an agent is told at its start.
@@ -17,12 +23,78 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The file that remembers the sessions.
     pub store: PathBuf,
+    /// The key that seals what is in it; made if it is not there. The systemd credential
+    /// `sallyport.store-key` takes its place.
+    pub store_key: PathBuf,
     /// The socket of the data plane.
     pub flow_socket: PathBuf,
     /// The untrusted side.
     pub access: RealmConfig,
     /// The trusted side.
     pub core: RealmConfig,
+    /// How much there may be.
+    pub limits: Limits,
+    /// When calls end that nobody ends.
+    pub timeouts: Timeouts,
+    /// What the media of calls must be, on the access side.
+    pub policy: Policy,
+    /// Where SIP proxies are served that speak ng; `None` for nowhere.
+    pub ng: Option<ng::Config>,
+}
+
+/// How much there may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Sessions of all front ends.
+    pub max_sessions: usize,
+    /// m-lines of one call, 64 at most.
+    pub max_streams: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 100_000,
+            max_streams: 16,
+        }
+    }
+}
+
+/// When calls end that nobody ends. `None` for never.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// Nobody has answered.
+    pub unanswered: Option<Duration>,
+    /// No media has arrived, though it may.
+    pub inactive: Option<Duration>,
+    /// No media has arrived, for the call is on hold.
+    pub held: Option<Duration>,
+    /// It was first offered so long ago.
+    pub total: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    /// Longer than a phone rings; as long as clients are used to.
+    fn default() -> Self {
+        Self {
+            unanswered: Some(Duration::from_mins(5)),
+            inactive: Some(Duration::from_mins(1)),
+            held: Some(Duration::from_hours(1)),
+            total: Some(Duration::from_hours(24)),
+        }
+    }
+}
+
+/// The policy of an agent that is told nothing else: whatever the data plane can do.
+pub fn default_policy() -> Policy {
+    Policy {
+        sdes: Sdes {
+            max_mki_len: MasterKey::MAX_MKI_LEN,
+            key_derivation_rate: true,
+            ..Sdes::default()
+        },
+        ..Policy::default()
+    }
 }
 
 /// One side of the gateway.
@@ -52,6 +124,8 @@ pub enum AgentError {
     },
     /// The sessions of the agent before cannot be read.
     Store(StoreError),
+    /// The ng front end cannot start.
+    Ng(NgError),
     /// No connection can be accepted any more.
     Serve(io::Error),
 }
@@ -70,6 +144,7 @@ impl fmt::Display for AgentError {
                  another agent.listen"
             ),
             Self::Store(error) => error.fmt(f),
+            Self::Ng(error) => error.fmt(f),
             Self::Serve(error) => write!(f, "serve HTTP: {error}; restart the agent"),
         }
     }
@@ -81,6 +156,7 @@ impl std::error::Error for AgentError {
             Self::NotLoopback { .. } => None,
             Self::Listen { error, .. } | Self::Serve(error) => Some(error),
             Self::Store(error) => Some(error),
+            Self::Ng(error) => Some(error),
         }
     }
 }

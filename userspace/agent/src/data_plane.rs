@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sallyport_flow::{
-    ClientMessage, Event, Flow, FlowId, FlowStatistics, FlowSummary, FrameError, Hello, HelloError,
+    ClientMessage, Event, FlowId, FlowStatistics, FlowSummary, FrameError, Hello, HelloError,
     Refused, Reply, Request, ServerMessage, Statistics, Update, from_body, read_frame_len,
     to_frame,
 };
@@ -124,27 +124,6 @@ impl DataPlane {
     /// Which data plane this is: another number means that its flows are gone.
     pub(crate) const fn instance(&self) -> u64 {
         self.instance
-    }
-
-    /// Installs flows, all or none; at most [`Request::PAGE`].
-    pub(crate) async fn install(&self, flows: Vec<Flow>) -> Result<(), DataPlaneError> {
-        let update = Update {
-            install: flows,
-            ..Update::default()
-        };
-        self.update(update).await.map(drop)
-    }
-
-    /// Removes flows, all or none; at most [`Request::PAGE`]. Returns their last counters.
-    pub(crate) async fn remove(
-        &self,
-        flows: Vec<FlowId>,
-    ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
-        let update = Update {
-            remove: flows,
-            ..Update::default()
-        };
-        self.update(update).await
     }
 
     /// Installs, changes and removes flows, all or none; at most [`Request::PAGE`]. Returns the last

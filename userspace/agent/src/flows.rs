@@ -2,85 +2,152 @@
 
 //! The flows of a session, and what their counters say about it.
 //!
-//! Each leg has a flow for what arrives on its RTP port and one for its RTCP port, or a single one
-//! when it multiplexes both. Never do two flows protect the same kind of packet with one key:
-//! the RTP flow of a leg that does not multiplex carries only SRTP, its RTCP flow only SRTCP, and
-//! those two have session keys and indices of their own (RFC 3711 section 3.2.1); a multiplexed
+//! Each leg of a stream has a flow for what arrives on its RTP port and one for its RTCP port, or a
+//! single one when it multiplexes both. Never do two flows protect the same kind of packet with one
+//! key: the RTP flow of a leg that does not multiplex carries only SRTP, its RTCP flow only SRTCP,
+//! and those two have session keys and indices of their own (RFC 3711 section 3.2.1); a multiplexed
 //! flow carries both. So no two flows can use one key, SSRC and index twice.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use sallyport_flow::{
-    Carries, Crypto, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Mark, MasterKey,
-    Path, Realm, Refusals, Remote, Source,
+    Carries, Egress, Flow, FlowId, FlowStatistics, Ingress, Latch, Path, Realm, Refusals, Remote,
+    Source, Update,
 };
 use serde::Serialize;
 
-use crate::marks::Marks;
-use crate::session::{Key, Session, SessionKeys};
+use crate::session::{Ends, Session, SessionId};
+use crate::stream::{Peer, Stream, StreamLeg};
 
-/// The most flows that one session has.
+/// The most flows that one stream has.
 pub(crate) const MAX_FLOWS: usize = 4;
 
-/// The numbers of a session's flows, in ascending order.
-pub(crate) fn flow_ids(session: &Session) -> impl Iterator<Item = FlowId> {
-    arrivals(session).map(|(realm, carries)| flow_id(session, realm, carries))
+/// The flows of a session, in the order of their numbers, without marks.
+pub(crate) fn flows(id: SessionId, streams: &[Stream]) -> Vec<Flow> {
+    let mut flows: Vec<_> = streams
+        .iter()
+        .flat_map(|stream| flows_of(id, stream))
+        .collect();
+    flows.sort_by_key(|flow| flow.id);
+    flows
 }
 
-/// Whether the keys of every protected leg are at hand. They are lost when the agent restarts.
-pub(crate) fn has_keys(session: &Session, keys: &SessionKeys) -> bool {
-    Realm::ALL
-        .into_iter()
-        .all(|realm| session.leg(realm).profile.suite() == keys.leg(realm).map(|keys| keys.suite))
-}
-
-/// The flows of a session, complete with keys; `None` when keys are lost: what should be protected
-/// is never installed plain.
-pub(crate) fn flows(
-    session: &Session,
-    keys: &SessionKeys,
-    marks: &HashMap<FlowId, Marks>,
-) -> Option<Vec<Flow>> {
-    if !has_keys(session, keys) {
-        return None;
+/// What turns some flows into others; both in the order of their numbers.
+pub(crate) fn update(before: &[Flow], after: &[Flow]) -> Update {
+    let of = |flows: &[Flow], id| {
+        let at = flows.binary_search_by_key(&id, |flow| flow.id);
+        at.ok().map(|at| flows[at].clone())
+    };
+    let mut update = Update::default();
+    for flow in before {
+        if of(after, flow.id).is_none() {
+            update.remove.push(flow.id);
+        }
     }
-    let flow = |(realm, carries)| {
-        let near = session.leg(realm);
-        let far_realm = opposite(realm);
-        let id = flow_id(session, realm, carries);
-        let marks = marks.get(&id);
-        let (local, remote) = match carries {
-            Carries::Rtp | Carries::Muxed => (near.local.rtp, near.remote.map(|ends| ends.rtp)),
-            Carries::Rtcp => (near.local.rtcp, near.remote.map(|ends| ends.rtcp)),
-        };
+    for flow in after {
+        match of(before, flow.id) {
+            None => update.install.push(flow.clone()),
+            Some(before) if before != *flow => update.change.push(flow.clone()),
+            Some(_) => {}
+        }
+    }
+    update
+}
+
+fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
+    arrivals(stream).map(move |(side, carries)| {
+        let (near, far) = (&stream.legs[side], &stream.legs[1 - side]);
         Flow {
-            id,
-            gate: Gate::Open,
+            id: number(id, stream.slot, side, carries),
+            gate: near.gate,
             ingress: Ingress {
-                realm,
-                local,
+                realm: near.realm,
+                local: end(near.local, carries),
                 carries,
-                source: remote.map_or(Source::Latch(Latch::default()), Source::Only),
-                unprotect: keys.leg(realm).map(|keys| {
-                    let marks = marks.map(Marks::unprotect).unwrap_or_default();
-                    crypto(keys.suite, &keys.receive, marks)
-                }),
-                expect: None,
+                source: match near.peer {
+                    Peer::Known(ends) => Source::Only(end(ends, carries)),
+                    Peer::Learned {
+                        signalled,
+                        from,
+                        window,
+                        ..
+                    } => Source::Latch(Latch {
+                        signalled: signalled.map(|ends| end(ends, carries)),
+                        from,
+                        window,
+                    }),
+                },
+                unprotect: near.receive.clone(),
+                expect: near.expect.clone(),
             },
             egress: Egress {
-                realm: far_realm,
-                rtp: rtp_path(session, far_realm),
-                rtcp: rtcp_path(session, far_realm),
-                protect: keys.leg(far_realm).map(|keys| {
-                    let marks = marks.map(Marks::protect).unwrap_or_default();
-                    crypto(keys.suite, &keys.send, marks)
-                }),
-                dscp: None,
+                realm: far.realm,
+                rtp: path(id, stream, 1 - side, Carries::Rtp),
+                // The way of RTP when the leg multiplexes.
+                rtcp: path(
+                    id,
+                    stream,
+                    1 - side,
+                    if far.is_muxed() {
+                        Carries::Rtp
+                    } else {
+                        Carries::Rtcp
+                    },
+                ),
+                protect: far.send.clone(),
+                dscp: far.dscp,
             },
         }
-    };
-    Some(arrivals(session).map(flow).collect())
+    })
+}
+
+/// What arrives for a stream, on which side and where: one flow each.
+fn arrivals(stream: &Stream) -> impl Iterator<Item = (usize, Carries)> {
+    [0, 1].into_iter().flat_map(|side| {
+        carried(stream.legs[side].is_muxed())
+            .iter()
+            .map(move |carries| (side, *carries))
+    })
+}
+
+/// What the ports of a leg receive, one after the other.
+pub(crate) const fn carried(is_muxed: bool) -> &'static [Carries] {
+    if is_muxed {
+        &[Carries::Muxed]
+    } else {
+        &[Carries::Rtp, Carries::Rtcp]
+    }
+}
+
+/// The number of the flow of what arrives on one side of a stream.
+pub(crate) fn number(id: SessionId, slot: u16, side: usize, carries: Carries) -> FlowId {
+    let rtcp = u16::from(carries == Carries::Rtcp);
+    id.flow(4 * slot + if side == 0 { 0 } else { 2 } + rtcp)
+}
+
+/// The way out of a leg.
+fn path(id: SessionId, stream: &Stream, side: usize, carries: Carries) -> Path {
+    let StreamLeg { local, peer, .. } = &stream.legs[side];
+    let latched = || Remote::Latched(number(id, stream.slot, side, carries));
+    Path {
+        local: end(*local, carries),
+        remote: match *peer {
+            Peer::Known(ends)
+            | Peer::Learned {
+                signalled: Some(ends),
+                is_asymmetric: true,
+                ..
+            } => Remote::Fixed(end(ends, carries)),
+            Peer::Learned { .. } => latched(),
+        },
+    }
+}
+
+const fn end(ends: Ends, carries: Carries) -> SocketAddr {
+    match carries {
+        Carries::Rtp | Carries::Muxed => ends.rtp,
+        Carries::Rtcp => ends.rtcp,
+    }
 }
 
 /// What a session's flows did.
@@ -114,8 +181,13 @@ pub(crate) struct Latched {
 /// Adds up what the flows of a session did.
 pub(crate) fn counters(session: &Session, flows: &[FlowStatistics]) -> Counters {
     let mut counters = Counters::default();
-    for (realm, carries) in arrivals(session) {
-        let id = flow_id(session, realm, carries);
+    let arrivals = Realm::ALL.into_iter().enumerate();
+    let arrivals = arrivals.flat_map(|(side, realm)| {
+        let carried = carried(session.leg(realm).is_muxed());
+        carried.iter().map(move |carries| (side, realm, *carries))
+    });
+    for (side, realm, carries) in arrivals {
+        let id = number(session.id, 0, side, carries);
         let Some(flow) = flows.iter().find(|flow| flow.id == id) else {
             continue;
         };
@@ -146,79 +218,13 @@ pub(crate) fn counters(session: &Session, flows: &[FlowStatistics]) -> Counters 
     counters
 }
 
-/// What arrives for a session and where: one flow each.
-fn arrivals(session: &Session) -> impl Iterator<Item = (Realm, Carries)> {
-    Realm::ALL.into_iter().flat_map(|realm| {
-        let carries: &[Carries] = if session.leg(realm).is_muxed() {
-            &[Carries::Muxed]
-        } else {
-            &[Carries::Rtp, Carries::Rtcp]
-        };
-        carries.iter().map(move |carries| (realm, *carries))
-    })
-}
-
-fn flow_id(session: &Session, realm: Realm, carries: Carries) -> FlowId {
-    session.id.flow(match (realm, carries) {
-        (Realm::Access, Carries::Rtp | Carries::Muxed) => 0,
-        (Realm::Access, Carries::Rtcp) => 1,
-        (Realm::Core, Carries::Rtp | Carries::Muxed) => 2,
-        (Realm::Core, Carries::Rtcp) => 3,
-    })
-}
-
-/// The way of RTP out of a leg.
-fn rtp_path(session: &Session, realm: Realm) -> Path {
-    let leg = session.leg(realm);
-    Path {
-        local: leg.local.rtp,
-        remote: leg.remote.map_or_else(
-            || Remote::Latched(flow_id(session, realm, Carries::Rtp)),
-            |ends| Remote::Fixed(ends.rtp),
-        ),
-    }
-}
-
-/// The way of RTCP out of a leg: that of RTP when the leg multiplexes.
-fn rtcp_path(session: &Session, realm: Realm) -> Path {
-    let leg = session.leg(realm);
-    if leg.is_muxed() {
-        return rtp_path(session, realm);
-    }
-    Path {
-        local: leg.local.rtcp,
-        remote: leg.remote.map_or_else(
-            || Remote::Latched(flow_id(session, realm, Carries::Rtcp)),
-            |ends| Remote::Fixed(ends.rtcp),
-        ),
-    }
-}
-
-fn crypto(suite: sallyport_flow::Suite, key: &Key, marks: Vec<Mark>) -> Crypto {
-    Crypto {
-        suite,
-        keys: vec![MasterKey::new(key.secret.clone())],
-        lifetime: key.lifetime,
-        replay_window: 0,
-        key_derivation_rate: None,
-        unencrypted_srtcp: false,
-        marks,
-    }
-}
-
-const fn opposite(realm: Realm) -> Realm {
-    match realm {
-        Realm::Access => Realm::Core,
-        Realm::Core => Realm::Access,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use sallyport_flow::{Reason, Secret, Suite};
+    use sallyport_flow::{Crypto, Mark, Reason, Secret, Suite};
 
     use super::*;
-    use crate::session::{Ends, Keys, Leg, Profile};
+    use crate::marks::FlowMarks;
+    use crate::session::{Key, Keys, Leg, Profile, SessionKeys};
 
     const SUITE: Suite = Suite::AeadAes128Gcm;
     const RECEIVE: u8 = 1;
@@ -341,20 +347,18 @@ mod tests {
             ),
         ] {
             let session = session(is_muxed, is_known);
-            let flows = flows(&session, &keys(), &HashMap::new()).unwrap();
+            let stream = Stream::of_session(&session, &keys());
+            let flows = flows(session.id, stream.as_slice());
             assert!(flows.len() <= MAX_FLOWS);
             assert_eq!(flows.iter().map(line).collect::<Vec<_>>(), expected);
-            assert!(flows.iter().map(|flow| flow.id).eq(flow_ids(&session)));
         }
     }
 
     #[test]
     fn a_protected_leg_without_its_keys_has_no_flows_at_all() {
         let session = session(false, true);
-        assert_eq!(
-            flows(&session, &SessionKeys::default(), &HashMap::new()),
-            None
-        );
+        let keys = SessionKeys::default();
+        assert!(Stream::of_session(&session, &keys).is_none());
     }
 
     #[test]
@@ -365,24 +369,27 @@ mod tests {
             rtp: Some(9),
             rtcp: None,
         };
-        let mut marks = HashMap::<FlowId, Marks>::new();
+        let mut marks = FlowMarks::default();
         for (index, ssrc) in [(0, 10), (2, 20)] {
-            marks
-                .entry(session.id.flow(index))
-                .or_default()
-                .learn(&FlowStatistics {
-                    unprotect: vec![mark(ssrc)],
-                    protect: vec![mark(ssrc + 1)],
-                    ..FlowStatistics::default()
-                });
+            marks.learn(&FlowStatistics {
+                id: session.id.flow(index),
+                unprotect: vec![mark(ssrc)],
+                protect: vec![mark(ssrc + 1)],
+                ..FlowStatistics::default()
+            });
         }
-        let flows = flows(&session, &keys(), &marks).unwrap();
+        let stream = Stream::of_session(&session, &keys());
+        let mut flows = flows(session.id, stream.as_slice());
+        for flow in &mut flows {
+            marks.put(flow);
+        }
         assert_eq!(
             flows[0].ingress.unprotect.as_ref().unwrap().marks,
             [mark(10)]
         );
         assert_eq!(flows[1].egress.protect.as_ref().unwrap().marks, [mark(21)]);
-        assert_eq!(flows[2].egress.protect.as_ref().unwrap().marks, []);
+        // A key in use is never sent without a mark.
+        assert_eq!(flows[2].egress.protect.as_ref().unwrap().marks.len(), 1);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! The HTTP front end, version 1.
 //!
 //! Keys come in and never go out: neither an answer nor an error repeats a value of a request,
-//! but for a session's name.
+//! but for a session's name, and the SDP of a call, which is for one of its peers.
 
 /// What is answered.
 pub(crate) mod answer;
+/// The e2ae procedures.
+mod e2ae;
 /// What is asked.
 mod request;
 
@@ -19,25 +21,41 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use sallyport_flow::{Realm, Refused};
 use serde_json::{Value, json};
 
 use crate::data_plane::DataPlaneError;
-use crate::http::answer::{Summary, WithCounters, statistics as statistics_answer};
+use crate::http::answer::{
+    Summary, WithCounters, agent as agent_answer, statistics as statistics_answer,
+};
 use crate::manager::{Manager, ManagerError};
+use crate::ng::Control;
 use crate::session::SessionId;
 
 /// The longest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
 /// The routes of version 1.
-pub(crate) fn router(manager: Arc<Manager>) -> Router {
-    Router::new()
+pub(crate) fn router(manager: Arc<Manager>, ng: Option<Control>) -> Router {
+    let agent = Agent {
+        manager: Arc::clone(&manager),
+        ng,
+    };
+    let of_agent = Router::new()
+        .route("/v1/agent", get(show_agent))
+        .route("/v1/agent/drain", put(drain).delete(fill))
+        .with_state(agent);
+    let sessions = Router::new()
         .route("/v1/sessions", get(list).post(create))
         .route("/v1/sessions/{id}", get(show).delete(delete))
         .route("/v1/statistics", get(statistics))
         .route("/v1/health", get(health))
+        .with_state(Arc::clone(&manager));
+    Router::new()
+        .merge(sessions)
+        .merge(of_agent)
+        .merge(e2ae::router(manager))
         .fallback(async || Error::new(StatusCode::NOT_FOUND, "", "no such path; see /v1/sessions"))
         .method_not_allowed_fallback(async || {
             Error::new(
@@ -48,7 +66,35 @@ pub(crate) fn router(manager: Arc<Manager>) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(refuse_browsers))
-        .with_state(manager)
+}
+
+/// The agent itself.
+#[derive(Clone, Debug)]
+struct Agent {
+    manager: Arc<Manager>,
+    ng: Option<Control>,
+}
+
+async fn show_agent(State(agent): State<Agent>) -> Json<Value> {
+    Json(agent_answer(&agent.manager, agent.ng.as_ref()))
+}
+
+/// Takes no new session any more. Those that exist are served as before.
+async fn drain(state: State<Agent>) -> Json<Value> {
+    set_drain(state, true).await
+}
+
+/// Takes new sessions again.
+async fn fill(state: State<Agent>) -> Json<Value> {
+    set_drain(state, false).await
+}
+
+async fn set_drain(State(agent): State<Agent>, drain: bool) -> Json<Value> {
+    agent.manager.drain(drain);
+    if let Some(ng) = &agent.ng {
+        ng.drain(drain);
+    }
+    show_agent(State(agent)).await
 }
 
 async fn create(
@@ -61,7 +107,7 @@ async fn create(
 }
 
 async fn list(State(manager): State<Arc<Manager>>) -> Json<Value> {
-    let sessions = manager.list().await.into_iter().map(Summary::active);
+    let sessions = manager.list().into_iter().map(Summary::active);
     Json(json!({ "sessions": sessions.collect::<Vec<_>>() }))
 }
 
@@ -122,6 +168,8 @@ struct Error {
     /// The path of the value in the request that is at fault; empty when it is none.
     field: String,
     message: String,
+    /// Status and warning code of the SIP answer that fits.
+    sip: Option<(u16, u16)>,
 }
 
 impl Error {
@@ -130,6 +178,7 @@ impl Error {
             status,
             field: field.into(),
             message: message.into(),
+            sip: None,
         }
     }
 
@@ -141,8 +190,12 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "field": self.field, "message": self.message } });
-        (self.status, Json(body)).into_response()
+        let mut error = json!({ "field": self.field, "message": self.message });
+        if let Some((status, warning)) = self.sip {
+            error["sip_status"] = json!(status);
+            error["sip_warning"] = json!(warning);
+        }
+        (self.status, Json(json!({ "error": error }))).into_response()
     }
 }
 
@@ -178,14 +231,11 @@ impl From<ManagerError> for Error {
             ManagerError::DataPlane(DataPlaneError::Refused(_))
             | ManagerError::Random(_)
             | ManagerError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
-            ManagerError::NotConnected | ManagerError::DataPlane(_) => {
+            ManagerError::TooMany => (StatusCode::CONFLICT, String::new()),
+            ManagerError::NotConnected | ManagerError::Draining | ManagerError::DataPlane(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, String::new())
             }
         };
-        Self {
-            status,
-            field,
-            message,
-        }
+        Self::new(status, field, message)
     }
 }

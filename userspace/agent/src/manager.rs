@@ -2,88 +2,178 @@
 
 //! The one state machine of all sessions, whichever front end speaks.
 //!
-//! A session exists once its flows are installed and it is in the store, and ends when its flows
-//! are removed. Everything is done one after the other under one lock, so that no two requests
-//! see half of each other, and to its end, even when who asked has gone.
+//! A front end makes a new state of a session's old one, with no effect on anything. What it takes
+//! to get from one to the other follows from both: ports, flows, the record in the store. Ports
+//! come first, then the data plane changes all flows at once, then the store; whichever step fails,
+//! those before are taken back, and the session is what it was. A change is carried out to its end
+//! even when who asked has gone.
 //!
-//! After each connection to the data plane the sessions are reconciled with its flows:
-//!
-//! | session | its flows | then |
-//! |---|---|---|
-//! | known | all there | it goes on; the agent was away |
-//! | known, keys at hand or not needed | gone | installed again behind its marks; the data plane was away |
-//! | known, keys lost | gone | closed; both were away |
-//! | unknown | there | removed; its creation was never answered, or its end |
+//! Requests for one session come one after the other, those for different ones at the same time:
+//! each session has a lock of its own, and what they share (ports, indices by id and call-id) is
+//! locked for a moment, never while somebody waits. Nothing looks at all sessions for the sake of
+//! one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use sallyport_flow::{Event, FlowId, FlowStatistics, Realm, Refused, Request, Statistics};
-use tokio::sync::Mutex;
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::{debug, error, info, warn};
+use sallyport_flow::{Flow, FlowId, FlowStatistics, Realm, Refused, Request, Statistics, Update};
+use sallyport_signalling::policy::Policy;
+use tokio::sync::{OwnedMutexGuard, RwLock};
+use tokio::time::Instant;
+use tracing::{error, info};
 
-use crate::config::{Config, RealmConfig};
+use crate::config::{Config, Limits, RealmConfig, Timeouts};
 use crate::data_plane::{DataPlane, DataPlaneError};
-use crate::flows::{Counters, MAX_FLOWS, counters, flow_ids, flows, has_keys};
-use crate::marks::Marks;
-use crate::ports::{Exhausted, Ports};
+use crate::flows::{Counters, counters, update};
+use crate::marks::FlowMarks;
+use crate::ports::{Exhausted, Ports, Version};
+use crate::send_keys::SendKeys;
 use crate::session::{
     Ends, Leg, LegRequest, Name, Session, SessionId, SessionKeys, SessionRequest,
 };
-use crate::store::{Store, StoreError};
-
-/// How often the agent asks where the indices stand.
-const POLL: Duration = Duration::from_secs(1);
-
-/// How long the agent waits when a data plane accepts its connection but not its sessions.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// How many sessions fit one request.
-const PAGE: usize = Request::PAGE / MAX_FLOWS;
+use crate::state::State;
+use crate::store::{Found, Store, StoreError};
+use crate::tally::Tally;
 
 /// All sessions.
 pub(crate) struct Manager {
-    state: Mutex<State>,
+    access: RealmConfig,
+    core: RealmConfig,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) policy: Policy,
+    pub(crate) tally: Tally,
+    clock: Clock,
+    is_draining: AtomicBool,
+    ports: Mutex<Ports>,
+    send_keys: Mutex<SendKeys>,
+    sessions: Mutex<BTreeMap<SessionId, Arc<Entry>>>,
+    /// Those that are calls, by their call-ids.
+    calls: Mutex<HashMap<String, Arc<Entry>>>,
+    /// When to look at which session again.
+    pub(crate) deadlines: Mutex<BTreeSet<(Duration, SessionId)>>,
+    pub(crate) store: Store,
+    /// `None` until the sessions are reconciled with it. Held for reading while a session changes,
+    /// so that none does during reconciliation.
+    pub(crate) data_plane: RwLock<Option<Arc<DataPlane>>>,
+}
+
+/// A session, and all that belongs to it.
+pub(crate) struct Entry {
+    pub(crate) id: SessionId,
+    /// One change after the other.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// As it was after its last change; `None` before the first and after the end.
+    state: Mutex<Option<Arc<State>>>,
+    pub(crate) watch: Mutex<Watch>,
+}
+
+/// What is learned of a session without a change.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// Counts the beginnings and ends of changes, and so is odd during one: what was asked before
+    /// says nothing about the flows after it.
+    pub(crate) change: u64,
+    pub(crate) flows: Vec<FlowId>,
+    pub(crate) marks: FlowMarks,
+    /// When media last arrived, since the UNIX epoch.
+    pub(crate) last_media: Option<Duration>,
+    /// When it is looked at again.
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// The time since the UNIX epoch, which goes on evenly, whatever becomes of the system's clock.
+#[derive(Debug)]
+struct Clock {
+    at: Duration,
+    start: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            at: now.unwrap_or_default(),
+            start: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.at + self.start.elapsed()
+    }
+}
+
+/// Locks for a moment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Manager {
     /// Takes over the sessions that the store remembers.
-    pub(crate) fn new(config: &Config, store: Store, sessions: Vec<Session>) -> Self {
-        let mut state = State {
+    pub(crate) fn new(config: &Config, store: Store, found: Vec<Found>) -> Self {
+        let manager = Self {
             access: config.access.clone(),
             core: config.core.clone(),
-            ports: Ports::default(),
-            send_keys: SendKeys::default(),
-            sessions: BTreeMap::new(),
+            limits: config.limits,
+            timeouts: config.timeouts,
+            policy: config.policy.clone(),
+            tally: Tally::default(),
+            clock: Clock::start(),
+            is_draining: AtomicBool::new(false),
+            ports: Mutex::default(),
+            send_keys: Mutex::default(),
+            sessions: Mutex::default(),
+            calls: Mutex::default(),
+            deadlines: Mutex::default(),
             store,
-            data_plane: None,
+            data_plane: RwLock::new(None),
         };
-        for realm in Realm::ALL {
-            let RealmConfig { addresses, ports } = state.realm(realm).clone();
-            state.ports.add(realm, &addresses, &ports);
-        }
-        for session in sessions {
+        {
+            let mut ports = lock(&manager.ports);
             for realm in Realm::ALL {
-                state.ports.retake(realm, session.leg(realm).local.rtp);
+                let RealmConfig {
+                    addresses,
+                    ports: range,
+                } = manager.realm(realm);
+                ports.add(realm, addresses, range);
             }
-            let entry = Entry {
-                session,
-                keys: SessionKeys::default(),
-                marks: HashMap::new(),
-            };
-            state.sessions.insert(entry.session.id, entry);
         }
-        Self {
-            state: Mutex::new(state),
+        for Found { id, state, marks } in found {
+            manager.restore(id, state, marks);
         }
+        manager
+    }
+
+    fn restore(&self, id: SessionId, state: State, marks: FlowMarks) {
+        for (realm, rtp) in state.ports() {
+            lock(&self.ports).retake(realm, rtp);
+        }
+        if let State::Session(_, keys) = &state {
+            // They were all different when they were given.
+            let _ = lock(&self.send_keys).add(keys);
+        }
+        let flows = state.flows(id).iter().map(|flow| flow.id).collect();
+        let call_id = state.call().map(|call| call.call_id.clone());
+        let entry = Arc::new(Entry {
+            id,
+            turn: Arc::default(),
+            state: Mutex::new(Some(Arc::new(state))),
+            watch: Mutex::new(Watch {
+                flows,
+                marks,
+                ..Watch::default()
+            }),
+        });
+        lock(&self.sessions).insert(id, Arc::clone(&entry));
+        if let Some(call_id) = call_id {
+            lock(&self.calls).insert(call_id, Arc::clone(&entry));
+        }
+        self.schedule(&entry);
     }
 
     /// Sets a session up.
@@ -95,28 +185,61 @@ impl Manager {
         request: SessionRequest,
     ) -> Result<Session, ManagerError> {
         let manager = Arc::clone(self);
-        to_its_end(async move { manager.state.lock().await.create(request).await }).await
+        to_its_end(async move { manager.create_now(request).await }).await
     }
 
-    /// Every session, in the order of their ids.
-    pub(crate) async fn list(&self) -> Vec<Session> {
-        let state = self.state.lock().await;
-        state
-            .sessions
-            .values()
-            .map(|entry| entry.session.clone())
+    async fn create_now(&self, request: SessionRequest) -> Result<Session, ManagerError> {
+        let local = |realm, leg: &LegRequest| local_address(realm, self.realm(realm), leg);
+        let access_address = local(Realm::Access, &request.access)?;
+        let core_address = local(Realm::Core, &request.core)?;
+        self.is_connected()
+            .await
+            .then_some(())
+            .ok_or(ManagerError::NotConnected)?;
+        let new = self.new_entry(None)?;
+        let mut taken = self.taken();
+        let access = taken.leg(Realm::Access, access_address, &request.access)?;
+        let core = taken.leg(Realm::Core, core_address, &request.core)?;
+        let session = Session {
+            id: new.entry.id,
+            name: request.name,
+            access,
+            core,
+        };
+        let keys = SessionKeys {
+            access: request.access.keys,
+            core: request.core.keys,
+        };
+        taken.keys(&keys)?;
+        let state = State::Session(Box::new(session.clone()), keys);
+        self.change(&new.entry, Some(state), taken).await?;
+        new.keep();
+        info!(
+            session = %session.id,
+            name = session.name.as_ref().map(Name::as_str),
+            access = %session.access.local.rtp,
+            core = %session.core.local.rtp,
+            "created"
+        );
+        Ok(session)
+    }
+
+    /// Every session that HTTP clients set up, in the order of their ids.
+    pub(crate) fn list(&self) -> Vec<Session> {
+        let entries: Vec<_> = lock(&self.sessions).values().cloned().collect();
+        let sessions = entries.iter().filter_map(|entry| entry.state());
+        sessions
+            .filter_map(|state| state.session().cloned())
             .collect()
     }
 
     /// One session and what its flows did until now.
     pub(crate) async fn show(&self, id: SessionId) -> Result<(Session, Counters), ManagerError> {
-        let state = self.state.lock().await;
-        let session = &state.entry(id)?.session;
-        let flows = state
-            .data_plane()?
-            .flow_statistics(flow_ids(session).collect())
-            .await?;
-        Ok((session.clone(), counters(session, &flows)))
+        let (entry, session) = self.session(id)?;
+        let flows = lock(&entry.watch).flows.clone();
+        let flows = self.connection().await?.flow_statistics(flows).await?;
+        let counters = counters(&session, &flows);
+        Ok((session, counters))
     }
 
     /// Ends a session. Returns it, and what its flows did.
@@ -128,253 +251,241 @@ impl Manager {
         id: SessionId,
     ) -> Result<(Session, Counters), ManagerError> {
         let manager = Arc::clone(self);
-        to_its_end(async move { manager.state.lock().await.delete(id).await }).await
+        to_its_end(async move {
+            let (entry, _) = manager.session(id)?;
+            let _turn = entry.turn().await;
+            let (_, session) = manager.session(id)?;
+            let flows = manager.change(&entry, None, manager.taken()).await?;
+            info!(session = %id, "deleted");
+            let counters = counters(&session, &flows);
+            Ok((session, counters))
+        })
+        .await
     }
 
     /// The counters of the whole data plane.
     pub(crate) async fn statistics(&self) -> Result<Statistics, ManagerError> {
-        let data_plane = self.state.lock().await.data_plane()?;
-        Ok(data_plane.statistics().await?)
+        Ok(self.connection().await?.statistics().await?)
     }
 
     /// Whether sessions can be set up.
     pub(crate) async fn is_connected(&self) -> bool {
-        self.state.lock().await.data_plane.is_some()
+        self.data_plane.read().await.is_some()
     }
 
-    /// Connects to the data plane, again and again, and keeps the sessions in step with it.
-    pub(crate) async fn follow_data_plane(&self, socket: &Path) -> Infallible {
-        let mut instance = None;
-        loop {
-            let (data_plane, mut events) = DataPlane::connect(socket).await;
-            let is_new = instance.replace(data_plane.instance()) != Some(data_plane.instance());
-            info!(is_new, "connected to the data plane");
-            if let Err(error) = self.state.lock().await.connected(data_plane).await {
-                error!("reconcile sessions with the data plane: {error}");
-                sleep(PAUSE).await;
-                continue;
-            }
-            let mut poll = interval(POLL);
-            poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    event = events.recv() => match event {
-                        Some(event) => tell(&event),
-                        None => break,
-                    },
-                    _ = poll.tick() => self.poll().await,
-                }
-            }
-            self.state.lock().await.data_plane = None;
-        }
+    /// Whether new sessions are refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// Learns where the indices of all flows stand, page by page, so that requests come between.
-    async fn poll(&self) {
-        let mut after = Bound::Unbounded;
-        loop {
-            let mut state = self.state.lock().await;
-            let polled = state.poll_page(after).await;
-            match polled {
-                Ok(Some(last)) => after = Bound::Excluded(last),
-                Ok(None) => return,
-                Err(DataPlaneError::Refused(refused)) => {
-                    warn!("{refused}: reconciling sessions with the data plane");
-                    if let Err(error) = state.reconcile().await {
-                        error!("reconcile sessions with the data plane: {error}");
-                    }
-                    return;
-                }
-                // The connection has ended, which `events` tell.
-                Err(error) => {
-                    warn!("ask where the indices stand: {error}");
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Goes on with `work` even when the caller is dropped, as a front end is when its client leaves.
-async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(failed) => match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends, and with it this very task.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
-fn tell(event: &Event) {
-    match event {
-        Event::Latched { flow, remote } => {
-            info!(session = %SessionId::of(*flow), %flow, %remote, "latched");
-        }
-        Event::KeyExpired { flow } => {
-            warn!(session = %SessionId::of(*flow), %flow, "key expired: set the call up again");
-        }
-        Event::Missed { count } => debug!(count, "events missed"),
-        _ => debug!("unknown event"),
-    }
-}
-
-struct State {
-    access: RealmConfig,
-    core: RealmConfig,
-    ports: Ports,
-    send_keys: SendKeys,
-    sessions: BTreeMap<SessionId, Entry>,
-    store: Store,
-    /// `None` until the sessions are reconciled with it.
-    data_plane: Option<Arc<DataPlane>>,
-}
-
-struct Entry {
-    session: Session,
-    keys: SessionKeys,
-    marks: HashMap<FlowId, Marks>,
-}
-
-impl State {
-    async fn create(&mut self, request: SessionRequest) -> Result<Session, ManagerError> {
-        let data_plane = self.data_plane()?;
-        let mut entry = self.reserve(request)?;
-        let flows = flows(&entry.session, &entry.keys, &entry.marks).unwrap_or_default();
-        if let Err(error) = data_plane.install(flows).await {
-            self.release(&entry);
-            return Err(error.into());
-        }
-        let session = entry.session.clone();
-        // From now on its keys are in use, whether the agent has asked where they stand or not.
-        let in_use = flow_ids(&session).map(|id| (id, Marks::default()));
-        entry.marks.extend(in_use);
-        self.sessions.insert(session.id, entry);
-        if let Err(error) = self.save() {
-            // If this fails, too, the flows are removed at the next reconciliation.
-            let _ = data_plane.remove(flow_ids(&session).collect()).await;
-            self.forget(session.id);
-            return Err(error.into());
-        }
-        let Session {
-            id,
-            name,
-            access,
-            core,
-        } = &session;
-        info!(
-            session = %id,
-            name = name.as_ref().map(Name::as_str),
-            access = %access.local.rtp,
-            core = %core.local.rtp,
-            "created"
-        );
-        Ok(session)
+    /// Refuses new sessions from now on, or no longer.
+    pub(crate) fn drain(&self, drain: bool) {
+        self.is_draining.store(drain, Ordering::Relaxed);
     }
 
-    async fn delete(&mut self, id: SessionId) -> Result<(Session, Counters), ManagerError> {
-        let session = self.entry(id)?.session.clone();
-        let data_plane = self.data_plane()?;
-        let flows = match data_plane.remove(flow_ids(&session).collect()).await {
-            Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {
-                remove_what_is_there(&data_plane, flow_ids(&session)).await?
-            }
-            other => other?,
-        };
-        self.forget(id);
-        // The file still has the session; without its flows it would be closed at the next start.
-        if let Err(error) = self.save() {
-            error!("{error}");
-        }
-        info!(session = %id, "deleted");
-        Ok((session.clone(), counters(&session, &flows)))
+    /// How many sessions there are.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.sessions).len()
     }
 
-    /// Gives a request all that makes it a session, or takes nothing.
-    fn reserve(&mut self, request: SessionRequest) -> Result<Entry, ManagerError> {
-        let access_address = local_address(Realm::Access, &self.access, &request.access)?;
-        let core_address = local_address(Realm::Core, &self.core, &request.core)?;
+    /// The time since the UNIX epoch.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// When this agent started.
+    pub(crate) const fn started(&self) -> Duration {
+        self.clock.at
+    }
+
+    pub(crate) async fn connection(&self) -> Result<Arc<DataPlane>, ManagerError> {
+        let data_plane = self.data_plane.read().await;
+        data_plane.clone().ok_or(ManagerError::NotConnected)
+    }
+
+    pub(crate) fn entry(&self, id: SessionId) -> Option<Arc<Entry>> {
+        lock(&self.sessions).get(&id).cloned()
+    }
+
+    pub(crate) fn entry_of_call(&self, call_id: &str) -> Option<Arc<Entry>> {
+        lock(&self.calls).get(call_id).cloned()
+    }
+
+    /// Some entries in the order of their ids.
+    pub(crate) fn page(&self, after: Option<SessionId>, length: usize) -> Vec<Arc<Entry>> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let sessions = lock(&self.sessions);
+        let page = sessions.range((after, Bound::Unbounded)).take(length);
+        page.map(|(_, entry)| Arc::clone(entry)).collect()
+    }
+
+    /// The call-ids of some calls.
+    pub(crate) fn call_ids(&self, limit: usize) -> Vec<String> {
+        lock(&self.calls).keys().take(limit).cloned().collect()
+    }
+
+    fn session(&self, id: SessionId) -> Result<(Arc<Entry>, Session), ManagerError> {
+        let entry = self.entry(id).ok_or(ManagerError::UnknownSession)?;
+        let state = entry.state().ok_or(ManagerError::UnknownSession)?;
+        let session = state.session().ok_or(ManagerError::UnknownSession)?.clone();
+        Ok((entry, session))
+    }
+
+    /// The place of a call: the one that there is, or a new one where everybody who asks for the
+    /// same call meets.
+    pub(crate) fn new_call(
+        &self,
+        call_id: &str,
+    ) -> Result<(Arc<Entry>, Option<NewEntry<'_>>), ManagerError> {
+        let mut calls = lock(&self.calls);
+        if let Some(entry) = calls.get(call_id) {
+            return Ok((Arc::clone(entry), None));
+        }
+        let new = self.new_entry(Some(call_id))?;
+        calls.insert(call_id.to_owned(), Arc::clone(&new.entry));
+        Ok((Arc::clone(&new.entry), Some(new)))
+    }
+
+    /// A place for a new session, unless there are too many.
+    pub(crate) fn new_entry(&self, call_id: Option<&str>) -> Result<NewEntry<'_>, ManagerError> {
+        if self.is_draining() {
+            return Err(ManagerError::Draining);
+        }
+        let mut sessions = lock(&self.sessions);
+        if sessions.len() >= self.limits.max_sessions {
+            return Err(ManagerError::TooMany);
+        }
         let id = loop {
             let id = SessionId::random().map_err(ManagerError::Random)?;
-            if !self.sessions.contains_key(&id) {
+            if !sessions.contains_key(&id) {
                 break id;
             }
         };
-        let access = self.reserve_leg(Realm::Access, access_address, &request.access)?;
-        let core = match self.reserve_leg(Realm::Core, core_address, &request.core) {
-            Ok(core) => core,
-            Err(exhausted) => {
-                self.ports.free(Realm::Access, access.local.rtp);
-                return Err(exhausted.into());
-            }
-        };
-        let entry = Entry {
-            session: Session {
-                id,
-                name: request.name,
-                access,
-                core,
-            },
-            keys: SessionKeys {
-                access: request.access.keys,
-                core: request.core.keys,
-            },
-            marks: HashMap::new(),
-        };
-        if let Err(realm) = self.send_keys.add(&entry.keys) {
-            for realm in Realm::ALL {
-                self.ports.free(realm, entry.session.leg(realm).local.rtp);
-            }
-            return Err(ManagerError::KeyInUse { realm });
-        }
-        Ok(entry)
-    }
-
-    fn reserve_leg(
-        &mut self,
-        realm: Realm,
-        address: IpAddr,
-        request: &LegRequest,
-    ) -> Result<Leg, Exhausted> {
-        let rtp = self.ports.take(realm, address)?;
-        let mut rtcp = rtp;
-        if !request.rtcp_mux {
-            // The odd port behind an even one.
-            rtcp.set_port(rtp.port() | 1);
-        }
-        Ok(Leg {
-            profile: request.profile(),
-            local: Ends { rtp, rtcp },
-            remote: request.remote,
+        let entry = Arc::new(Entry {
+            id,
+            turn: Arc::default(),
+            state: Mutex::new(None),
+            watch: Mutex::default(),
+        });
+        sessions.insert(id, Arc::clone(&entry));
+        Ok(NewEntry {
+            manager: self,
+            entry,
+            call_id: call_id.map(str::to_owned),
+            is_kept: false,
         })
     }
 
-    /// Gives back what [`Self::reserve`] took.
-    fn release(&mut self, entry: &Entry) {
-        for realm in Realm::ALL {
-            self.ports.free(realm, entry.session.leg(realm).local.rtp);
-        }
-        self.send_keys.remove(&entry.keys);
-    }
-
-    fn forget(&mut self, id: SessionId) {
-        if let Some(entry) = self.sessions.remove(&id) {
-            self.release(&entry);
+    /// Everything that a request takes, given back if it fails.
+    pub(crate) const fn taken(&self) -> Taken<'_> {
+        Taken {
+            manager: self,
+            ports: BTreeSet::new(),
+            keys: None,
         }
     }
 
-    fn save(&self) -> Result<(), StoreError> {
-        self.store
-            .save(self.sessions.values().map(|entry| &entry.session))
+    /// Carries out what makes a new state of a session's old one, which is whoever has its turn to
+    /// do; without a new one, the session ends. Returns the last counters of flows that are no
+    /// longer.
+    ///
+    /// # Errors
+    /// A [`ManagerError`]; the session is as it was then.
+    pub(crate) async fn change(
+        &self,
+        entry: &Arc<Entry>,
+        after: Option<State>,
+        taken: Taken<'_>,
+    ) -> Result<Vec<FlowStatistics>, ManagerError> {
+        let before = entry.state();
+        let flows =
+            |state: Option<&State>| state.map_or_else(Vec::new, |state| state.flows(entry.id));
+        let (old, new) = (flows(before.as_deref()), flows(after.as_ref()));
+        let guard = self.data_plane.read().await;
+        let data_plane = guard.as_ref().ok_or(ManagerError::NotConnected)?;
+        let _changing = Changing::begin(entry);
+        let removed = entry.apply(data_plane, &old, &new).await?;
+        let stored = match &after {
+            Some(state) => self.store.put(entry.id, state).await,
+            None => self.store.remove(entry.id).await,
+        };
+        if let Err(problem) = stored {
+            if after.is_some() {
+                // If this fails, too, flows are made to agree at the next reconciliation.
+                if let Err(problem) = entry.apply(data_plane, &new, &old).await {
+                    error!(session = %entry.id, "take a change back: {problem}");
+                }
+                return Err(problem.into());
+            }
+            // The record is still there; its session ends at the next start for want of activity.
+            error!("{problem}");
+        }
+        drop(guard);
+        self.publish(entry, before.as_deref(), after, taken);
+        {
+            let mut watch = lock(&entry.watch);
+            watch.flows = new.iter().map(|flow| flow.id).collect();
+            for flow in &old {
+                let after = new.binary_search_by_key(&flow.id, |flow| flow.id);
+                watch.marks.forget(flow, after.ok().map(|at| &new[at]));
+            }
+        }
+        self.schedule(entry);
+        Ok(removed)
     }
 
-    fn entry(&self, id: SessionId) -> Result<&Entry, ManagerError> {
-        self.sessions.get(&id).ok_or(ManagerError::UnknownSession)
+    /// Ends a session whose flows are gone, or not to be removed now.
+    pub(crate) async fn forget(&self, entry: &Arc<Entry>) {
+        let before = entry.state();
+        self.publish(entry, before.as_deref(), None, self.taken());
+        self.schedule(entry);
+        if let Err(problem) = self.store.remove(entry.id).await {
+            error!("{problem}");
+        }
     }
 
-    fn data_plane(&self) -> Result<Arc<DataPlane>, ManagerError> {
-        self.data_plane.clone().ok_or(ManagerError::NotConnected)
+    /// Shows a session as it is from now on, and gives back what it no longer needs.
+    fn publish(
+        &self,
+        entry: &Arc<Entry>,
+        before: Option<&State>,
+        after: Option<State>,
+        taken: Taken<'_>,
+    ) {
+        let had = before.map(State::ports).unwrap_or_default();
+        let has = after.as_ref().map(State::ports).unwrap_or_default();
+        let is_over = after.is_none();
+        *lock(&entry.state) = after.map(Arc::new);
+        // What was taken and is not needed goes back with the rest.
+        let had: BTreeSet<_> = had.union(&taken.keep()).copied().collect();
+        {
+            let mut ports = lock(&self.ports);
+            for (realm, rtp) in had.difference(&has) {
+                ports.free(*realm, *rtp);
+            }
+        }
+        if is_over {
+            if let Some(State::Session(_, keys)) = before {
+                lock(&self.send_keys).remove(keys);
+            }
+            let call_id = before
+                .and_then(State::call)
+                .map(|call| call.call_id.as_str());
+            self.remove_entry(entry, call_id);
+        }
+    }
+
+    fn remove_entry(&self, entry: &Arc<Entry>, call_id: Option<&str>) {
+        lock(&self.sessions).remove(&entry.id);
+        if let Some(call_id) = call_id {
+            let mut calls = lock(&self.calls);
+            if calls
+                .get(call_id)
+                .is_some_and(|other| Arc::ptr_eq(other, entry))
+            {
+                calls.remove(call_id);
+            }
+        }
     }
 
     const fn realm(&self, realm: Realm) -> &RealmConfig {
@@ -383,161 +494,246 @@ impl State {
             Realm::Core => &self.core,
         }
     }
+}
 
-    /// Uses a data plane from now on, if it takes the sessions.
-    async fn connected(&mut self, data_plane: Arc<DataPlane>) -> Result<(), DataPlaneError> {
-        self.data_plane = Some(data_plane);
-        let result = self.reconcile().await;
-        if result.is_err() {
-            self.data_plane = None;
-        }
-        result
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("sessions", &self.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Entry {
+    /// As it was after its last change; `None` before the first and after the end.
+    pub(crate) fn state(&self) -> Option<Arc<State>> {
+        lock(&self.state).clone()
     }
 
-    /// Makes sessions and flows agree; see the table at the top.
-    async fn reconcile(&mut self) -> Result<(), DataPlaneError> {
-        let Some(data_plane) = self.data_plane.clone() else {
-            return Ok(());
-        };
-        let mut there: BTreeSet<FlowId> = data_plane
-            .list()
-            .await?
-            .into_iter()
-            .map(|flow| flow.id)
-            .collect();
-        let mut gone = Vec::new();
-        for entry in self.sessions.values() {
-            if flow_ids(&entry.session).all(|id| there.contains(&id)) {
-                flow_ids(&entry.session).for_each(|id| {
-                    there.remove(&id);
-                });
-            } else {
-                gone.push(entry.session.id);
+    /// Waits until it is one's turn to change the session.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// Turns flows into others, all or none; also when some are not there.
+    pub(crate) async fn apply(
+        &self,
+        data_plane: &DataPlane,
+        old: &[Flow],
+        new: &[Flow],
+    ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
+        let mut update = update(old, new);
+        if update == Update::default() {
+            return Ok(Vec::new());
+        }
+        self.carry_marks_over(data_plane, old, &mut update).await?;
+        match self.send(data_plane, update).await {
+            Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {}
+            other => return other,
+        }
+        // They vanished: in place of changing them they are installed again, behind their marks.
+        let mut there = Vec::new();
+        for flow in old {
+            match data_plane.flow_statistics(vec![flow.id]).await {
+                Ok(_) => there.push(flow.clone()),
+                Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {}
+                Err(error) => return Err(error),
             }
         }
-
-        // What is left belongs to no session, or to one that is not whole.
-        let strays: Vec<FlowId> = there.into_iter().collect();
-        for page in strays.chunks(Request::PAGE) {
-            let removed = data_plane.remove(page.to_vec()).await?;
-            self.learn(&removed);
-        }
-        let unknown: BTreeSet<SessionId> = strays.into_iter().map(SessionId::of).collect();
-        for id in unknown.iter().filter(|id| !self.sessions.contains_key(*id)) {
-            warn!(session = %id, "its flows removed: the session is not in the store");
-        }
-
-        let (lost, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| {
-            let entry = self.sessions.get(id);
-            entry.is_none_or(|entry| !has_keys(&entry.session, &entry.keys))
+        let mut update = crate::flows::update(&there, new);
+        self.prepare(&mut update.install, |flow| {
+            old.iter().any(|other| other.id == flow.id)
         });
-        for id in &lost {
-            self.close(
-                *id,
-                "data plane and agent have both restarted, and with them its keys are lost",
-            );
+        self.send(data_plane, update).await
+    }
+
+    async fn send(
+        &self,
+        data_plane: &DataPlane,
+        update: Update,
+    ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
+        let count = update.install.len() + update.change.len() + update.remove.len();
+        if count == 0 {
+            return Ok(Vec::new());
         }
-        for page in gone.chunks(PAGE) {
-            self.install_again(&data_plane, page).await?;
+        debug_assert!(count <= Request::PAGE, "no session has so many flows");
+        data_plane.update(update).await
+    }
+
+    /// Has flows that are to be installed go on behind their marks.
+    pub(crate) fn prepare(&self, flows: &mut [Flow], is_old: impl Fn(&Flow) -> bool) {
+        let mut watch = lock(&self.watch);
+        for flow in flows.iter_mut().filter(|flow| is_old(flow)) {
+            watch.marks.put(flow);
+            watch.marks.hand_out(std::slice::from_ref(flow));
         }
-        if !(lost.is_empty() && gone.is_empty())
-            && let Err(error) = self.save()
-        {
-            error!("{error}");
+    }
+
+    /// A new flow that sends with the keys of one that is removed, as another dialog does that our
+    /// offer forked into, goes on behind the other's marks.
+    async fn carry_marks_over(
+        &self,
+        data_plane: &DataPlane,
+        old: &[Flow],
+        update: &mut Update,
+    ) -> Result<(), DataPlaneError> {
+        for flow in &mut update.install {
+            let Some(protect) = &mut flow.egress.protect else {
+                continue;
+            };
+            let same = old.iter().filter(|other| {
+                let crypto = other.egress.protect.as_ref();
+                crypto.is_some_and(|crypto| crypto.keys == protect.keys)
+            });
+            for other in same.map(|other| other.id).collect::<Vec<_>>() {
+                let mut marks = lock(&self.watch).marks.clone();
+                if let Ok(statistics) = data_plane.flow_statistics(vec![other]).await {
+                    for flow in &statistics {
+                        marks.learn(flow);
+                    }
+                }
+                protect.marks.extend(marks.sending(other));
+            }
         }
         Ok(())
     }
+}
 
-    async fn install_again(
-        &mut self,
-        data_plane: &DataPlane,
-        ids: &[SessionId],
-    ) -> Result<(), DataPlaneError> {
-        let installation = |ids: &[SessionId]| {
-            let entries = ids.iter().filter_map(|id| self.sessions.get(id));
-            entries
-                .filter_map(|entry| flows(&entry.session, &entry.keys, &entry.marks))
-                .flatten()
-                .collect::<Vec<_>>()
-        };
-        let flows = installation(ids);
-        for id in ids {
-            if let Some(entry) = self.sessions.get_mut(id) {
-                entry.marks.values_mut().for_each(Marks::hand_out);
-            }
-        }
-        match data_plane.install(flows).await {
-            Ok(()) => {
-                for id in ids {
-                    info!(session = %id, "installed again");
-                }
-                Ok(())
-            }
-            // One of them is at fault: the others must not suffer.
-            Err(DataPlaneError::Refused(refused)) => {
-                if let [id] = ids {
-                    self.close(*id, &refused.to_string());
-                    return Ok(());
-                }
-                for id in ids {
-                    Box::pin(self.install_again(data_plane, &[*id])).await?;
-                }
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
+}
 
-    /// Ends a session whose flows are gone.
-    fn close(&mut self, id: SessionId, reason: &str) {
-        self.forget(id);
-        warn!(session = %id, "closed: {reason}; set the call up again");
+/// Somebody changes the flows of a session.
+struct Changing<'a>(&'a Entry);
+
+impl<'a> Changing<'a> {
+    fn begin(entry: &'a Entry) -> Self {
+        lock(&entry.watch).change += 1;
+        Self(entry)
     }
+}
 
-    /// Learns the marks of one page of sessions. Returns the last of them, if there was one.
-    async fn poll_page(
-        &mut self,
-        after: Bound<SessionId>,
-    ) -> Result<Option<SessionId>, DataPlaneError> {
-        let Some(data_plane) = self.data_plane.clone() else {
-            return Ok(None);
-        };
-        let page = self.sessions.range((after, Bound::Unbounded)).take(PAGE);
-        let (mut last, mut ids) = (None, Vec::new());
-        for (id, entry) in page {
-            last = Some(*id);
-            ids.extend(flow_ids(&entry.session));
-        }
-        if !ids.is_empty() {
-            let statistics = data_plane.flow_statistics(ids).await?;
-            self.learn(&statistics);
-        }
-        Ok(last)
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.watch).change += 1;
     }
+}
 
-    fn learn(&mut self, statistics: &[FlowStatistics]) {
-        for flow in statistics {
-            if let Some(entry) = self.sessions.get_mut(&SessionId::of(flow.id)) {
-                entry.marks.entry(flow.id).or_default().learn(flow);
-            }
+/// A session that does not exist yet: gone again, unless it is kept.
+#[derive(Debug)]
+pub(crate) struct NewEntry<'a> {
+    manager: &'a Manager,
+    pub(crate) entry: Arc<Entry>,
+    call_id: Option<String>,
+    is_kept: bool,
+}
+
+impl NewEntry<'_> {
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for NewEntry<'_> {
+    fn drop(&mut self) {
+        // Somebody else may have met it here, and made it a session.
+        if !self.is_kept && self.entry.state().is_none() {
+            self.manager
+                .remove_entry(&self.entry, self.call_id.as_deref());
         }
     }
 }
 
-/// Removes those of the flows that are there.
-async fn remove_what_is_there(
-    data_plane: &DataPlane,
-    flows: impl Iterator<Item = FlowId>,
-) -> Result<Vec<FlowStatistics>, DataPlaneError> {
-    let mut removed = Vec::new();
-    for flow in flows {
-        match data_plane.remove(vec![flow]).await {
-            Ok(statistics) => removed.extend(statistics),
-            Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {}
-            Err(error) => return Err(error),
+/// What a request has taken and is given back, unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    manager: &'a Manager,
+    ports: BTreeSet<(Realm, SocketAddr)>,
+    keys: Option<SessionKeys>,
+}
+
+impl Taken<'_> {
+    /// Ports for RTP and RTCP, of any address that fits.
+    pub(crate) fn any(
+        &mut self,
+        realm: Realm,
+        version: Option<Version>,
+    ) -> Option<Result<Ends, Exhausted>> {
+        let taken = lock(&self.manager.ports).take_any(realm, version)?;
+        Some(taken.map(|rtp| self.pair(realm, rtp)))
+    }
+
+    fn leg(
+        &mut self,
+        realm: Realm,
+        address: IpAddr,
+        request: &LegRequest,
+    ) -> Result<Leg, Exhausted> {
+        let rtp = lock(&self.manager.ports).take(realm, address)?;
+        let mut local = self.pair(realm, rtp);
+        if request.rtcp_mux {
+            local.rtcp = rtp;
+        }
+        Ok(Leg {
+            profile: request.profile(),
+            local,
+            remote: request.remote,
+        })
+    }
+
+    fn pair(&mut self, realm: Realm, rtp: SocketAddr) -> Ends {
+        self.ports.insert((realm, rtp));
+        let mut rtcp = rtp;
+        // The odd port behind an even one.
+        rtcp.set_port(rtp.port() | 1);
+        Ends { rtp, rtcp }
+    }
+
+    fn keys(&mut self, keys: &SessionKeys) -> Result<(), ManagerError> {
+        lock(&self.manager.send_keys)
+            .add(keys)
+            .map_err(|realm| ManagerError::KeyInUse { realm })?;
+        self.keys = Some(keys.clone());
+        Ok(())
+    }
+
+    /// Keeps all of it. Returns the ports.
+    fn keep(mut self) -> BTreeSet<(Realm, SocketAddr)> {
+        self.keys = None;
+        std::mem::take(&mut self.ports)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.ports.is_empty() {
+            let mut ports = lock(&self.manager.ports);
+            for (realm, rtp) in &self.ports {
+                ports.free(*realm, *rtp);
+            }
+        }
+        if let Some(keys) = &self.keys {
+            lock(&self.manager.send_keys).remove(keys);
         }
     }
-    Ok(removed)
+}
+
+/// Goes on with `work` even when the caller is dropped, as a front end is when its client leaves.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and with it this very task.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// Which local address a leg gets: the one it asks for, or the realm's first of the peer's family.
@@ -568,46 +764,6 @@ fn local_address(
     }
 }
 
-/// The keys that protect something, as keyed hashes: one key that protected two streams would give
-/// away both, should they ever have an SSRC in common (RFC 3711 section 9.1).
-#[derive(Default)]
-struct SendKeys {
-    hashes: HashSet<u64>,
-    hasher: RandomState,
-}
-
-impl SendKeys {
-    /// Adds a session's keys, or none when one of them is in use; then says of which leg.
-    fn add(&mut self, keys: &SessionKeys) -> Result<(), Realm> {
-        let hashes = self.hashes_of(keys);
-        let is_used = |realm: &(Realm, u64)| self.hashes.contains(&realm.1);
-        if let Some((realm, _)) = hashes.iter().copied().find(is_used) {
-            return Err(realm);
-        }
-        if let [(_, access), (realm, core)] = hashes[..]
-            && access == core
-        {
-            return Err(realm);
-        }
-        self.hashes.extend(hashes.into_iter().map(|(_, hash)| hash));
-        Ok(())
-    }
-
-    fn remove(&mut self, keys: &SessionKeys) {
-        for (_, hash) in self.hashes_of(keys) {
-            self.hashes.remove(&hash);
-        }
-    }
-
-    fn hashes_of(&self, keys: &SessionKeys) -> Vec<(Realm, u64)> {
-        let hash = |realm| {
-            let keys = keys.leg(realm)?;
-            Some((realm, self.hasher.hash_one(keys.send.secret.expose())))
-        };
-        Realm::ALL.into_iter().filter_map(hash).collect()
-    }
-}
-
 /// Why the manager did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum ManagerError {
@@ -627,6 +783,10 @@ pub(crate) enum ManagerError {
     Exhausted(Exhausted),
     /// The kernel has no random numbers.
     Random(getrandom::Error),
+    /// As many sessions as there may be.
+    TooMany,
+    /// No new sessions any more.
+    Draining,
     /// The session could not be remembered.
     Store(StoreError),
     /// The data plane did not do its part.
@@ -663,6 +823,12 @@ impl fmt::Display for ManagerError {
                 "this key protects another leg already; draw a new random one for each leg",
             ),
             Self::Exhausted(exhausted) => exhausted.fmt(f),
+            Self::TooMany => f.write_str(
+                "as many sessions as there may be; end some, or raise agent.max_sessions",
+            ),
+            Self::Draining => {
+                f.write_str("this agent drains and takes no new session; ask another")
+            }
             Self::Random(error) => write!(f, "draw a random session id: {error}; ask again"),
             Self::Store(error) => error.fmt(f),
             Self::DataPlane(error) => error.fmt(f),
@@ -685,5 +851,75 @@ impl From<StoreError> for ManagerError {
 impl From<DataPlaneError> for ManagerError {
     fn from(error: DataPlaneError) -> Self {
         Self::DataPlane(error)
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/agent/data_plane.rs"]
+mod pretended;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::default_policy;
+
+    fn realm(address: &str) -> RealmConfig {
+        RealmConfig {
+            addresses: vec![address.parse().unwrap()],
+            ports: 40000..=40001,
+        }
+    }
+
+    fn leg() -> LegRequest {
+        LegRequest {
+            keys: None,
+            address: None,
+            rtcp_mux: false,
+            remote: None,
+        }
+    }
+
+    fn request() -> SessionRequest {
+        SessionRequest {
+            name: None,
+            access: leg(),
+            core: leg(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
+        let folder = std::env::temp_dir().join(format!("sallyport-manager-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            store: folder.join("store"),
+            store_key: folder.join("key"),
+            flow_socket: folder.join("flow.sock"),
+            access: realm("192.0.2.1"),
+            core: realm("10.0.0.1"),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            policy: default_policy(),
+            ng: None,
+        };
+        let data_plane = pretended::DataPlane::start(&config.flow_socket);
+        let (store, _) = Store::open(&config.store, &config.store_key).unwrap();
+        let mut manager = Manager::new(&config, store.broken(), Vec::new());
+        let (connection, _events) = DataPlane::connect(&config.flow_socket).await;
+        *manager.data_plane.write().await = Some(connection);
+        let error = manager.create_now(request()).await.unwrap_err();
+        assert!(error.to_string().contains("agent.store"), "{error}");
+        assert!(data_plane.state().flows.is_empty());
+        assert_eq!(manager.count(), 0);
+        // The only ports are free again.
+        manager.store = store;
+        manager.create_now(request()).await.unwrap();
+        assert_eq!(data_plane.state().flows.len(), 4);
+        drop(data_plane);
+        fs::remove_dir_all(folder).unwrap();
     }
 }

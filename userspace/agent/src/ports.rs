@@ -16,15 +16,59 @@ use sallyport_flow::Realm;
 /// Which ports are taken.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
+    /// In the order of preference.
+    addresses: Vec<(Realm, IpAddr)>,
     pools: HashMap<(Realm, IpAddr), Pool>,
+}
+
+/// A version of IP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Version {
+    V4,
+    V6,
+}
+
+impl Version {
+    pub(crate) const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
 }
 
 impl Ports {
     /// Adds a realm's addresses with its port range.
     pub(crate) fn add(&mut self, realm: Realm, addresses: &[IpAddr], range: &RangeInclusive<u16>) {
         for address in addresses {
+            self.addresses.push((realm, *address));
             self.pools.insert((realm, *address), Pool::new(range));
         }
+    }
+
+    /// Takes a pair of ports from the first address of a realm that has any, of a version of IP if
+    /// that matters, and returns the even one. `None` when there is no such address.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when all are taken.
+    pub(crate) fn take_any(
+        &mut self,
+        realm: Realm,
+        version: Option<Version>,
+    ) -> Option<Result<SocketAddr, Exhausted>> {
+        let fits = |(of, address): &&(Realm, IpAddr)| {
+            *of == realm && version.is_none_or(|version| version == Version::of(*address))
+        };
+        let addresses: Vec<_> = self.addresses.iter().filter(fits).copied().collect();
+        let mut result = None;
+        for (realm, address) in addresses {
+            let taken = self.take(realm, address);
+            if taken.is_ok() {
+                return Some(taken);
+            }
+            result.get_or_insert(taken);
+        }
+        result
     }
 
     /// Takes a pair of ports and returns the even one.

@@ -112,8 +112,8 @@ impl LegRequest {
     }
 }
 
-/// The keys of a session. Those of a protected leg are missing once the agent has restarted.
-#[derive(Debug, Default)]
+/// The keys of a session.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct SessionKeys {
     pub(crate) access: Option<Keys>,
     pub(crate) core: Option<Keys>,
@@ -129,7 +129,7 @@ impl SessionKeys {
 }
 
 /// Both keys of a leg, which differ.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Keys {
     pub(crate) suite: Suite,
     /// The peer's key, for what arrives.
@@ -160,7 +160,7 @@ impl Keys {
 }
 
 /// A master key with its salt.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Key {
     pub(crate) secret: Secret,
     /// In packets; `None` for the suite's own limit.
@@ -202,6 +202,10 @@ impl SessionId {
         Ok(Self(getrandom::u64()? & !Self::FLOW_BITS))
     }
 
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
     /// The number of one of its flows.
     pub(crate) fn flow(self, index: u16) -> FlowId {
         FlowId(self.0 | u64::from(index))
@@ -210,6 +214,18 @@ impl SessionId {
     /// Which session a flow belongs to.
     pub(crate) const fn of(flow: FlowId) -> Self {
         Self(flow.0 & !Self::FLOW_BITS)
+    }
+}
+
+impl TryFrom<u64> for SessionId {
+    type Error = NotASessionId;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        if number & Self::FLOW_BITS == 0 {
+            Ok(Self(number))
+        } else {
+            Err(NotASessionId)
+        }
     }
 }
 

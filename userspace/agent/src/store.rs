@@ -1,205 +1,363 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The file that lets a restarted agent find its sessions again. It holds no key.
+//! What lets a restarted agent find its sessions again: one record for each, with its keys, sealed.
 //!
-//! It is replaced as a whole, by rename: an agent that is killed leaves the old or the new one.
-//! It need not outlive the machine, since flows do not either; so nothing waits for a disk.
+//! A record is its version and, sealed, the session as it was after its last change. Beside it lie
+//! the marks of its flows, which are no secret and change more often. One thread writes: it takes
+//! all changes that wait and commits them together, so that a disk that is slow to sync makes
+//! requests wait and not fewer. A change is answered once it is committed.
+//!
+//! An agent that is killed loses nothing that was answered. At a power failure the folder decides:
+//! in `/run`, the default, nothing is left, and calls could not outlive their flows anyhow; on a
+//! disk nothing that was answered is lost.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
-use serde::{Deserialize, Serialize};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+use zeroize::Zeroizing;
 
-use crate::session::Session;
+use crate::marks::FlowMarks;
+use crate::seal::{Seal, SealError};
+use crate::session::SessionId;
+use crate::state::State;
+
+const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions");
+const MARKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("marks");
+
+/// The version of a record's layout: of everything that [`State`] is made of.
+const VERSION: u8 = 1;
+
+/// What the database may keep in memory.
+const CACHE: usize = 64 << 20;
+
+/// How many changes may wait, and how many are committed together.
+const WAITING: usize = 4096;
 
 /// Remembers sessions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
-    path: PathBuf,
+    path: Arc<Path>,
+    seal: Arc<Seal>,
+    writer: Arc<Writer>,
+}
+
+/// The thread that writes. It ends, and closes the file, before the store is gone.
+#[derive(Debug)]
+struct Writer {
+    writes: Option<mpsc::Sender<Write>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.writes = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A session as the agent before left it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) id: SessionId,
+    pub(crate) state: State,
+    pub(crate) marks: FlowMarks,
 }
 
 impl Store {
-    /// A file of another version is not read.
-    const VERSION: u32 = 1;
-
-    pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
-
-    /// The sessions of the agent before; none when there is no file.
+    /// Opens the store, or makes a new one. Returns the sessions in it.
     ///
     /// # Errors
-    /// When there is a file that cannot be read: to go on without its sessions would end them.
-    pub(crate) fn load(&self) -> Result<Vec<Session>, StoreError> {
-        let error = |step, error: io::Error| StoreError::new(step, &self.path, error);
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(other) => return Err(error("read", other)),
-        };
-        let head: Head =
-            serde_json::from_slice(&bytes).map_err(|other| error("read", other.into()))?;
-        if head.version != Self::VERSION {
-            let other = format!("version {} instead of {}", head.version, Self::VERSION);
-            return Err(error("read", io::Error::other(other)));
+    /// When there is one that cannot be read: to go on without its sessions would end them.
+    pub(crate) fn open(path: &Path, key: &Path) -> Result<(Self, Vec<Found>), StoreError> {
+        let read = |problem: String| StoreError::new("read", path, problem);
+        for folder in [path, key].into_iter().filter_map(Path::parent) {
+            make_folder(folder).map_err(|problem| StoreError::new("make", folder, problem))?;
         }
-        let file: File<Vec<Session>> =
-            serde_json::from_slice(&bytes).map_err(|other| error("read", other.into()))?;
-        Ok(file.sessions)
-    }
-
-    /// Replaces the file.
-    ///
-    /// # Errors
-    /// When that fails; the file is then the old one.
-    pub(crate) fn save<'a>(
-        &self,
-        sessions: impl Iterator<Item = &'a Session>,
-    ) -> Result<(), StoreError> {
-        self.replace(&sessions.collect::<Vec<_>>())
-            .map_err(|error| StoreError::new("write", &self.path, error))
-    }
-
-    fn replace(&self, sessions: &[&Session]) -> io::Result<()> {
-        if let Some(folder) = self.path.parent().filter(|folder| !folder.exists()) {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
-        }
-        let new = self.path.with_added_extension("new");
-        // What an agent that was killed left behind may have another mode.
-        if let Err(error) = fs::remove_file(&new)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let bytes = serde_json::to_vec(&File {
-            version: Self::VERSION,
-            sessions,
-        })?;
-        OpenOptions::new()
+        let seal = Seal::load(key).map_err(StoreError::key)?;
+        let file = OpenOptions::new()
+            .read(true)
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(false)
             .mode(0o600)
-            .open(&new)?
-            .write_all(&bytes)?;
-        fs::rename(new, &self.path)
+            .open(path)
+            .map_err(|problem| StoreError::new("open", path, problem.to_string()))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .create_file(file)
+            .map_err(|problem| read(problem.to_string()))?;
+        let found = load(&database, &seal).map_err(read)?;
+
+        let (writes, waiting) = mpsc::channel(WAITING);
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || write_all(&database, waiting))
+            .map_err(|problem| StoreError::new("start a thread for", path, problem.to_string()))?;
+        let store = Self {
+            path: path.into(),
+            seal: Arc::new(seal),
+            writer: Arc::new(Writer {
+                writes: Some(writes),
+                thread: Some(thread),
+            }),
+        };
+        Ok((store, found))
+    }
+
+    /// Puts the record of a session in place of the one there is.
+    ///
+    /// # Errors
+    /// When that fails; the record is then the old one.
+    pub(crate) async fn put(&self, id: SessionId, state: &State) -> Result<(), StoreError> {
+        let record = to_bytes(state)
+            .and_then(|record| self.seal.close(&name(id), &record).ok())
+            .ok_or_else(|| self.failed("the record could not be made".to_owned()))?;
+        let mut bytes = Vec::with_capacity(1 + record.len());
+        bytes.push(VERSION);
+        bytes.extend(record);
+        self.commit(Change::Session(id, Some(bytes))).await
+    }
+
+    /// Removes the record of a session, and its marks.
+    ///
+    /// # Errors
+    /// When that fails; the record is then still there.
+    pub(crate) async fn remove(&self, id: SessionId) -> Result<(), StoreError> {
+        self.commit(Change::Session(id, None)).await
+    }
+
+    /// Remembers where the indices of sessions' flows stand.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(crate) async fn put_marks(
+        &self,
+        marks: impl IntoIterator<Item = (SessionId, FlowMarks)>,
+    ) -> Result<(), StoreError> {
+        let mut waits = Vec::new();
+        for (id, marks) in marks {
+            let bytes = to_bytes(&marks)
+                .ok_or_else(|| self.failed("the marks could not be encoded".to_owned()))?;
+            waits.push(self.send(Change::Marks(id, bytes.to_vec())).await);
+        }
+        for wait in waits {
+            self.done(wait).await?;
+        }
+        Ok(())
+    }
+
+    /// The same with nobody who writes.
+    #[cfg(test)]
+    pub(crate) fn broken(&self) -> Self {
+        Self {
+            writer: Arc::new(Writer {
+                writes: None,
+                thread: None,
+            }),
+            ..self.clone()
+        }
+    }
+
+    async fn commit(&self, change: Change) -> Result<(), StoreError> {
+        let wait = self.send(change).await;
+        self.done(wait).await
+    }
+
+    async fn send(&self, change: Change) -> oneshot::Receiver<Written> {
+        let (done, wait) = oneshot::channel();
+        if let Some(writes) = &self.writer.writes {
+            // A thread that has ended drops what waits for it.
+            let _ = writes.send(Write { change, done }).await;
+        }
+        wait
+    }
+
+    async fn done(&self, wait: oneshot::Receiver<Written>) -> Result<(), StoreError> {
+        match wait.await {
+            Ok(result) => result.map_err(|problem| self.failed(problem.to_string())),
+            Err(_) => Err(self.failed("its thread has ended".to_owned())),
+        }
+    }
+
+    fn failed(&self, problem: String) -> StoreError {
+        StoreError::new("write", &self.path, problem)
     }
 }
 
-/// What every version of the file has.
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
+/// A change that waits for its commit.
+struct Write {
+    change: Change,
+    done: oneshot::Sender<Written>,
 }
 
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct File<S> {
-    version: u32,
-    sessions: S,
+type Written = Result<(), Arc<redb::Error>>;
+
+enum Change {
+    Session(SessionId, Option<Vec<u8>>),
+    Marks(SessionId, Vec<u8>),
 }
 
-/// The file cannot be read or written.
+/// Writes until nobody is left who could want it.
+fn write_all(database: &Database, mut waiting: mpsc::Receiver<Write>) {
+    let mut batch = Vec::new();
+    while waiting.blocking_recv_many(&mut batch, WAITING) > 0 {
+        let result = write(database, &batch).map_err(Arc::new);
+        if let Err(problem) = &result {
+            error!("write the store: {problem}");
+        }
+        for write in batch.drain(..) {
+            // Who asked may have gone.
+            let _ = write.done.send(result.clone());
+        }
+    }
+}
+
+fn write(database: &Database, batch: &[Write]) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut sessions = transaction.open_table(SESSIONS)?;
+        let mut marks = transaction.open_table(MARKS)?;
+        for Write { change, .. } in batch {
+            match change {
+                Change::Session(id, Some(record)) => {
+                    sessions.insert(id.number(), record.as_slice())?;
+                }
+                Change::Session(id, None) => {
+                    sessions.remove(id.number())?;
+                    marks.remove(id.number())?;
+                }
+                // Marks may come late, when their session has ended.
+                Change::Marks(id, bytes) if sessions.get(id.number())?.is_some() => {
+                    marks.insert(id.number(), bytes.as_slice())?;
+                }
+                Change::Marks(..) => {}
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn load(database: &Database, seal: &Seal) -> Result<Vec<Found>, String> {
+    let said = |problem: redb::Error| problem.to_string();
+    // Makes the tables of a new store.
+    write(database, &[]).map_err(said)?;
+    let read = || -> Result<_, redb::Error> {
+        let transaction = database.begin_read()?;
+        Ok((
+            transaction.open_table(SESSIONS)?,
+            transaction.open_table(MARKS)?,
+        ))
+    };
+    let (sessions, marks) = read().map_err(said)?;
+    let mut opener = seal.opener();
+    let mut found = Vec::new();
+    for entry in sessions.iter().map_err(|problem| problem.to_string())? {
+        let (number, record) = entry.map_err(|problem| problem.to_string())?;
+        let id = SessionId::try_from(number.value()).map_err(|problem| problem.to_string())?;
+        let sealed = match record.value().split_first() {
+            Some((&VERSION, sealed)) => sealed,
+            Some((other, _)) => return Err(format!("version {other} instead of {VERSION}")),
+            None => return Err("an empty record".to_owned()),
+        };
+        let record = opener
+            .open(&name(id), sealed)
+            .map_err(|_| format!("session {id} was sealed with another key, or was changed"))?;
+        let marks = marks
+            .get(id.number())
+            .map_err(|problem| problem.to_string())?;
+        let marks = marks.as_ref().and_then(|marks| from_bytes(marks.value()));
+        found.push(Found {
+            id,
+            state: from_bytes(&record).ok_or_else(|| format!("session {id} is damaged"))?,
+            marks: marks.unwrap_or_default(),
+        });
+    }
+    Ok(found)
+}
+
+/// What a record is sealed under: its version and session.
+fn name(id: SessionId) -> [u8; 9] {
+    let mut name = [VERSION; 9];
+    name[1..].copy_from_slice(&id.number().to_be_bytes());
+    name
+}
+
+/// Encodes in one piece, so that no unwiped copy is left behind by growth.
+fn to_bytes(value: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
+    let len = postcard::experimental::serialized_size(value).ok()?;
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    postcard::to_slice(value, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(value)
+}
+
+fn make_folder(folder: &Path) -> Result<(), String> {
+    if folder.exists() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|problem| problem.to_string())
+}
+
+/// The store cannot be read or written.
 #[derive(Debug)]
 pub struct StoreError {
-    step: &'static str,
-    path: PathBuf,
-    error: io::Error,
+    /// `None` when there is no key.
+    step: Option<(&'static str, PathBuf)>,
+    problem: String,
 }
 
 impl StoreError {
-    fn new(step: &'static str, path: &Path, error: io::Error) -> Self {
+    fn new(step: &'static str, path: &Path, problem: String) -> Self {
         Self {
-            step,
-            path: path.to_owned(),
-            error,
+            step: Some((step, path.to_owned())),
+            problem,
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+    fn key(error: SealError) -> Self {
+        Self {
+            step: None,
+            problem: error.to_string(),
         }
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, path, error } = self;
+        let Some((step, path)) = &self.step else {
+            return f.write_str(&self.problem);
+        };
         let remedy = match *step {
-            "read" => "move it away to start without its sessions",
+            "read" => {
+                "give it the agent.store_key that it was written with, or move it away to start \
+                 without its sessions"
+            }
             _ => "make room and give the agent write permission, or set another agent.store",
         };
-        write!(f, "{step} {}: {error}; {remedy}", path.display())
+        write!(f, "{step} {}: {}; {remedy}", path.display(), self.problem)
     }
 }
 
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn store(name: &str) -> Store {
-        let folder = std::env::temp_dir().join(format!("sallyport-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        Store::new(folder.join("inner/sessions.json"))
-    }
-
-    fn remove(store: &Store) {
-        fs::remove_dir_all(store.path.parent().unwrap().parent().unwrap()).unwrap();
-    }
-
-    fn session() -> Session {
-        serde_json::from_str(
-            r#"{"id":"00000000000a0000","name":"call 7",
-                "access":{"profile":{"RTP/SAVP":"AeadAes128Gcm"},
-                          "local":{"rtp":"192.0.2.1:40000","rtcp":"192.0.2.1:40001"},
-                          "remote":null},
-                "core":{"profile":"RTP/AVP",
-                        "local":{"rtp":"[2001:db8::1]:40000","rtcp":"[2001:db8::1]:40000"},
-                        "remote":{"rtp":"[2001:db8::9]:6000","rtcp":"[2001:db8::9]:6000"}}}"#,
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn sessions_survive_in_a_file_that_only_its_owner_reads() {
-        let store = store("store-mode");
-        assert_eq!(store.load().unwrap(), []);
-        store.save([].into_iter()).unwrap();
-        // What an agent that was killed may have left.
-        fs::write(store.path.with_added_extension("new"), "half").unwrap();
-        store.save([&session()].into_iter()).unwrap();
-        assert_eq!(store.load().unwrap(), [session()]);
-        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(store.path.as_path()), 0o600);
-        assert_eq!(mode(store.path.parent().unwrap()), 0o700);
-        remove(&store);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_understood_is_an_error_with_a_remedy() {
-        let store = store("store-version");
-        store.save([].into_iter()).unwrap();
-        for (content, complaint) in [
-            (r#"{"version":2,"calls":[]}"#, "version 2 instead of 1"),
-            (r#"{"version":1,"sessions":[{}]}"#, "missing field"),
-            ("", "EOF"),
-        ] {
-            fs::write(&store.path, content).unwrap();
-            let error = store.load().unwrap_err().to_string();
-            assert!(error.contains(complaint), "{error}");
-            assert!(
-                error.ends_with("move it away to start without its sessions"),
-                "{error}"
-            );
-        }
-        remove(&store);
-    }
-}
+impl std::error::Error for StoreError {}

@@ -9,9 +9,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use sallyport_dataplane::PollMode;
 use sallyport_flow::Realm;
+use sallyport_signalling::policy::Policy;
 
 /// Values that no host could use.
 mod check;
@@ -21,6 +23,8 @@ mod error;
 mod file;
 /// What this host has, and values that it cannot use.
 mod host;
+/// What the media of calls must be.
+mod policy;
 
 pub(crate) use error::ConfigError;
 pub(crate) use host::Host;
@@ -59,12 +63,11 @@ impl Config {
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let file = File::parse(text)?;
         check::file(&file)?;
-        Ok(Self::from(file))
+        let policy = policy::read(&file.agent.policy)?;
+        Ok(Self::new(file, policy))
     }
-}
 
-impl From<File> for Config {
-    fn from(file: File) -> Self {
+    fn new(file: File, policy: Policy) -> Self {
         let File {
             realm,
             dataplane,
@@ -85,10 +88,20 @@ impl From<File> for Config {
         Self {
             agent: sallyport_agent::Config {
                 listen: agent.listen,
+                store_key: agent
+                    .store_key
+                    .unwrap_or_else(|| agent.store.with_added_extension("key")),
                 store: agent.store,
                 flow_socket: dataplane.socket.clone(),
                 access: media(&realm.access),
                 core: media(&realm.core),
+                limits: sallyport_agent::Limits {
+                    max_sessions: agent.max_sessions,
+                    max_streams: agent.max_streams,
+                },
+                timeouts: agent.timeouts.into(),
+                policy,
+                ng: agent.ng,
             },
             data_plane: sallyport_dataplane::Config {
                 realms: BTreeMap::from([
@@ -108,6 +121,25 @@ impl From<File> for Config {
                     file::Poll::Busy => PollMode::Busy,
                 },
             },
+        }
+    }
+}
+
+impl From<file::Timeouts> for sallyport_agent::Timeouts {
+    fn from(timeouts: file::Timeouts) -> Self {
+        let file::Timeouts {
+            unanswered,
+            inactive,
+            held,
+            total,
+        } = timeouts;
+        let [unanswered, inactive, held, total] = [unanswered, inactive, held, total]
+            .map(|seconds| (seconds != 0).then(|| Duration::from_secs(seconds.into())));
+        Self {
+            unanswered,
+            inactive,
+            held,
+            total,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! What is answered. Made from types that cannot hold a key.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sallyport_flow::{Refusals, Statistics};
 use serde::ser::SerializeMap;
@@ -10,6 +11,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::flows::Counters;
+use crate::manager::Manager;
+use crate::ng::Control;
 use crate::session::{Leg, Session};
 
 /// A session in short.
@@ -120,6 +123,42 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
         "flows": statistics.flows,
         "nics": nics.collect::<Vec<_>>(),
         "workers": workers.collect::<Vec<_>>(),
+    })
+}
+
+/// The agent itself, and what its ng front end has counted.
+pub(crate) fn agent(manager: &Manager, ng: Option<&Control>) -> Value {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let ng = ng.map(|ng| {
+        let counters = ng.counters();
+        json!({
+            "requests": count(&counters.requests),
+            "errors": count(&counters.errors),
+            "limited": count(&counters.limited),
+            "repeated": count(&counters.repeated),
+            "unknown_options": count(&counters.unknown_options),
+            "unsupported_options": count(&counters.unsupported_options),
+            "bad_options": count(&counters.bad_options),
+            "without_cookie": count(&counters.without_cookie),
+            "strangers": count(&counters.strangers),
+            "overload": count(&counters.overload),
+        })
+    });
+    let tally = &manager.tally;
+    json!({
+        "sessions": manager.count(),
+        "draining": manager.is_draining(),
+        "calls": {
+            "managed": tally.managed.get(),
+            "rejected": tally.rejected.get(),
+            "ended": tally.ended.get(),
+            "unanswered": tally.unanswered.get(),
+            "inactive": tally.inactive.get(),
+            "held": tally.held.get(),
+            "total": tally.total.get(),
+            "lost": tally.lost.get(),
+        },
+        "ng": ng,
     })
 }
 

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sallyport_flow::{Realm, Suite};
 use sallyport_signalling::{InlineKey, Suite as SignalledSuite};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
@@ -21,10 +22,7 @@ use crate::session::{Ends, Keys, LegRequest, Name, SessionRequest};
 /// # Errors
 /// An [`Error`] that names the field at fault.
 pub(super) fn parse(body: &[u8]) -> Result<SessionRequest, Error> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let body: Body = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| explain(&error.path().to_string(), error.inner()))?;
-    json.end().map_err(|error| explain("", &error))?;
+    let body: Body = read(body)?;
     Ok(SessionRequest {
         name: body
             .name
@@ -34,6 +32,18 @@ pub(super) fn parse(body: &[u8]) -> Result<SessionRequest, Error> {
         access: body.access.parse(Realm::Access)?,
         core: body.core.parse(Realm::Core)?,
     })
+}
+
+/// Reads JSON.
+///
+/// # Errors
+/// An [`Error`] that names the field at fault and repeats no value.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| explain(&error.path().to_string(), error.inner()))?;
+    json.end().map_err(|error| explain("", &error))?;
+    Ok(value)
 }
 
 #[derive(Deserialize)]
@@ -54,8 +64,8 @@ struct LegBody {
     rtcp_mux: bool,
     address: Option<String>,
     suite: Option<String>,
-    receive: Option<KeyText>,
-    send: Option<KeyText>,
+    receive: Option<Secret>,
+    send: Option<Secret>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -66,11 +76,19 @@ enum ProfileName {
     Savp,
 }
 
-/// The text of a key, wiped when dropped. (The buffer of the HTTP server that it was read from is
-/// out of our reach.)
-struct KeyText(Zeroizing<String>);
+/// Text with a key in it, wiped when dropped. (The buffer of the HTTP server that it was read from
+/// is out of our reach.)
+pub(super) struct Secret(Zeroizing<String>);
 
-impl<'de> Deserialize<'de> for KeyText {
+impl std::ops::Deref for Secret {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from).map(|text| Self(Zeroizing::new(text)))
     }
@@ -170,9 +188,12 @@ impl LegBody {
             .map_err(|error: sallyport_signalling::UnknownSuite| {
                 Error::field(at("suite"), error.to_string())
             })?;
-        let key = |field, text: &Option<KeyText>| {
+        if !suite.may_be_offered() {
+            return Err(Error::field(at("suite"), offered_suites()));
+        }
+        let key = |field, text: &Option<Secret>| {
             let text = text.as_ref().ok_or_else(|| missing(field))?;
-            let key = InlineKey::parse(suite, &text.0)
+            let key = InlineKey::parse(suite, text)
                 .map_err(|error| Error::field(at(field), error.to_string()))?;
             // A flow has no room for one.
             if key.mki().is_some() {
@@ -194,6 +215,15 @@ impl LegBody {
             .map(Some)
             .map_err(|error| Error::field(at("send"), error.to_string()))
     }
+}
+
+/// F8 and NULL are for peers that have nothing else, which whoever knows both keys can tell.
+fn offered_suites() -> String {
+    let suites = SignalledSuite::ALL
+        .into_iter()
+        .filter(|suite| suite.may_be_offered());
+    let names: Vec<_> = suites.map(SignalledSuite::name).collect();
+    format!("unknown crypto suite; known are {}", names.join(", "))
 }
 
 /// Reads a peer that a packet can be sent to.

@@ -2,6 +2,7 @@
 
 //! What the front end is told at its start, and why it cannot run.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -10,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use sallyport_flow::Realm;
 use sallyport_signalling::ng::Detail;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -24,6 +26,7 @@ use zeroize::Zeroizing;
 /// allow = ["10.0.0.8/32"]        # who may ask at addresses that are not loopback; nobody
 /// token_file = "/etc/sallyport/ng.token"   # HTTP only: Authorization: Bearer …; none
 /// delete_reply = "totals"        # statistics of a delete: "none", "totals" or "full"
+/// interfaces = { external = "access", internal = "core" }   # default; names in direction=…
 /// ```
 ///
 /// Whoever may ask learns and sets the keys of calls, and nothing here is encrypted: outside the
@@ -47,6 +50,8 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// How much of a call's statistics a deletion is answered with.
     pub delete_reply: DeleteReply,
+    /// What clients call the realms in `direction` and the like, beside `access` and `core`.
+    pub interfaces: BTreeMap<String, Realm>,
 }
 
 /// How much of a call's statistics a deletion is answered with.
@@ -72,6 +77,9 @@ impl Default for Config {
             allow: Vec::new(),
             token_file: None,
             delete_reply: DeleteReply::default(),
+            interfaces: [("external", Realm::Access), ("internal", Realm::Core)]
+                .map(|(name, realm)| (name.to_owned(), realm))
+                .into(),
         }
     }
 }

@@ -410,27 +410,6 @@ fn when_the_data_plane_goes_while_it_installs_nothing_is_left_of_the_session() {
 }
 
 #[test]
-fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
-    let (agent, data_plane) = Agent::connected_with_ports(40000..=40001);
-    let body = srtp_to_rtp();
-    // A folder stands where the new file should.
-    let obstacle = agent.folder.join("sessions.json.new");
-    fs::create_dir(&obstacle).unwrap();
-    let (status, answer) = agent.create(&body);
-    assert_eq!(status, 500, "{answer}");
-    assert!(
-        answer["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("agent.store"),
-        "{answer}"
-    );
-    assert!(data_plane.state().flows.is_empty());
-    fs::remove_dir(&obstacle).unwrap();
-    agent.created(&body);
-}
-
-#[test]
 fn an_agent_does_not_start_where_it_must_not_and_says_why() {
     let start = |agent: &Agent| -> AgentError {
         tokio::runtime::Builder::new_current_thread()

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use sallyport_agent::{AgentError, Config, RealmConfig};
+use sallyport_agent::{AgentError, Config, Limits, RealmConfig, Timeouts, default_policy, ng};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -59,12 +59,19 @@ impl Agent {
                 .collect(),
             ports: ports.clone(),
         };
+        let mut ng = ng::Config::default();
+        ng.udp = vec![free_udp_port()];
         let config = Config {
             listen: free_port(),
-            store: folder.join("sessions.json"),
+            store: folder.join("sessions.redb"),
+            store_key: folder.join("sessions.key"),
             flow_socket: folder.join("flow.sock"),
             access: realm(&["192.0.2.1", "2001:db8::1", "192.0.2.2"]),
             core: realm(&["10.0.0.1"]),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            policy: default_policy(),
+            ng: Some(ng),
         };
         Self {
             config,
@@ -101,12 +108,6 @@ impl Agent {
         }
     }
 
-    pub(crate) fn restart(&mut self) {
-        self.stop();
-        self.start();
-        self.wait_until_connected();
-    }
-
     pub(crate) fn wait_until_connected(&self) {
         wait_until("agent and data plane are connected", || {
             self.get("/v1/health").0 == 200
@@ -117,6 +118,24 @@ impl Agent {
         wait_until("the agent notices that the data plane is gone", || {
             self.get("/v1/health").0 == 503
         });
+    }
+
+    /// Asks over ng, as a SIP proxy does.
+    pub(crate) fn ng(&self, request: &Value) -> Value {
+        static COOKIE: AtomicU32 = AtomicU32::new(0);
+        let ng = self.config.ng.as_ref().expect("an ng front end");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a timeout");
+        let cookie = format!("{} ", COOKIE.fetch_add(1, Ordering::Relaxed));
+        let message = format!("{cookie}{request}");
+        socket.send_to(message.as_bytes(), ng.udp[0]).expect("send");
+        let mut answer = vec![0; 1 << 16];
+        let length = socket.recv(&mut answer).expect("an answer");
+        let answer = std::str::from_utf8(&answer[..length]).expect("text");
+        let answer = answer.strip_prefix(&cookie).expect("the cookie");
+        serde_json::from_str(answer).expect("JSON")
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
@@ -227,6 +246,12 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "not within twenty seconds: {what}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn free_udp_port() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
 }
 
 fn free_port() -> SocketAddr {

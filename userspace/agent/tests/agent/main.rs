@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 /// The pretended data plane.
+mod calls;
 mod data_plane;
 /// An agent, its HTTP client and its log.
 mod harness;
 
 /// Every request that is wrong.
+mod e2ae;
 mod errors;
 /// Agent and data plane die and come back.
 mod recovery;
@@ -17,3 +19,4 @@ mod recovery;
 mod secrecy;
 /// Sessions come, show and go.
 mod sessions;
+mod timeouts;

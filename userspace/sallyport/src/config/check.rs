@@ -19,6 +19,7 @@ const MAX_SOCKET_PATH: usize = 107;
 const BURST: u32 = 64;
 const FRAMES: std::ops::RangeInclusive<u32> = 512..=1 << 20;
 const FLOWS: std::ops::RangeInclusive<u32> = 1..=1 << 20;
+const STREAMS: std::ops::RangeInclusive<u32> = 1..=64;
 const QUEUES: std::ops::RangeInclusive<u32> = 1..=64;
 /// Without 0 and 4095, which IEEE 802.1Q reserves.
 const VLAN_IDS: std::ops::RangeInclusive<u16> = 1..=4094;
@@ -37,6 +38,10 @@ pub(super) fn file(file: &File) -> Result<(), ConfigError> {
     apart(access, core)?;
     data_plane(&file.dataplane)?;
     absolute("agent.store", &file.agent.store)?;
+    if let Some(key) = &file.agent.store_key {
+        absolute("agent.store_key", key)?;
+    }
+    within("agent.max_streams", file.agent.max_streams.into(), &STREAMS)?;
     if !file.agent.listen.ip().is_loopback() {
         let listen = file.agent.listen;
         let problem = format!(

@@ -5,7 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sallyport_agent::Limits;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -76,6 +78,49 @@ pub(super) enum Poll {
 pub(super) struct Agent {
     pub(super) listen: SocketAddr,
     pub(super) store: PathBuf,
+    /// `store` with `.key` behind it by default.
+    pub(super) store_key: Option<PathBuf>,
+    pub(super) max_sessions: usize,
+    pub(super) max_streams: u16,
+    pub(super) timeouts: Timeouts,
+    pub(super) policy: MediaPolicy,
+    pub(super) ng: Option<sallyport_agent::ng::Config>,
+}
+
+/// `[agent.policy]`: what the media of calls must be.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MediaPolicy {
+    /// In the order of preference.
+    pub(super) suites: Option<Vec<String>>,
+    /// Whether e2ae is for UEs only that registered for it and ask for it.
+    pub(super) needs_indications: bool,
+    /// Whether media that peers protect from end to end may pass.
+    pub(super) end_to_end: bool,
+    /// Whether protection is wanted on the access side; the first that fits counts.
+    pub(super) e2ae: Vec<E2aeRule>,
+}
+
+/// `[[agent.policy.e2ae]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct E2aeRule {
+    /// `audio`, `video`; any without.
+    pub(super) medium: Option<String>,
+    /// As in P-Access-Network-Info; any without.
+    pub(super) access_network: Option<String>,
+    /// `off`, `optional` or `required`.
+    pub(super) e2ae: String,
+}
+
+/// `[agent.timeouts]`, in seconds; 0 for never.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) unanswered: u32,
+    pub(super) inactive: u32,
+    pub(super) held: u32,
+    pub(super) total: u32,
 }
 
 impl File {
@@ -117,7 +162,40 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-            store: "/run/sallyport/sessions.json".into(),
+            store: "/run/sallyport/sessions.redb".into(),
+            store_key: None,
+            max_sessions: Limits::default().max_sessions,
+            max_streams: Limits::default().max_streams,
+            timeouts: Timeouts::default(),
+            policy: MediaPolicy::default(),
+            ng: None,
+        }
+    }
+}
+
+impl Default for MediaPolicy {
+    fn default() -> Self {
+        Self {
+            suites: None,
+            needs_indications: true,
+            end_to_end: true,
+            e2ae: Vec::new(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let default = sallyport_agent::Timeouts::default();
+        let seconds = |timeout: Option<Duration>| {
+            let seconds = timeout.map_or(0, |timeout| timeout.as_secs());
+            u32::try_from(seconds).unwrap_or(u32::MAX)
+        };
+        Self {
+            unanswered: seconds(default.unanswered),
+            inactive: seconds(default.inactive),
+            held: seconds(default.held),
+            total: seconds(default.total),
         }
     }
 }

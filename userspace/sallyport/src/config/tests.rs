@@ -41,7 +41,7 @@ fn complaint(text: &str) -> String {
 fn the_shortest_file_has_every_default() {
     let Config { agent, data_plane } = Config::parse(&text(ACCESS, CORE, "")).unwrap();
     assert_eq!(agent.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(agent.store, Path::new("/run/sallyport/sessions.json"));
+    assert_eq!(agent.store, Path::new("/run/sallyport/sessions.redb"));
     assert_eq!(agent.flow_socket, data_plane.socket);
     assert_eq!(agent.access.ports, 40000..=49999);
     assert_eq!(

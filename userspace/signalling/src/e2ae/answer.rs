@@ -5,7 +5,7 @@
 use super::peer::Peer;
 use super::refusal::Fault;
 use super::rewrite::{Anchor, KeyLines, Plan, RtcpMuxLines};
-use super::stream::{Anchored, Keys, Offer, Stream};
+use super::stream::{Anchored, Offer, Stream};
 use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
 use crate::policy::RtcpMux;
 use crate::random::Random;
@@ -45,28 +45,28 @@ impl AnsweredLine<'_> {
         let ports = stream.ports.ok_or(Fault::NoPorts)?;
         let (treatment, profile) = self.examine_profile(offered)?;
         let peer = Peer::new(self.answer, self.media)?;
+        let (offerer, answerer) = (self.offerer, self.offerer.opposite());
         let before = stream
             .setup
             .as_ref()
-            .and_then(|setup| setup.access.protection.as_ref());
-        let protection = self.protection(offered, before, random)?;
-        let keys = match (&offered.keys, &protection) {
-            (Keys::Theirs(_), Some(protection)) => KeyLines::Replace {
+            .and_then(|setup| setup.leg(offerer).protection.as_ref());
+        let with_offerer = Self::with_offerer(offered, before, random)?;
+        let with_answerer = self.with_answerer(offered)?;
+        let keys = match (&with_offerer, &with_answerer) {
+            (Some(protection), _) => KeyLines::Replace {
                 keys: vec![protection.send.clone()],
                 is_applied: false,
             },
-            (_, Some(_)) => KeyLines::Remove,
-            (_, None) => KeyLines::Keep,
+            (None, Some(_)) => KeyLines::Remove,
+            (None, None) => KeyLines::Keep,
         };
         let to_offerer_mux =
             offered.peer.has_rtcp_mux && self.context.rtcp_mux(self.offerer) != RtcpMux::Never;
         let to_answerer_mux = offered.offers_rtcp_mux && peer.has_rtcp_mux;
-        let on = |side: Side| protection.clone().filter(|_| side == Side::Access);
-        let (offerer, answerer) = (self.offerer, self.offerer.opposite());
         let offerer_leg = offered
             .peer
-            .leg(ports.of(offerer), to_offerer_mux, on(offerer));
-        let answerer_leg = peer.leg(ports.of(answerer), to_answerer_mux, on(answerer));
+            .leg(ports.of(offerer), to_offerer_mux, with_offerer);
+        let answerer_leg = peer.leg(ports.of(answerer), to_answerer_mux, with_answerer);
         let to_answerer = offered.peer.sends() && peer.receives();
         let to_offerer = peer.sends() && offered.peer.receives();
         let setup = match offerer {
@@ -100,48 +100,63 @@ impl AnsweredLine<'_> {
         Ok((plan, Some(setup)))
     }
 
-    /// The protection of the access leg, if it ends here.
-    fn protection(
-        &self,
+    /// The protection of the offerer's leg, if it ends here.
+    fn with_offerer(
         offered: &Anchored,
         before: Option<&Protection>,
         random: &mut impl Random,
     ) -> Result<Option<Protection>, Fault> {
-        Ok(match (&offered.keys, before) {
-            (Keys::None, _) => None,
+        Ok(match (&offered.theirs, before) {
+            (None, _) => None,
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            (Keys::Theirs(theirs), Some(before)) if before.receive == *theirs => {
-                Some(before.clone())
-            }
-            (Keys::Theirs(theirs), _) => Some(Protection {
+            (Some(theirs), Some(before)) if before.receive == *theirs => Some(before.clone()),
+            (Some(theirs), _) => Some(Protection {
                 receive: theirs.clone(),
                 send: sdes::answer(theirs, InlineKey::random(theirs.suite, random)?),
             }),
-            (Keys::Ours(ours), _) => {
-                let answered = self.media.section().attributes(Crypto::NAME);
-                let (send, receive) = (self.context.policy.sdes)
-                    .read_answer(ours, answered)
-                    .map_err(MediaRefusal::Answer)?;
-                Some(Protection { receive, send })
-            }
         })
+    }
+
+    /// The protection of the answerer's leg, if it ends here.
+    fn with_answerer(&self, offered: &Anchored) -> Result<Option<Protection>, Fault> {
+        let Some(ours) = &offered.ours else {
+            return Ok(None);
+        };
+        let answered = self.media.section().attributes(Crypto::NAME);
+        let (send, receive) = (self.context.policy.sdes)
+            .read_answer(ours, answered)
+            .map_err(MediaRefusal::Answer)?;
+        Ok(Some(Protection { receive, send }))
     }
 
     /// What becomes of the stream, and the profile for the offerer.
     fn examine_profile(&self, offered: &Anchored) -> Result<(Treatment, Profile), MediaRefusal> {
         let answered = self.media.profile();
         let is_protected = answered.is_protected();
-        let (treatment, profile) = match (&offered.keys, offered.treatment) {
-            (Keys::Theirs(_), treatment) => (treatment, answered.protected()),
-            (Keys::Ours(_), _) if !is_protected => return Err(MediaRefusal::Downgrade),
-            (Keys::Ours(_), treatment) => (treatment, answered.plain()),
-            (Keys::None, Treatment::EndToEnd) if !is_protected => {
-                return Err(MediaRefusal::Downgrade);
-            }
+        let must_be = offered.ours.is_some() || offered.treatment == Treatment::EndToEnd;
+        if must_be && !is_protected {
+            return Err(MediaRefusal::Downgrade);
+        }
+        let has_keys = offered.theirs.is_some() || offered.ours.is_some();
+        let treatment = if !has_keys && is_protected {
             // The peers may have negotiated protection by other means (RFC 5939).
-            (Keys::None, _) if is_protected => (Treatment::EndToEnd, Some(answered.clone())),
-            (Keys::None, treatment) => (treatment, Some(answered.clone())),
+            Treatment::EndToEnd
+        } else {
+            offered.treatment
         };
+        let profile = match (&offered.theirs, &offered.ours) {
+            (Some(_), None) => answered.protected(),
+            (None, Some(_)) => answered.plain(),
+            _ => Some(answered.clone()),
+        };
+        // A proxy may have asked for another profile than the offerer's; that is the offerer's own
+        // again then.
+        let profile = profile.map(|profile| match offered.asked {
+            Some(_) if profile.is_rtp() && treatment == offered.treatment => {
+                offered.profile.clone()
+            }
+            _ => profile,
+        });
         let profile = profile
             .filter(Profile::is_rtp)
             .ok_or(MediaRefusal::Profile)?;

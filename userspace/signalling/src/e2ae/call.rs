@@ -15,6 +15,7 @@ use super::{
     Action, Context, Decision, Ends, Ports, Refusal, Setup, Side, StreamDecision, Treatment,
 };
 use crate::random::Random;
+use crate::sdes::Crypto;
 use crate::sdp::Sdp;
 
 /// The state of a call, or of one early dialog of it. Holds keys, which are wiped when dropped and
@@ -56,6 +57,37 @@ impl Call {
         self.streams.iter().map(|stream| stream.setup.as_ref())
     }
 
+    /// The ports that each `m=` line has; `None` where it needs none.
+    pub fn ports(&self) -> impl Iterator<Item = Option<Ports>> {
+        self.streams.iter().map(|stream| stream.ports)
+    }
+
+    /// What the latest offer, which has no answer yet, makes us expect: for each `m=` line the side
+    /// that may send under new keys already, and those.
+    pub fn expected(&self) -> impl Iterator<Item = Option<(Side, &Crypto)>> {
+        let from = self.offerer.filter(|_| !self.is_answered);
+        self.streams
+            .iter()
+            .map(move |stream| Some((from?, stream.expected(from?)?)))
+    }
+
+    /// The medium and the profile of each `m=` line, as it was offered last.
+    pub fn media(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.streams
+            .iter()
+            .map(|stream| (stream.medium.name(), stream.offer.profile().name()))
+    }
+
+    /// Who made the latest offer.
+    pub const fn offerer(&self) -> Option<Side> {
+        self.offerer
+    }
+
+    /// Whether the latest offer has no answer yet.
+    pub const fn is_pending(&self) -> bool {
+        self.offerer.is_some() && !self.is_answered
+    }
+
     /// An offer has come. `ports` has at least what [`Call::wanted_ports`] asks for; those of
     /// streams that turn out not to need any are the ones whose action is [`Action::Nothing`].
     pub fn offer(
@@ -66,7 +98,7 @@ impl Call {
         context: &Context<'_>,
         random: &mut impl Random,
     ) -> Result<(Self, Decision), Refusal> {
-        let is_pending = self.offerer.is_some() && !self.is_answered;
+        let is_pending = self.is_pending();
         if is_pending && self.offerer != Some(from) {
             return Err(Refusal::Glare);
         }
@@ -127,7 +159,7 @@ impl Call {
             decisions.push(StreamDecision {
                 medium: media.medium().clone(),
                 treatment: refused.unwrap_or_else(|| stream.treatment()),
-                action: stream.action_on_offer(),
+                action: stream.action_on_offer(from),
             });
             streams.push(stream);
         }
@@ -227,9 +259,10 @@ impl Call {
             .map(|stream| match (&stream.setup, stream.ports.take()) {
                 (Some(setup), ports) => {
                     stream.ports = ports;
-                    match stream.action_on_offer() {
+                    let from = self.offerer.unwrap_or(Side::Access);
+                    match stream.action_on_offer(from) {
                         // What was expected beside it no longer is.
-                        Action::Expect(_) => Action::Install(Box::new(setup.clone())),
+                        Action::Expect(..) => Action::Install(Box::new(setup.clone())),
                         _ => Action::Keep,
                     }
                 }

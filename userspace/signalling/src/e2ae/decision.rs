@@ -54,7 +54,8 @@ pub struct StreamDecision {
 /// What becomes of a medium.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Treatment {
-    /// SRTP on the access side, RTP on the core side: protection ends here.
+    /// Protection ends here: SRTP on the access side, RTP on the core side; by the word of a SIP
+    /// proxy, SRTP on either side or on both, each with keys of its own.
     EndToAccessEdge,
     /// SRTP from one peer to the other, with keys that we relay and do not use.
     EndToEnd,
@@ -79,9 +80,9 @@ pub enum Action {
     Reserve,
     /// Leave everything as it is.
     Keep,
-    /// From the access side also take what is protected so, beside what it sends by now: the
-    /// offer of new keys has no answer yet, and may still be refused.
-    Expect(Box<Crypto>),
+    /// From this side also take what is protected so, beside what it sends by now: the offer of new
+    /// keys has no answer yet, and may still be refused.
+    Expect(Side, Box<Crypto>),
     /// Let media flow like this, in place of what flowed before. A direction of a leg whose
     /// [`Crypto`] has not changed keeps its crypto contexts.
     Install(Box<Setup>),

@@ -18,10 +18,14 @@
 //!   are drawn for the offer, and the UE's comes with its answer.
 //! - An answer in a provisional response counts: media flows from then on.
 //!
+//! A SIP proxy that says itself what each side is to have ([`Asked`]) takes the place of policy and
+//! indications: then SRTP may end here on either side or on both, and one profile become another.
+//!
 //! Source: TS 33.328 sections 7.2.1 and 7.3.1, TS 24.229 sections 6.7.2.2 and 7.5.2, TS 23.334
 //! section 6.2.10, RFC 3264 and RFC 4568 section 7.1.
 
 mod answer;
+mod asked;
 mod call;
 mod decision;
 mod offer;
@@ -30,6 +34,7 @@ mod refusal;
 mod rewrite;
 mod stream;
 
+pub use asked::Asked;
 pub use call::Call;
 pub use decision::{
     Action, Decision, Ends, Leg, Ports, Protection, Setup, Side, StreamDecision, Treatment,
@@ -51,6 +56,8 @@ pub struct Context<'a> {
     /// Whether nobody else can read what UE and network say to each other (IPsec with encryption,
     /// TLS, or encryption of the access network). Otherwise everybody would have the keys.
     pub is_signalling_confidential: bool,
+    /// What a SIP proxy wants instead, if it says so itself.
+    pub asked: Option<&'a Asked>,
 }
 
 impl Context<'_> {

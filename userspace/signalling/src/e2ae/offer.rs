@@ -5,7 +5,7 @@
 use super::peer::Peer;
 use super::refusal::Fault;
 use super::rewrite::{INDICATION, REQUESTED};
-use super::stream::{Anchored, Keys, Offer};
+use super::stream::{Anchored, Offer};
 use super::{Context, MediaRefusal, Setup, Side, Treatment};
 use crate::mediasec::Mechanism;
 use crate::policy::{E2ae, RtcpMux};
@@ -33,11 +33,35 @@ impl OfferedLine<'_> {
         if !media.profile().is_rtp() {
             return Ok(self.examine_other()?);
         }
-        let (treatment, peer) = self.examine_rtp()?;
-        let keys = match treatment {
-            Treatment::EndToAccessEdge => self.keys(random)?,
-            _ => Keys::None,
+        if media.has_several_ports() {
+            return Err(MediaRefusal::SeveralPorts.into());
+        }
+        let peer = Peer::new(self.offer, media)?;
+        let (treatment, asked) = match self.context.asked {
+            None => (self.examine_rtp()?, None),
+            Some(asked) => {
+                let terms = asked.terms(self.from, media.profile(), self.setup)?;
+                let on_access = match self.from {
+                    Side::Access => media.profile(),
+                    Side::Core => &terms.profile,
+                };
+                if self.e2ae() == E2ae::Required && !on_access.is_protected() {
+                    return Err(MediaRefusal::Unprotected.into());
+                }
+                (terms.treatment, Some(terms.profile))
+            }
         };
+        let (has_theirs, has_ours) = match (treatment, &asked) {
+            (Treatment::EndToAccessEdge, None) => {
+                (self.from == Side::Access, self.from == Side::Core)
+            }
+            (Treatment::EndToAccessEdge, Some(profile)) => {
+                (media.profile().is_protected(), profile.is_protected())
+            }
+            _ => (false, false),
+        };
+        let theirs = has_theirs.then(|| self.theirs()).transpose()?;
+        let ours = has_ours.then(|| self.ours(random)).transpose()?;
         let offers_rtcp_mux = match self.context.rtcp_mux(self.from.opposite()) {
             RtcpMux::Never => false,
             RtcpMux::IfOffered => peer.has_rtcp_mux,
@@ -46,27 +70,31 @@ impl OfferedLine<'_> {
         Ok(Offer::Anchored(Box::new(Anchored {
             treatment,
             profile: media.profile().clone(),
+            asked,
             peer,
             offers_rtcp_mux,
-            keys,
+            theirs,
+            ours,
         })))
     }
 
-    /// The keys for a stream whose protection ends here.
-    fn keys(&self, random: &mut impl Random) -> Result<Keys, Fault> {
+    /// What is offered to us, where the offerer's protection ends here.
+    fn theirs(&self) -> Result<Crypto, MediaRefusal> {
+        let offered = self.media.section().attributes(Crypto::NAME);
         let sdes = &self.context.policy.sdes;
+        sdes.choose(offered).map_err(MediaRefusal::Offer)
+    }
+
+    /// What we offer, where the protection of who is to answer ends here.
+    fn ours(&self, random: &mut impl Random) -> Result<Vec<Crypto>, Fault> {
+        let to = self.from.opposite();
         let before = self
             .setup
-            .and_then(|setup| setup.access.protection.as_ref());
-        match (self.from, before) {
-            (Side::Access, _) => {
-                let offered = self.media.section().attributes(Crypto::NAME);
-                let chosen = sdes.choose(offered).map_err(MediaRefusal::Offer)?;
-                Ok(Keys::Theirs(chosen))
-            }
+            .and_then(|setup| setup.leg(to).protection.as_ref());
+        match before {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            (Side::Core, Some(before)) => Ok(Keys::Ours(vec![before.send.clone()])),
-            (Side::Core, None) => Ok(Keys::Ours(sdes.offer(random)?)),
+            Some(before) => Ok(vec![before.send.clone()]),
+            None => Ok(self.context.policy.sdes.offer(random)?),
         }
     }
 
@@ -100,18 +128,14 @@ impl OfferedLine<'_> {
     }
 
     /// Whether RTP is protected, and where that ends.
-    fn examine_rtp(&self) -> Result<(Treatment, Peer), MediaRefusal> {
-        if self.media.has_several_ports() {
-            return Err(MediaRefusal::SeveralPorts);
-        }
-        let peer = Peer::new(self.offer, self.media)?;
+    fn examine_rtp(&self) -> Result<Treatment, MediaRefusal> {
         let is_protected = self.media.profile().is_protected();
         let before = self.setup.map(|setup| setup.treatment);
         let can_end_here = match self.from {
             Side::Access => self.may_end_here(),
             Side::Core => self.may_be_applied(),
         };
-        let treatment = match (self.from, is_protected, before) {
+        Ok(match (self.from, is_protected, before) {
             (Side::Access, true, Some(Treatment::EndToAccessEdge))
             | (Side::Core, false, Some(Treatment::EndToAccessEdge)) => Treatment::EndToAccessEdge,
             (Side::Access, true, _) if can_end_here => Treatment::EndToAccessEdge,
@@ -128,8 +152,7 @@ impl OfferedLine<'_> {
                 return Err(MediaRefusal::Unprotected);
             }
             (_, false, _) => Treatment::Plain,
-        };
-        Ok((treatment, peer))
+        })
     }
 
     /// Whether the protection that a UE offers ends here (TS 33.328 section 7.2.1).

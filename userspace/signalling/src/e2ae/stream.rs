@@ -38,25 +38,40 @@ pub(super) enum Offer {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Anchored {
     pub(super) treatment: Treatment,
+    /// As offered.
     pub(super) profile: Profile,
+    /// As we offered it to the other side, where a SIP proxy said so: the answer then gets the
+    /// profile of the offer back.
+    pub(super) asked: Option<Profile>,
     pub(super) peer: Peer,
     /// Whether we offered RTCP on the port of RTP to the other side.
     pub(super) offers_rtcp_mux: bool,
-    pub(super) keys: Keys,
+    /// What was offered to us and we chose, where the offerer's protection ends here.
+    pub(super) theirs: Option<Crypto>,
+    /// What we offered to the other side, where its protection ends here.
+    pub(super) ours: Option<Vec<Crypto>>,
 }
 
-/// The keys of a stream whose protection ends here.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) enum Keys {
-    /// It does not.
-    None,
-    /// What the UE offered, and we chose.
-    Theirs(Crypto),
-    /// What we offered to the UE.
-    Ours(Vec<Crypto>),
+impl Offer {
+    pub(super) const fn profile(&self) -> &Profile {
+        match self {
+            Self::Unanchored { profile } | Self::Ended { profile } => profile,
+            Self::Anchored(anchored) => &anchored.profile,
+        }
+    }
 }
 
 impl Stream {
+    /// What the offerer may send under already, other than by now.
+    pub(super) fn expected(&self, from: Side) -> Option<&Crypto> {
+        let (Offer::Anchored(anchored), Some(setup)) = (&self.offer, &self.setup) else {
+            return None;
+        };
+        let keys = setup.leg(from).protection.as_ref();
+        let theirs = anchored.theirs.as_ref()?;
+        (keys.map(|keys| &keys.receive) != Some(theirs)).then_some(theirs)
+    }
+
     pub(super) fn treatment(&self) -> Treatment {
         match &self.offer {
             Offer::Unanchored { .. } => Treatment::Unanchored,
@@ -66,18 +81,11 @@ impl Stream {
     }
 
     /// What the data plane has to do before there is an answer.
-    pub(super) fn action_on_offer(&self) -> Action {
+    pub(super) fn action_on_offer(&self, from: Side) -> Action {
         match (&self.offer, &self.setup) {
-            (Offer::Anchored(anchored), Some(setup)) => {
-                let receive = setup.access.protection.as_ref().map(|keys| &keys.receive);
-                match &anchored.keys {
-                    Keys::Theirs(theirs) if receive != Some(theirs) => {
-                        Action::Expect(Box::new(theirs.clone()))
-                    }
-                    _ => Action::Keep,
-                }
-            }
-            (_, Some(_)) => Action::Keep,
+            (_, Some(_)) => self.expected(from).map_or(Action::Keep, |theirs| {
+                Action::Expect(from, Box::new(theirs.clone()))
+            }),
             (Offer::Anchored(_), None) => Action::Reserve,
             (_, None) => Action::Nothing,
         }
@@ -90,17 +98,19 @@ impl Stream {
             (Offer::Ended { .. }, _) => return Plan::Refuse(None),
             (Offer::Anchored(_) | Offer::Unanchored { .. }, _) => return Plan::Pass,
         };
-        let (profile, keys) = match &anchored.keys {
-            Keys::None => (None, KeyLines::Keep),
-            Keys::Theirs(_) => (anchored.profile.plain(), KeyLines::Remove),
-            Keys::Ours(ours) => (
+        let is_asked = anchored.asked.is_some();
+        let (profile, keys) = match (&anchored.theirs, &anchored.ours) {
+            (None, None) => (None, KeyLines::Keep),
+            (Some(_), None) => (anchored.profile.plain(), KeyLines::Remove),
+            (_, Some(ours)) => (
                 anchored.profile.protected(),
                 KeyLines::Replace {
                     keys: ours.clone(),
-                    is_applied: true,
+                    is_applied: !is_asked,
                 },
             ),
         };
+        let profile = anchored.asked.clone().or(profile);
         let local = ports.of(to);
         Plan::Anchor(Anchor {
             local,

@@ -37,6 +37,7 @@ fn context(policy: &Policy) -> Context<'_> {
         },
         access_network: None,
         is_signalling_confidential: true,
+        asked: None,
     }
 }
 

@@ -34,6 +34,15 @@ impl Section {
         }
     }
 
+    /// Puts another name in place of the session's, if it has one.
+    pub fn set_session_name(&mut self, name: &str) {
+        let is_name =
+            |line: &&mut Line| matches!(line, Line::Other(line) if line.starts_with("s="));
+        if let Some(line) = self.lines.iter_mut().find(is_name) {
+            *line = Line::Other(keep(&format!("s={name}")));
+        }
+    }
+
     /// The first connection of the section itself.
     pub fn connection(&self) -> Option<&Connection> {
         self.lines.iter().find_map(|line| match line {

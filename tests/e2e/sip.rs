@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Calls through Kamailio, which drives the gateway by the ng protocol: baresip with SRTP on the
+//! access side, SIPp with RTP on the core side, audio compared code by code.
+
+use std::collections::HashSet;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use sallyport_tests::cleanup::wait_until;
+use sallyport_tests::media::{PCMA, RTP_HEADER_LEN};
+use sallyport_tests::{Family, Gateway, Topology, report, require};
+use serde_json::json;
+
+use crate::support::audio::{Audio, FRAME};
+use crate::support::baresip::{self, Baresip};
+use crate::support::capture::{Datagram, Recording};
+use crate::support::kamailio::{self, Kamailio, with_ng};
+use crate::support::sipp::{self, Scenario, Sipp};
+use crate::support::{Capture, Key, Kind, Libsrtp, Suite, expect_balanced};
+
+#[test]
+fn kamailio_takes_the_example_configurations() {
+    if !require::program("kamailio") {
+        return;
+    }
+    for configuration in ["anchor.cfg", "pcscf.cfg"] {
+        let check = kamailio::command(configuration).arg("-c").output();
+        let check = check.expect("start Kamailio");
+        let said = String::from_utf8_lossy(&check.stderr);
+        assert!(check.status.success(), "{configuration}: {said}");
+        assert!(!said.contains("WARNING"), "{configuration}: {said}");
+    }
+}
+
+#[test]
+fn a_ue_calls_the_core_through_kamailio_holds_and_resumes() {
+    let test = "ue_calls_the_core";
+    let Some(needed) = Needed::find() else { return };
+    let topology = Topology::new();
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology, &gateway);
+    let sipp = Sipp::start(&topology, Scenario::Called, &bed.core_audio);
+    let wires = Wires::record(&topology);
+    bed.ue.command("dial", "sip:core@ims.example");
+    sipp.wait_for("ACK sip:", 1);
+    thread::sleep(Duration::from_secs(3));
+
+    bed.ue.command("hold", "");
+    sipp.wait_for("ACK sip:", 2);
+    // The core does not know better than to go on.
+    let held = Wires::record(&topology);
+    thread::sleep(Duration::from_secs(1));
+    let held = held.stop();
+    assert!(held.on_core(Way::FromCore).count() > 0);
+    assert_eq!(held.on_access(Way::FromCore).count(), 0, "the UE holds");
+
+    bed.ue.command("resume", "");
+    sipp.wait_for("ACK sip:", 3);
+    thread::sleep(Duration::from_secs(3));
+    bed.ue.command("hangup", "");
+    let messages = sipp.finish();
+
+    expect_rewritten(&bed.ue.log(), &messages, 3);
+    let wires = wires.stop();
+    let crossed = bed.expect_crossed(&wires, 5);
+    bed.expect_ended(&wires);
+    needed.report(crossed, test);
+}
+
+#[test]
+fn the_core_calls_a_ue_through_kamailio_holds_and_resumes() {
+    let test = "core_calls_the_ue";
+    let Some(needed) = Needed::find() else { return };
+    let topology = Topology::new();
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology, &gateway);
+    let wires = Wires::record(&topology);
+    let sipp = Sipp::start(&topology, Scenario::Calling, &bed.core_audio);
+    sipp.wait_for("CSeq: 2 ACK", 1);
+
+    let held = Wires::record(&topology);
+    thread::sleep(Duration::from_secs(1));
+    let held = held.stop();
+    assert_eq!(held.on_core(Way::FromAccess).count(), 0, "the core holds");
+    // What it plays to who is on hold is heard.
+    assert!(held.on_access(Way::FromCore).count() > 0);
+
+    let messages = sipp.finish();
+    expect_rewritten(&bed.ue.log(), &messages, 3);
+    let wires = wires.stop();
+    let crossed = bed.expect_crossed(&wires, 5);
+    bed.expect_ended(&wires);
+    needed.report(crossed, test);
+}
+
+#[test]
+fn media_goes_on_when_kamailio_is_killed_and_the_call_goes_on_through_its_successor() {
+    survive("kamailio_killed", |bed, topology| {
+        bed.kamailio = None;
+        expect_media(topology);
+        // Kamailio keeps nothing about a call: where it goes is in its messages.
+        bed.kamailio = Some(Kamailio::start(topology, "anchor.cfg"));
+    });
+}
+
+#[test]
+fn media_goes_on_when_the_agent_is_killed_and_the_call_goes_on_with_its_successor() {
+    survive("agent_killed", |bed, topology| {
+        let agent = bed.gateway.agent_pid();
+        kill(agent, Signal::SIGKILL).expect("the agent runs");
+        expect_media(topology);
+        let is_back = || bed.gateway.agent_pid() != agent;
+        assert!(wait_until(Duration::from_secs(5), is_back), "no new agent");
+        bed.gateway.wait_until_healthy();
+    });
+}
+
+/// A call in the middle of which something is done to the gateway, and which goes on as if nothing
+/// had been.
+fn survive(test: &str, harm: impl FnOnce(&mut Bed<'_>, &Topology)) {
+    let Some(needed) = Needed::find() else { return };
+    let topology = Topology::new();
+    let gateway = Gateway::start(&topology, &with_ng());
+    let mut bed = Bed::new(&topology, &gateway);
+    let sipp = Sipp::start(&topology, Scenario::Called, &bed.core_audio);
+    let wires = Wires::record(&topology);
+    bed.ue.command("dial", "sip:core@ims.example");
+    sipp.wait_for("ACK sip:", 1);
+    thread::sleep(Duration::from_secs(1));
+
+    harm(&mut bed, &topology);
+
+    for (command, acks) in [("hold", 2), ("resume", 3)] {
+        bed.ue.command(command, "");
+        sipp.wait_for("ACK sip:", acks);
+    }
+    thread::sleep(Duration::from_secs(1));
+    bed.ue.command("hangup", "");
+    let messages = sipp.finish();
+    expect_rewritten(&bed.ue.log(), &messages, 3);
+    let wires = wires.stop();
+    let crossed = bed.expect_crossed(&wires, 4);
+    bed.expect_ended(&wires);
+    needed.report(crossed, test);
+}
+
+/// Fails unless media crosses in both directions all the time from now on.
+fn expect_media(topology: &Topology) {
+    let wires = Wires::record(topology);
+    thread::sleep(Duration::from_secs(2));
+    let wires = wires.stop();
+    for count in [
+        wires.on_core(Way::FromAccess).count(),
+        wires.on_access(Way::FromCore).count(),
+    ] {
+        assert!(count >= 90, "{count} packets in two seconds");
+    }
+}
+
+/// The programs that are not ours.
+struct Needed {
+    names: [String; 2],
+}
+
+impl Needed {
+    /// `None` where one is missing.
+    fn find() -> Option<Self> {
+        let programs = ["kamailio", "baresip", "sipp", "tcpdump"];
+        let are_there = require::root_and_namespaces()
+            && Libsrtp::is_there()
+            && programs.into_iter().all(require::program);
+        are_there.then(|| Self {
+            names: [baresip::version(), sipp::version()],
+        })
+    }
+
+    fn report(&self, crossed: Crossed, test: &str) {
+        let [ue, core] = &self.names;
+        for (suite, direction, packets) in [
+            (crossed.suite.name, "access to core", crossed.to_core),
+            (crossed.suite.name, "core to access", crossed.to_ue),
+        ] {
+            let peers = format!("{ue} and {core}, by Kamailio");
+            report::peer(&peers, suite, direction, packets as u64, test);
+        }
+    }
+}
+
+/// A gateway with Kamailio, and baresip registered there.
+struct Bed<'a> {
+    gateway: &'a Gateway<'a>,
+    kamailio: Option<Kamailio>,
+    ue: Baresip<'a>,
+    ue_audio: Audio,
+    core_audio: Audio,
+}
+
+/// Frames of audio that arrived.
+#[derive(Clone, Copy)]
+struct Crossed {
+    suite: Suite,
+    to_core: usize,
+    to_ue: usize,
+}
+
+impl<'a> Bed<'a> {
+    fn new(topology: &'a Topology, gateway: &'a Gateway<'a>) -> Self {
+        // baresip hangs up when its file is over.
+        let (ue_audio, core_audio) = (Audio::new(1, 60), Audio::new(2, 60));
+        let kamailio = Some(Kamailio::start(topology, "anchor.cfg"));
+        Self {
+            gateway,
+            kamailio,
+            ue: Baresip::start(topology, &ue_audio),
+            ue_audio,
+            core_audio,
+        }
+    }
+
+    /// Fails unless everything that crossed is what the other side said, undisturbed, and each side
+    /// said so many seconds of it: RTP on the core side, SRTP under two keys for the whole call on
+    /// the access side.
+    fn expect_crossed(&self, wires: &Recorded, seconds: usize) -> Crossed {
+        let (suite, [up, down]) = keys_in(&self.ue.log());
+        let unprotected = |way, receive, send| -> Vec<_> {
+            let mut end = Libsrtp::new(suite, send, receive);
+            let rtp = wires.on_access(way).map(|srtp| {
+                let rtp = end.unprotect(Kind::Rtp, srtp.payload);
+                rtp.unwrap_or_else(|status| panic!("libsrtp: status {status}, {way:?}"))
+            });
+            rtp.collect()
+        };
+        let plain =
+            |way| -> Vec<_> { wires.on_core(way).map(|rtp| rtp.payload.to_vec()).collect() };
+        let expect = |audio: &Audio, packets: &[Vec<u8>], where_from| {
+            let frames = packets.iter().map(|packet| &packet[RTP_HEADER_LEN..]);
+            audio.expect_heard(frames, seconds, where_from)
+        };
+        expect(
+            &self.ue_audio,
+            &unprotected(Way::FromAccess, &up, &down),
+            "from the UE",
+        );
+        expect(&self.core_audio, &plain(Way::FromCore), "from the core");
+        let crossed = Crossed {
+            suite,
+            to_core: expect(&self.ue_audio, &plain(Way::FromAccess), "to the core"),
+            to_ue: expect(
+                &self.core_audio,
+                &unprotected(Way::FromCore, &down, &up),
+                "to the UE",
+            ),
+        };
+        // What baresip really hears. It records until the first hold.
+        self.core_audio
+            .expect_heard(self.ue.heard().chunks(FRAME), 2, "baresip");
+        crossed
+    }
+
+    /// Fails unless nothing is left of the call, and Kamailio knows what media it had.
+    fn expect_ended(&self, wires: &Recorded) {
+        assert_eq!(self.gateway.list()["sessions"], json!([]));
+        assert_eq!(self.gateway.statistics()["flows"], 0);
+        expect_balanced(self.gateway);
+        let log = self
+            .kamailio
+            .as_ref()
+            .map(Kamailio::log)
+            .unwrap_or_default();
+        let counts = numbers_behind(&log, ": RTP: ");
+        let [bytes, packets, _errors, _, rtcp_packets, ..] = counts[..] else {
+            panic!("no report in {log}");
+        };
+        let sent = || {
+            wires
+                .on_access(Way::FromAccess)
+                .chain(wires.on_core(Way::FromCore))
+        };
+        // Some come after the question.
+        let late = 20;
+        assert!(
+            (sent().count() - late..=sent().count()).contains(&packets),
+            "{counts:?}"
+        );
+        // With what SRTP adds, or without.
+        let sent_bytes = sent().map(|datagram| datagram.payload.len()).sum();
+        assert!(
+            (packets * (RTP_HEADER_LEN + FRAME)..=sent_bytes).contains(&bytes),
+            "{counts:?}"
+        );
+        assert!(rtcp_packets > 0, "{counts:?}");
+    }
+}
+
+/// The suite that was agreed on, and the only key under it of each side, the UE's first, as baresip
+/// logs them.
+fn keys_in(log: &str) -> (Suite, [Key; 2]) {
+    let sides = [Topology::ue_address, Topology::access_address].map(|side| side(Family::V4));
+    let mut said = [HashSet::new(), HashSet::new()];
+    let mut side = None;
+    for line in log.lines() {
+        if let Some(route) = line.strip_prefix("UDP ") {
+            side = sides
+                .iter()
+                .position(|ip| route.starts_with(&format!("{ip}:")));
+        }
+        if let (Some(side), Some(attribute)) = (side, line.strip_prefix("a=crypto:")) {
+            said[side].insert(attribute.trim_end());
+        }
+    }
+    let is_known = |suite: &Suite| {
+        said[0]
+            .iter()
+            .any(|attribute| attribute.contains(suite.name))
+    };
+    let suite = Suite::ALL
+        .into_iter()
+        .find(is_known)
+        .expect("the UE said a key");
+    let keys = said.map(|attributes| {
+        let mut of_suite = attributes
+            .iter()
+            .filter(|attribute| attribute.contains(suite.name));
+        let key = of_suite.next().unwrap_or_else(|| panic!("no key in {log}"));
+        assert_eq!(of_suite.next(), None, "another key in {log}");
+        Key::of_attribute(key)
+    });
+    (suite, keys)
+}
+
+/// The numbers in the rest of the line behind this text.
+fn numbers_behind(log: &str, text: &str) -> Vec<usize> {
+    let rest = log.lines().find_map(|line| line.split_once(text));
+    let (_, rest) = rest.unwrap_or_default();
+    rest.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
+
+/// Recordings of both links, on the side of the peers.
+struct Wires {
+    access: Capture,
+    core: Capture,
+}
+
+struct Recorded {
+    access: Recording,
+    core: Recording,
+}
+
+/// Who sent a packet first.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    FromAccess,
+    FromCore,
+}
+
+impl Wires {
+    fn record(topology: &Topology) -> Self {
+        let media = "udp and not port 5060";
+        Self {
+            access: Capture::start(&topology.ue, media),
+            core: Capture::start(&topology.core, media),
+        }
+    }
+
+    fn stop(self) -> Recorded {
+        Recorded {
+            access: self.access.stop(),
+            core: self.core.stop(),
+        }
+    }
+}
+
+impl Recorded {
+    /// The packets with audio on the access link, in one direction.
+    fn on_access(&self, way: Way) -> impl Iterator<Item = Datagram<'_>> {
+        let ue = Topology::ue_address(Family::V4);
+        audio(&self.access).filter(move |datagram| match way {
+            Way::FromAccess => datagram.source.ip() == ue,
+            Way::FromCore => datagram.destination.ip() == ue,
+        })
+    }
+
+    /// The packets with audio on the core link, in one direction.
+    fn on_core(&self, way: Way) -> impl Iterator<Item = Datagram<'_>> {
+        let core = Topology::core_address(Family::V4);
+        audio(&self.core).filter(move |datagram| match way {
+            Way::FromAccess => datagram.destination.ip() == core,
+            Way::FromCore => datagram.source.ip() == core,
+        })
+    }
+}
+
+/// RTP of PCMA, protected or not.
+fn audio(recording: &Recording) -> impl Iterator<Item = Datagram<'_>> {
+    let datagrams = recording.datagrams();
+    datagrams.filter(|datagram| {
+        datagram.payload.len() > RTP_HEADER_LEN && datagram.payload[1] & 0x7f == PCMA
+    })
+}
+
+/// Fails unless in so many offers and answers all that the UE saw was SRTP with keys, and all that
+/// the core saw was RTP without.
+fn expect_rewritten(ue: &str, core: &str, exchanges: usize) {
+    let lines =
+        |text: &str, start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!(lines(ue, "m=audio"), 2 * exchanges, "{ue}");
+    assert!(lines(ue, "a=crypto:") >= 2 * exchanges, "{ue}");
+    assert_eq!(lines(core, "m=audio"), 2 * exchanges, "{core}");
+    assert_eq!(lines(core, "a=crypto:"), 0, "{core}");
+    let profiles = |text: &str, profile: &str| {
+        let mut media = text.lines().filter(|line| line.starts_with("m=audio"));
+        media.all(|line| line.split(' ').nth(2) == Some(profile))
+    };
+    assert!(profiles(ue, "RTP/SAVP"), "{ue}");
+    assert!(profiles(core, "RTP/AVP"), "{core}");
+}

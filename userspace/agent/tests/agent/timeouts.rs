@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Calls that nobody ends.
+
+use std::time::Duration;
+
+use sallyport_agent::Timeouts;
+use sallyport_flow::FlowStatistics;
+use serde_json::{Value, json};
+
+use crate::data_plane::DataPlane;
+use crate::harness::{Agent, wait_until};
+
+const NEVER: Timeouts = Timeouts {
+    unanswered: None,
+    inactive: None,
+    held: None,
+    total: None,
+};
+
+fn agent(timeouts: Timeouts) -> (Agent, DataPlane) {
+    let mut agent = Agent::stopped(40000..=40001);
+    agent.config.timeouts = timeouts;
+    let data_plane = DataPlane::start(&agent.config.flow_socket);
+    agent.start();
+    agent.wait_until_connected();
+    (agent, data_plane)
+}
+
+fn ask(agent: &Agent, command: &str, lines: &str) {
+    let sdp = format!(
+        "v=0\no=- 1 1 IN IP4 10.0.0.9\ns=-\nc=IN IP4 10.0.0.9\nt=0 0\nm=audio 6000 RTP/AVP 0\n{lines}"
+    );
+    let request = json!({
+        "command": command, "call-id": "c", "from-tag": "a", "to-tag": "b", "sdp": sdp,
+    });
+    let answer = agent.ng(&request);
+    assert_eq!(answer["result"], "ok", "{answer}");
+}
+
+/// Waits until the call has ended for this reason, and nothing of it is left.
+fn wait_for_end(agent: &Agent, data_plane: &DataPlane, why: &str) {
+    wait_until("the call has ended", || {
+        agent.ng(&json!({ "command": "list" }))["calls"] == json!([])
+    });
+    assert!(data_plane.state().flows.is_empty());
+    let counts: Value = agent.get("/v1/agent").1["calls"].clone();
+    assert_eq!(counts[why], 1, "{counts}");
+    // There is but one pair of ports.
+    ask(agent, "offer", "");
+}
+
+#[test]
+fn a_call_that_nobody_answers_ends() {
+    let (agent, data_plane) = agent(Timeouts {
+        unanswered: Some(Duration::from_secs(1)),
+        ..NEVER
+    });
+    ask(&agent, "offer", "");
+    wait_for_end(&agent, &data_plane, "unanswered");
+}
+
+#[test]
+fn a_call_goes_on_while_media_arrives_and_ends_when_it_stops() {
+    let (agent, data_plane) = agent(Timeouts {
+        inactive: Some(Duration::from_secs(2)),
+        held: Some(Duration::from_millis(1)),
+        unanswered: Some(Duration::from_millis(1)),
+        ..NEVER
+    });
+    ask(&agent, "offer", "");
+    ask(&agent, "answer", "");
+    let set_idle = |idle| {
+        let mut state = data_plane.state();
+        let id = *state.flows.keys().next().expect("a flow");
+        let did = FlowStatistics {
+            id,
+            idle: Some(idle),
+            ..FlowStatistics::default()
+        };
+        state.statistics.insert(id, did);
+    };
+    set_idle(Duration::ZERO);
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(data_plane.state().flows.len(), 4);
+    set_idle(Duration::from_hours(1));
+    wait_for_end(&agent, &data_plane, "inactive");
+}
+
+#[test]
+fn a_call_on_hold_may_be_silent_for_longer_and_ends_in_the_end() {
+    let (agent, data_plane) = agent(Timeouts {
+        inactive: Some(Duration::from_millis(1)),
+        held: Some(Duration::from_secs(3)),
+        ..NEVER
+    });
+    ask(&agent, "offer", "a=inactive\n");
+    ask(&agent, "answer", "a=inactive\n");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(data_plane.state().flows.len(), 4);
+    wait_for_end(&agent, &data_plane, "held");
+}
+
+#[test]
+fn no_call_lasts_longer_than_it_may() {
+    let (agent, data_plane) = agent(Timeouts {
+        total: Some(Duration::from_secs(1)),
+        ..NEVER
+    });
+    ask(&agent, "offer", "");
+    ask(&agent, "answer", "");
+    wait_for_end(&agent, &data_plane, "total");
+}
+
+#[test]
+fn a_deletion_with_a_delay_lets_the_call_go_on_for_so_long() {
+    let (agent, data_plane) = agent(NEVER);
+    ask(&agent, "offer", "");
+    ask(&agent, "answer", "");
+    let delete = json!({
+        "command": "delete", "call-id": "c", "from-tag": "a", "delete-delay": 2,
+    });
+    assert_eq!(agent.ng(&delete)["result"], "ok");
+    assert_eq!(data_plane.state().flows.len(), 4);
+    wait_for_end(&agent, &data_plane, "ended");
+}
