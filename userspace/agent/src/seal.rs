@@ -50,8 +50,13 @@ impl Seal {
     /// # Errors
     /// A [`SealError`] when there is a key and it is of no use.
     pub(crate) fn load(path: &Path) -> Result<Self, SealError> {
-        let credential = env::var_os("CREDENTIALS_DIRECTORY")
-            .map(|folder| PathBuf::from(folder).join(CREDENTIAL))
+        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self::load_with(path, credentials.as_deref())
+    }
+
+    fn load_with(path: &Path, credentials: Option<&Path>) -> Result<Self, SealError> {
+        let credential = credentials
+            .map(|folder| folder.join(CREDENTIAL))
             .filter(|credential| credential.exists());
         let key = match &credential {
             // systemd keeps others from it.
@@ -288,6 +293,24 @@ mod tests {
         for sealed in sealed.iter().chain([&third]) {
             assert_eq!(opener.open(b"a", sealed).unwrap().as_slice(), b"one");
         }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_credential_of_systemd_takes_the_place_of_the_file() {
+        let folder = folder("credential");
+        let path = folder.join("key");
+        Seal::load_with(&path, Some(&folder)).unwrap();
+        assert!(path.exists(), "without a credential there is a file");
+        fs::remove_file(&path).unwrap();
+        fs::write(folder.join(CREDENTIAL), [7; KEY_LEN]).unwrap();
+        let sealed = Seal::new(&[7; KEY_LEN])
+            .unwrap()
+            .close(b"a", b"one")
+            .unwrap();
+        let seal = Seal::load_with(&path, Some(&folder)).unwrap();
+        assert!(seal.opener().open(b"a", &sealed).is_ok());
+        assert!(!path.exists());
         fs::remove_dir_all(folder).unwrap();
     }
 
