@@ -86,8 +86,13 @@ impl Seal {
         })
     }
 
-    /// Seals a record under its name.
-    pub(crate) fn close(&self, name: &[u8], record: &[u8]) -> Result<Vec<u8>, NotSealed> {
+    /// Seals a record under its name. `version` stands in front of it, for everybody to read.
+    pub(crate) fn close(
+        &self,
+        version: u8,
+        name: &[u8],
+        record: &[u8],
+    ) -> Result<Vec<u8>, NotSealed> {
         let count = self.count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let payload = Payload {
             msg: record,
@@ -97,7 +102,7 @@ impl Seal {
             .cipher
             .encrypt(&nonce(count).into(), payload)
             .map_err(|_| NotSealed)?;
-        Ok([&self.salt[..], &count, &sealed].concat())
+        Ok([&[version], &self.salt[..], &count, &sealed].concat())
     }
 
     /// Opens records, each under the name that it was sealed with.
@@ -282,16 +287,16 @@ mod tests {
             0o600
         );
         let sealed = [
-            first.close(b"a", b"one").unwrap(),
-            first.close(b"a", b"one").unwrap(),
+            first.close(7, b"a", b"one").unwrap(),
+            first.close(7, b"a", b"one").unwrap(),
         ];
         assert_ne!(sealed[0], sealed[1]);
         let second = Seal::load(&path).unwrap();
-        let third = second.close(b"a", b"one").unwrap();
-        assert_ne!(third[..SALT_LEN], sealed[0][..SALT_LEN]);
+        let third = second.close(7, b"a", b"one").unwrap();
+        assert_ne!(third[1..=SALT_LEN], sealed[0][1..=SALT_LEN]);
         let mut opener = second.opener();
         for sealed in sealed.iter().chain([&third]) {
-            assert_eq!(opener.open(b"a", sealed).unwrap().as_slice(), b"one");
+            assert_eq!(opener.open(b"a", &sealed[1..]).unwrap().as_slice(), b"one");
         }
         fs::remove_dir_all(folder).unwrap();
     }
@@ -306,10 +311,10 @@ mod tests {
         fs::write(folder.join(CREDENTIAL), [7; KEY_LEN]).unwrap();
         let sealed = Seal::new(&[7; KEY_LEN])
             .unwrap()
-            .close(b"a", b"one")
+            .close(7, b"a", b"one")
             .unwrap();
         let seal = Seal::load_with(&path, Some(&folder)).unwrap();
-        assert!(seal.opener().open(b"a", &sealed).is_ok());
+        assert!(seal.opener().open(b"a", &sealed[1..]).is_ok());
         assert!(!path.exists());
         fs::remove_dir_all(folder).unwrap();
     }
@@ -317,7 +322,7 @@ mod tests {
     #[test]
     fn what_was_moved_cut_changed_or_sealed_under_another_key_does_not_open() {
         let seal = Seal::new(&[1; KEY_LEN]).unwrap();
-        let sealed = seal.close(b"a", b"one").unwrap();
+        let sealed = seal.close(7, b"a", b"one").unwrap()[1..].to_vec();
         let mut opener = seal.opener();
         assert!(opener.open(b"b", &sealed).is_err());
         for length in 0..sealed.len() {
