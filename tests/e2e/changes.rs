@@ -342,6 +342,29 @@ fn a_call_is_held_and_resumed_where_it_stood() {
     numbers.next();
     call.talk(&mut ue, &mut numbers);
 
+    // The core's leg multiplexes now, and then no longer. No SRTCP index may be used twice under
+    // our key, or else libsrtp takes it for a replay.
+    for _ in 0..2 {
+        let [up, mut down, down_rtcp] = call.flows.clone();
+        down.ingress.carries = Carries::Muxed;
+        call.update(|update| {
+            update.change = vec![up.clone(), down.clone()];
+            update.remove = vec![DOWN_RTCP];
+        });
+        for _ in 0..3 {
+            call.core.send(Kind::Rtp, &report);
+            let srtcp = call.ue.receive(Kind::Rtcp).expect("it arrives at the UE");
+            let plain = ue.unprotect(Kind::Rtcp, &srtcp);
+            assert_eq!(plain.as_ref(), Ok(&report));
+        }
+        down.ingress.carries = Carries::Rtp;
+        call.update(|update| {
+            update.change = vec![up, down];
+            update.install = vec![down_rtcp];
+        });
+        call.talk(&mut ue, &mut numbers);
+    }
+
     let removed = call
         .data_plane
         .update(Update {

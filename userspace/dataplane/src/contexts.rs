@@ -43,14 +43,16 @@ pub enum Take<N> {
 }
 
 /// How the contexts of a flow change: what goes into each slot.
-#[derive(Debug)]
-pub struct ContextChange {
+#[derive(Clone, Copy, Debug)]
+pub struct ContextChange<N = ContextSet> {
     /// For arriving packets.
-    pub unprotect: Take<ContextSet>,
+    pub unprotect: Take<N>,
     /// For arriving packets, too.
-    pub beside: Take<ContextSet>,
+    pub beside: Take<N>,
     /// For leaving packets.
-    pub protect: Take<ContextSet>,
+    pub protect: Take<N>,
+    /// The lowest SRTCP index to protect with, see [`Keys::srtcp_turn`](crate::rekey::Keys).
+    pub first_srtcp: u32,
 }
 
 /// The crypto contexts of a flow in the worker that owns them.
@@ -88,10 +90,10 @@ impl<T> Slots<T> {
     /// Changes what is in the slots; `insert` turns a new set into what slots hold. Returns what
     /// is left over, in the slots where it was.
     #[must_use]
-    pub fn change(
+    pub(crate) fn change<N>(
         &mut self,
-        change: ContextChange,
-        mut insert: impl FnMut(ContextSet) -> T,
+        change: ContextChange<N>,
+        mut insert: impl FnMut(N) -> T,
     ) -> Self {
         let mut old = std::mem::take(self);
         let mut take = |take, same: &mut Option<T>, other: &mut Option<T>| match take {
@@ -107,6 +109,19 @@ impl<T> Slots<T> {
     }
 }
 
+impl Contexts {
+    /// Changes them. Returns what is left over.
+    #[must_use]
+    pub fn apply(&mut self, change: ContextChange) -> Self {
+        let first_srtcp = change.first_srtcp;
+        let left = self.change(change, |set| set);
+        if let Some(protect) = &mut self.protect {
+            protect.skip_rtcp_to(first_srtcp);
+        }
+        left
+    }
+}
+
 impl Owned {
     /// Puts contexts into the worker's table.
     pub fn new(contexts: Contexts, table: &mut ContextSets) -> Self {
@@ -119,8 +134,15 @@ impl Owned {
     /// Changes them. Returns what is left over.
     pub fn change(&mut self, change: ContextChange, table: &mut ContextSets) -> Contexts {
         let preferred = self.arriving(0);
+        let first_srtcp = change.first_srtcp;
         let left = self.sets.change(change, |set| table.insert(set));
         let left = left.and_then(|id| table.remove(id));
+        if first_srtcp > 0
+            && let Some(mut protect) = self.sets.protect.and_then(|id| table.remove(id))
+        {
+            protect.skip_rtcp_to(first_srtcp);
+            self.sets.protect = Some(table.insert(protect));
+        }
         self.beside_first = self.sets.beside.is_some() && self.sets.beside == preferred;
         for set in [&left.beside, &left.unprotect].into_iter().flatten() {
             if set.marks().next().is_some() {
@@ -186,7 +208,7 @@ impl Claim {
         let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
         match contexts.as_mut() {
             Some(contexts) => {
-                drop(contexts.change(*change, |set| set));
+                drop(contexts.apply(*change));
                 Ok(())
             }
             None => Err((self.owner.load(Ordering::Acquire), change)),
@@ -204,6 +226,7 @@ mod tests {
         unprotect: Take::Nothing,
         beside: Take::Nothing,
         protect: Take::Nothing,
+        first_srtcp: 0,
     };
 
     fn set() -> ContextSet {
@@ -249,8 +272,8 @@ mod tests {
                 [None, None, None],
             ),
             (
-                (Take::New(set()), Take::Other, Take::New(set())),
-                [Some(9), Some(1), Some(9)],
+                (Take::New(9), Take::Other, Take::New(8)),
+                [Some(9), Some(1), Some(8)],
                 [None, Some(2), Some(3)],
             ),
             (
@@ -265,8 +288,9 @@ mod tests {
                 unprotect,
                 beside,
                 protect,
+                first_srtcp: 0,
             };
-            let over = slots.change(change, |_| 9);
+            let over = slots.change(change, |new| new);
             assert_eq!([slots.unprotect, slots.beside, slots.protect], new);
             assert_eq!([over.unprotect, over.beside, over.protect], left);
         }

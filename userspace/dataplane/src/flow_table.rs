@@ -147,6 +147,8 @@ pub enum SourceFilter {
 pub struct Latching {
     /// Who is latched.
     pub latched: Option<SocketAddr>,
+    /// Whether the control side has been told.
+    pub told: bool,
     /// Which addresses may be latched; `None` for all.
     pub from: Option<IpNet>,
     /// Until when a plain flow latches; `None` for ever.
@@ -220,6 +222,7 @@ impl Latching {
     pub fn keep(&mut self, old: Self) {
         let is_same = self.round == old.round;
         self.latched = old.latched.filter(|peer| is_same && self.admits(*peer));
+        self.told = old.told;
     }
 
     /// Whether packets from there may latch at all.

@@ -6,7 +6,8 @@
 //! [`config`], [`nic`], [`xdp`], [`xsk`], [`run`]. The way of a packet: [`worker`] takes a
 //! [`burst`] from its sockets, [`stage::process_burst`] decides about it as a pure function over
 //! the worker's [`state`], the worker hands what is left to the other socket. [`control`] speaks
-//! with the agent and tells the workers, [`next_hop`] follows the kernel's routes and neighbours.
+//! with the agent and tells the workers what becomes of flows and, by [`rekey`], of their crypto
+//! [`contexts`]; [`next_hop`] follows the kernel's routes and neighbours.
 
 #![deny(unsafe_code)]
 

@@ -6,12 +6,13 @@ use core::hash::BuildHasher;
 use std::hash::RandomState;
 use std::time::Instant;
 
-use sallyport_flow::{Crypto, Flow};
+use hashbrown::HashMap;
+use sallyport_flow::{Carries, Crypto, Flow, Mark};
 
-use crate::contexts::Take;
+use crate::contexts::{ContextChange, Take};
 
 /// Tells one [`Crypto`] from another without a second copy of the keys. It does not look at marks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Fingerprint(u64);
 
 /// Makes fingerprints. Only those of one maker can be compared.
@@ -27,6 +28,10 @@ pub struct Keys {
     pub beside: Option<Beside>,
     /// Of leaving packets.
     pub protect: Option<Fingerprint>,
+    /// How often SRTCP under `protect` has come to another flow. When a leg starts or ends to
+    /// multiplex, it does so without new keys for the other leg, and no index may be used by both
+    /// flows: each turn has indices of its own.
+    pub srtcp_turn: u32,
 }
 
 /// Keys of arriving packets beside those in use.
@@ -36,17 +41,6 @@ pub struct Beside {
     pub key: Fingerprint,
     /// Since when they are replaced; `None` where they are expected.
     pub replaced: Option<Instant>,
-}
-
-/// What goes into the slots of a flow's contexts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Plan {
-    /// That for arriving packets.
-    pub unprotect: Take<()>,
-    /// The second one for arriving packets.
-    pub beside: Take<()>,
-    /// That for leaving packets.
-    pub protect: Take<()>,
 }
 
 impl Fingerprints {
@@ -59,6 +53,7 @@ impl Fingerprints {
                 replaced: None,
             }),
             protect: flow.egress.protect.as_ref().map(|it| self.one(it)),
+            srtcp_turn: flow.egress.protect.as_ref().map_or(0, SrtcpTurns::marked),
         }
     }
 
@@ -88,14 +83,15 @@ impl Fingerprints {
 }
 
 impl Keys {
-    /// What becomes of these keys when others are `wanted`: those from then on, and what to do for
-    /// it.
-    pub fn change(self, wanted: Self, now: Instant) -> (Self, Plan) {
+    /// What becomes of these keys when others are `wanted`: those from then on, and what happens
+    /// to the contexts.
+    pub fn change(self, wanted: Self, now: Instant) -> (Self, ContextChange<()>) {
         let mut beside = self.beside;
-        let mut plan = Plan {
+        let mut plan = ContextChange {
             unprotect: Take::Same,
             beside: Take::Same,
             protect: Take::Same,
+            first_srtcp: wanted.srtcp_turn.saturating_mul(SrtcpTurns::STEP),
         };
         if wanted.protect != self.protect {
             plan.protect = new_if(wanted.protect.is_some());
@@ -146,6 +142,49 @@ impl Keys {
     }
 }
 
+/// The flows of one update that have protected SRTCP until now: under which keys, at which turn.
+#[derive(Debug, Default)]
+pub struct SrtcpTurns(HashMap<Fingerprint, u32>);
+
+impl SrtcpTurns {
+    /// How many indices a turn has: more than a flow sends in weeks.
+    pub const STEP: u32 = 1 << 26;
+
+    /// The last turn (SRTCP indices have 31 bits).
+    pub const LAST: u32 = (1 << 31) / Self::STEP - 1;
+
+    /// The turn at which a flow with these marks goes on.
+    fn marked(crypto: &Crypto) -> u32 {
+        let furthest = crypto.marks.iter().filter_map(|mark| mark.rtcp).max();
+        furthest.map_or(0, |index| {
+            index.saturating_add(Mark::RTCP_STEP) / Self::STEP
+        })
+    }
+
+    /// Adds a flow as it was before.
+    pub fn add(&mut self, keys: Keys, carries: Carries) {
+        if let Some(key) = keys.protect
+            && carries != Carries::Rtp
+        {
+            let turn = self.0.entry(key).or_default();
+            *turn = keys.srtcp_turn.max(*turn);
+        }
+    }
+
+    /// The turn of a flow with these keys from now on, which was like that `before`. Marks say
+    /// something about new keys only.
+    pub fn of(&self, keys: Keys, carries: Carries, before: Option<(Keys, Carries)>) -> u32 {
+        let before = before.filter(|(old, _)| old.protect == keys.protect);
+        let own = before.map_or(keys.srtcp_turn, |(old, _)| old.srtcp_turn);
+        let has_it = before.is_some_and(|(_, carries)| carries != Carries::Rtp);
+        let others = keys.protect.and_then(|key| self.0.get(&key));
+        match others {
+            Some(others) if carries != Carries::Rtp && !has_it => others.max(&own) + 1,
+            _ => own,
+        }
+    }
+}
+
 const fn new_if(is_wanted: bool) -> Take<()> {
     if is_wanted {
         Take::New(())
@@ -156,7 +195,10 @@ const fn new_if(is_wanted: bool) -> Take<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::contexts::Slots;
 
     const A: Option<Fingerprint> = Some(Fingerprint(1));
     const B: Option<Fingerprint> = Some(Fingerprint(2));
@@ -275,11 +317,13 @@ mod tests {
                 unprotect: before.0,
                 beside: before.1,
                 protect: C,
+                srtcp_turn: 0,
             };
             let wanted = Keys {
                 unprotect: wanted.0,
                 beside: expected(wanted.1),
                 protect: C,
+                srtcp_turn: 0,
             };
             let (keys, what) = before.change(wanted, now);
             assert_eq!(keys.unprotect, wanted.unprotect, "{name}");
@@ -316,11 +360,140 @@ mod tests {
                 key: Fingerprint(2),
                 replaced,
             }),
-            protect: C,
+            ..Keys::default()
         };
         assert_eq!(keys(None).retire(later), None);
         assert_eq!(keys(Some(later)).retire(now), None);
         let left = keys(Some(now)).retire(later).unwrap();
-        assert_eq!((left.unprotect, left.beside, left.protect), (A, None, C));
+        assert_eq!((left.unprotect, left.beside), (A, None));
+    }
+
+    proptest! {
+        /// The control side knows which contexts the worker has, whatever it is asked for.
+        #[test]
+        fn contexts_are_those_of_the_keys_after_any_changes(
+            steps in proptest::collection::vec((0..4u64, 0..4u64, 0..4u64, any::<bool>()), 1..20),
+        ) {
+            let key = |number| (number > 0).then_some(Fingerprint(number));
+            let now = Instant::now();
+            let (mut keys, mut slots) = (Keys::default(), Slots::default());
+            for (unprotect, expected, protect, retires) in steps {
+                let wanted = Keys {
+                    unprotect: key(unprotect),
+                    beside: key(expected).map(|key| Beside { key, replaced: None }),
+                    protect: key(protect),
+                    srtcp_turn: 0,
+                };
+                let (after, plan) = keys.change(wanted, now);
+                let change = ContextChange {
+                    unprotect: filled(plan.unprotect, wanted.unprotect),
+                    beside: filled(plan.beside, wanted.beside.map(|it| it.key)),
+                    protect: filled(plan.protect, wanted.protect),
+                    first_srtcp: 0,
+                };
+                let _ = slots.change(change, |key| key);
+                keys = after;
+                if retires && let Some(after) = keys.retire(now) {
+                    slots.beside = None;
+                    keys = after;
+                }
+                prop_assert_eq!(slots.unprotect, keys.unprotect);
+                prop_assert_eq!(slots.beside, keys.beside.map(|it| it.key));
+                prop_assert_eq!(slots.protect, keys.protect);
+                prop_assert_eq!(keys.unprotect, wanted.unprotect);
+                prop_assert_eq!(keys.protect, wanted.protect);
+            }
+        }
+    }
+
+    fn filled(take: Take<()>, key: Option<Fingerprint>) -> Take<Fingerprint> {
+        match take {
+            Take::Same => Take::Same,
+            Take::Other => Take::Other,
+            Take::New(()) => Take::New(key.unwrap()),
+            Take::Nothing => Take::Nothing,
+        }
+    }
+
+    #[test]
+    fn srtcp_that_comes_to_another_flow_starts_where_no_flow_has_been() {
+        use Carries::{Muxed, Rtcp, Rtp};
+        let keys = |protect, srtcp_turn| Keys {
+            protect,
+            srtcp_turn,
+            ..Keys::default()
+        };
+        // Flows that are named: key, turn, carries. A flow before and after, with the turn of its
+        // marks. Its turn.
+        for (name, named, before, after, turn) in [
+            ("a first flow", vec![], None, (A, 0, Muxed), 0),
+            (
+                "nothing new",
+                vec![(A, 3, Muxed)],
+                Some((A, 3, Muxed)),
+                (A, 0, Muxed),
+                3,
+            ),
+            (
+                "a port of its own",
+                vec![(A, 0, Muxed)],
+                None,
+                (A, 0, Rtcp),
+                1,
+            ),
+            (
+                "the port of RTP",
+                vec![(A, 0, Muxed)],
+                Some((A, 0, Muxed)),
+                (A, 0, Rtp),
+                0,
+            ),
+            (
+                "one port again",
+                vec![(A, 1, Rtcp), (A, 0, Rtp)],
+                Some((A, 0, Rtp)),
+                (A, 0, Muxed),
+                2,
+            ),
+            (
+                "without RTCP before",
+                vec![(A, 0, Rtp)],
+                Some((A, 0, Rtp)),
+                (A, 0, Muxed),
+                0,
+            ),
+            ("other keys", vec![(A, 5, Muxed)], None, (B, 0, Rtcp), 0),
+            ("no keys", vec![(None, 0, Muxed)], None, (None, 0, Rtcp), 0),
+            (
+                "new keys",
+                vec![(A, 5, Muxed)],
+                Some((A, 5, Muxed)),
+                (B, 0, Muxed),
+                0,
+            ),
+            ("as marks say", vec![], None, (A, 3, Rtcp), 3),
+            (
+                "further than marks",
+                vec![(A, 2, Muxed)],
+                None,
+                (A, 3, Rtcp),
+                4,
+            ),
+            (
+                "not as marks say",
+                vec![],
+                Some((A, 1, Muxed)),
+                (A, 3, Muxed),
+                1,
+            ),
+        ] {
+            let mut turns = SrtcpTurns::default();
+            for (key, turn, carries) in named {
+                turns.add(keys(key, turn), carries);
+            }
+            let before = before.map(|(key, turn, carries)| (keys(key, turn), carries));
+            let (key, marked, carries) = after;
+            assert_eq!(turns.of(keys(key, marked), carries, before), turn, "{name}");
+        }
     }
 }

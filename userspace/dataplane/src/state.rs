@@ -143,10 +143,16 @@ impl Events {
 
     /// Adds an event. A full queue loses it, and counts it.
     pub fn push(&self, event: Event) {
-        if self.queue.push(event).is_err() {
+        if !self.offer(event) {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Adds an event if there is room, and says so.
+    pub fn offer(&self, event: Event) -> bool {
+        let is_there = self.queue.push(event).is_ok();
         self.arrived.notify_one();
+        is_there
     }
 
     /// The next event, as soon as there is one.

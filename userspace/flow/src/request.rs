@@ -70,7 +70,9 @@ pub struct Update {
     pub change: Vec<Flow>,
     /// Flows to install: their packets are served from then on.
     ///
-    /// A flow with keys that another flow has used must bring marks.
+    /// A flow with keys that another flow has used to protect must bring marks. Only RTCP may come
+    /// without, from a flow that this request removes or changes: as when the leg it arrives on
+    /// starts or ends to multiplex.
     pub install: Vec<Flow>,
 }
 

@@ -274,6 +274,17 @@ impl ContextSet {
         Ok(())
     }
 
+    /// Has a sender go on no lower than here with SRTCP, whatever the SSRC: lower indices were used
+    /// elsewhere under this key.
+    pub fn skip_rtcp_to(&mut self, index: u32) {
+        let index = u64::from(index).min(RTCP_END);
+        self.first_rtcp = self.first_rtcp.max(index);
+        let contexts = &self.state.contexts;
+        for (at, _) in contexts.ssrcs() {
+            contexts.raise(at, Kind::Rtcp, index);
+        }
+    }
+
     /// Has an SSRC that has no context yet go on from a mark, or with `None` start anew.
     pub(crate) fn expect(&self, mark: Option<Mark>) {
         self.expected.set(mark);
@@ -396,11 +407,16 @@ impl ContextSet {
                 let index = estimate(highest, sequence);
                 (Kind::Rtp, index.ok_or(Refusal::KeyExpired)?)
             }
-            Claim::Next => match end(Kind::Rtcp) {
-                0 => (Kind::Rtcp, self.first_rtcp),
-                RTCP_END.. => return Err(Refusal::KeyExpired),
-                next => (Kind::Rtcp, next),
-            },
+            Claim::Next => {
+                let next = match end(Kind::Rtcp) {
+                    0 => self.first_rtcp,
+                    next => next,
+                };
+                if next >= RTCP_END {
+                    return Err(Refusal::KeyExpired);
+                }
+                (Kind::Rtcp, next)
+            }
             Claim::Index(index) => (Kind::Rtcp, u64::from(index)),
             Claim::Whole(index) => (Kind::Rtp, index),
         };

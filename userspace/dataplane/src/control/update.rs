@@ -2,10 +2,10 @@
 
 //! Flows are installed, changed and removed, all at once or not at all.
 //!
-//! All that may be refused, and the kernel's map, which may be full, come first; what workers are
-//! told after that cannot fail. Each worker does all of it between two packets. Only for the
-//! moment between the two a worker may meet packets of a flow that it does not know yet, or no
-//! longer, and refuses them.
+//! What may be refused comes first: all checks, then the XDP program's map. What workers are told
+//! after that cannot fail, and each does all of it between two packets. For that moment the XDP
+//! program may steer packets to workers that do not know their flow yet, or no longer: these
+//! refuse them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::{Control, Installed, all, merge};
 use crate::contexts::{Claim, ContextChange, Contexts, Take};
 use crate::flow_table::{FlowEntry, Latching, SourceFilter, Terms};
 use crate::header::PathHeader;
-use crate::rekey::Keys;
+use crate::rekey::{Keys, SrtcpTurns};
 use crate::worker::{self, Change, Command};
 use crate::xdp::NicId;
 
@@ -48,8 +48,9 @@ impl Control {
             change,
             install,
         } = update;
-        let change = self.checked(change, now)?;
-        let install = self.checked(install, now)?;
+        let turns = self.srtcp_turns(&remove, &change);
+        let change = self.checked(change, &turns, now)?;
+        let install = self.checked(install, &turns, now)?;
         let closed = self.locals_of(&remove);
         let opened: Vec<_> = install
             .iter()
@@ -78,7 +79,7 @@ impl Control {
         }
         for checked in install {
             let mut contexts = Contexts::default();
-            drop(contexts.change(*checked.contexts, |set| set));
+            drop(contexts.apply(*checked.contexts));
             let claim = Arc::new(Claim::new(contexts));
             self.put(&checked.flow, checked.keys, Some(claim), now);
         }
@@ -129,6 +130,7 @@ impl Control {
                 unprotect: Take::Same,
                 beside: Take::Nothing,
                 protect: Take::Same,
+                first_srtcp: 0,
             };
             self.change(&mut updates, id, false, Box::new(contexts));
         }
@@ -239,12 +241,28 @@ impl Control {
     }
 
     /// Makes the crypto contexts that flows do not have yet.
-    fn checked(&self, flows: Vec<Flow>, now: Instant) -> Result<Vec<Checked>, Refused> {
+    fn checked(
+        &self,
+        flows: Vec<Flow>,
+        turns: &SrtcpTurns,
+        now: Instant,
+    ) -> Result<Vec<Checked>, Refused> {
         let checked = |flow: Flow| {
-            let old = self.flows.by_id.get(&flow.id).map(|flow| flow.keys);
-            let wanted = self.fingerprints.of(&flow);
-            let (keys, plan) = old.unwrap_or_default().change(wanted, now);
             let (ingress, egress) = (&flow.ingress, &flow.egress);
+            let old = self.flows.by_id.get(&flow.id);
+            let old = old.map(|old| (old.keys, old.terms.carries));
+            let wanted = self.fingerprints.of(&flow);
+            let wanted = Keys {
+                srtcp_turn: turns.of(wanted, ingress.carries, old),
+                ..wanted
+            };
+            if wanted.srtcp_turn > SrtcpTurns::LAST {
+                return Err(out_of_range(flow.id, "egress.protect"));
+            }
+            let (keys, plan) = old
+                .map(|(keys, _)| keys)
+                .unwrap_or_default()
+                .change(wanted, now);
             let contexts = ContextChange {
                 unprotect: take(
                     plan.unprotect,
@@ -254,6 +272,7 @@ impl Control {
                 )?,
                 beside: take(plan.beside, flow.id, ingress.expect.as_ref(), RECEIVER)?,
                 protect: take(plan.protect, flow.id, egress.protect.as_ref(), SENDER)?,
+                first_srtcp: plan.first_srtcp,
             };
             Ok(Checked {
                 flow,
@@ -262,6 +281,16 @@ impl Control {
             })
         };
         flows.into_iter().map(checked).collect()
+    }
+
+    fn srtcp_turns(&self, remove: &[FlowId], change: &[Flow]) -> SrtcpTurns {
+        let mut turns = SrtcpTurns::default();
+        let changed = change.iter().map(|flow| &flow.id);
+        let flows = remove.iter().chain(changed);
+        for flow in flows.filter_map(|id| self.flows.by_id.get(id)) {
+            turns.add(flow.keys, flow.terms.carries);
+        }
+        turns
     }
 
     fn locals_of(&self, ids: &[FlowId]) -> Vec<(NicId, SocketAddr)> {
@@ -405,6 +434,7 @@ fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> Sourc
     };
     let mut latching = Latching {
         latched: None,
+        told: false,
         from: latch.from,
         until: latch.window.and_then(|window| now.checked_add(window)),
         round: 0,

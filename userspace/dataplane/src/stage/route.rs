@@ -19,15 +19,16 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
         };
         let terms = &mut entry.terms;
         if let SourceFilter::Latch(latching) = &mut terms.source
-            && latching.latched != Some(packet.source)
+            && (latching.latched != Some(packet.source) || !latching.told)
         {
             // On a plain flow only the first one latches, also within one burst.
-            if !terms.protected && latching.latched.is_some() {
+            if !terms.protected && latching.latched.is_some_and(|peer| peer != packet.source) {
                 packet.refuse(Reason::SourceFiltered);
                 continue;
             }
             latching.latched = Some(packet.source);
-            state.events.push(Event::Latched {
+            // If there is no room, as after a restart with many calls, then with the next packet.
+            latching.told = state.events.offer(Event::Latched {
                 flow: entry.id,
                 remote: packet.source,
                 round: latching.round,

@@ -33,6 +33,7 @@ const NEW_KEY: [u8; 30] = [0x29; 30];
 const SSRC: u32 = 0xcafe_babe;
 const LATCH: SourceFilter = SourceFilter::Latch(Latching {
     latched: None,
+    told: false,
     from: None,
     until: None,
     round: 0,
@@ -458,6 +459,40 @@ fn a_plain_flow_latches_to_the_first_packet_for_good_even_within_one_burst() {
 }
 
 #[test]
+fn what_was_latched_is_told_later_if_there_is_no_room_for_events() {
+    for contexts in [
+        PLAIN,
+        Contexts {
+            unprotect: Some(receiver(&key())),
+            ..PLAIN
+        },
+    ] {
+        let is_plain = contexts.unprotect.is_none();
+        let mut bed = Bed::with_contexts(contexts, |entry| entry.terms.source = LATCH);
+        let events = Arc::clone(&bed.state.events);
+        let other = Event::KeyExpired { flow: FlowId(2) };
+        while events.offer(other) {}
+        for sequence in 0..3 {
+            let mut packet = rtp(sequence, b"a");
+            if !is_plain {
+                packet = bed.protected(Kind::Rtp, &packet);
+            }
+            assert_eq!(bed.fates(&[packet]), [Fate::Onward]);
+            if sequence == 1 {
+                while events.try_next() == Some(other) {}
+            }
+        }
+        let latched = Event::Latched {
+            flow: FlowId(1),
+            remote: address(UE),
+            round: 0,
+        };
+        assert_eq!(events.try_next(), Some(latched));
+        assert_eq!(events.try_next(), None);
+    }
+}
+
+#[test]
 fn a_plain_flow_latches_only_whom_it_may_and_only_in_time() {
     const WINDOW: Duration = Duration::from_secs(10);
     for (from, after, other_port, other_host) in [
@@ -600,6 +635,7 @@ const KEEP: ContextChange = ContextChange {
     unprotect: Take::Same,
     beside: Take::Same,
     protect: Take::Same,
+    first_srtcp: 0,
 };
 
 /// The peer has offered new keys.
@@ -614,7 +650,7 @@ fn expect_new_key() -> ContextChange {
 const SWAP: ContextChange = ContextChange {
     unprotect: Take::Other,
     beside: Take::Other,
-    protect: Take::Same,
+    ..KEEP
 };
 
 /// There is only one set of keys.
@@ -640,6 +676,33 @@ fn a_flow_that_is_changed_keeps_its_rollover_counter_and_its_replay_list() {
         [replayed, replayed, replayed, Fate::Onward, Fate::Onward]
     );
     assert_eq!(bed.entry().counters.packets_in, 8);
+}
+
+#[test]
+fn srtcp_that_comes_from_another_flow_skips_the_indices_of_that() {
+    for has_packets in [false, true] {
+        let mut bed = Bed::with_contexts(to_be_protected(), |_| {});
+        if has_packets {
+            assert_eq!(bed.fates(&[rtp(1, b"before")]), [Fate::Onward]);
+        }
+        let change = ContextChange {
+            first_srtcp: 1 << 21,
+            ..KEEP
+        };
+        if has_packets {
+            bed.change(None, Some(change));
+        } else {
+            bed.entry().claim.change(Box::new(change)).unwrap();
+        }
+        let results = bed.process(&[
+            (UE, ACCESS_LOCAL, sender_report()),
+            (UE, ACCESS_LOCAL, rtp(2, b"after")),
+        ]);
+        let srtcp = payload(&results[0].1);
+        let index = &srtcp[srtcp.len() - 14..][..4];
+        assert_eq!(index, (1u32 << 31 | 1 << 21).to_be_bytes());
+        assert_eq!(results[1].0, Fate::Onward);
+    }
 }
 
 #[test]

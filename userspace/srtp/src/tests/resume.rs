@@ -157,3 +157,26 @@ fn marks_beyond_the_limit_are_refused_and_absurd_ones_expire_the_key() {
         assert_eq!(outcome, Err(Refusal::KeyExpired));
     }
 }
+
+#[test]
+fn a_sender_skips_srtcp_indices_that_were_used_elsewhere() {
+    for suite in Suite::ALL {
+        let mut sender = Leg::sender(suite, Policy::default());
+        let index_of = |sender: &mut Leg, ssrc| {
+            let wire = sender.pass(Kind::Rtcp, &rtcp(ssrc, 20))?;
+            let word = wire[index_word_at(suite, 28)..].first_chunk().unwrap();
+            Ok(u32::from_be_bytes(*word) & !(1 << 31))
+        };
+        assert_eq!(index_of(&mut sender, 7), Ok(1));
+        sender.set_mut().skip_rtcp_to(1 << 21);
+        assert_eq!(index_of(&mut sender, 7), Ok(1 << 21));
+        assert_eq!(index_of(&mut sender, 8), Ok(1 << 21));
+        sender.set_mut().skip_rtcp_to(9);
+        assert_eq!(index_of(&mut sender, 7), Ok((1 << 21) + 1), "never back");
+        assert_eq!(index_of(&mut sender, 9), Ok(1 << 21), "never back");
+        sender.set_mut().skip_rtcp_to(u32::MAX);
+        for ssrc in [7, 10] {
+            assert_eq!(index_of(&mut sender, ssrc), Err(Refusal::KeyExpired));
+        }
+    }
+}
