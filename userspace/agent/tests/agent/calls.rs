@@ -482,6 +482,12 @@ fn what_a_client_asks_for_is_in_the_sdp_and_in_the_flows() {
         ),
         (
             &plain,
+            json!({ "flags": ["full-rtcp-attribute"], "direction": ["access", "core"] }),
+            "a=rtcp:",
+            "nothing",
+        ),
+        (
+            &plain,
             json!({ "flags": ["generate-mid"] }),
             "a=mid:1",
             "nothing",
