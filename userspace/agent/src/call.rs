@@ -55,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) ends_at: Option<Duration>,
     pub(crate) branches: Vec<Branch>,
     dscp: Option<u8>,
+    /// Whether RTP is dropped, as the client said.
+    is_silenced: bool,
     /// How many dialogs it ever had.
     dialogs: u16,
 }
@@ -197,6 +199,8 @@ pub(crate) struct About {
     pub(crate) received_from: Option<IpAddr>,
     pub(crate) media_address: Option<IpAddr>,
     pub(crate) learning: Learning,
+    /// Whether RTP of the whole call is dropped from now on.
+    pub(crate) silences: Option<bool>,
 }
 
 /// Where ports come from: those of a realm.
@@ -246,6 +250,7 @@ impl Call {
             ends_at: None,
             branches: Vec::new(),
             dscp: None,
+            is_silenced: false,
             dialogs: 0,
         }
     }
@@ -336,6 +341,7 @@ impl Call {
         if let Some(party) = party {
             party.learn(&offer.about);
         }
+        self.is_silenced = offer.about.silences.unwrap_or(self.is_silenced);
         if let Some(dscp) = offer.dscp {
             self.dscp = match dscp {
                 Dscp::AsArrived => None,
@@ -395,6 +401,7 @@ impl Call {
         };
         party.learn(&answer.about);
         branch.active = Some(dialog_at);
+        self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
         self.last_signal = now;
         Ok(self.passed(decision.sdp, at, dialog_at, offerer, by_offerer))
     }
@@ -672,7 +679,11 @@ impl Call {
                     .filter(|(of, _)| *of == side && protection.is_some())
                     .map(|(_, keys)| crypto(keys)),
                 send: protection.map(|keys| crypto(&keys.send)),
-                gate: if is_open { Gate::Open } else { Gate::Closed },
+                gate: if is_open && !self.is_silenced {
+                    Gate::Open
+                } else {
+                    Gate::Closed
+                },
                 dscp: self.dscp,
             }
         };

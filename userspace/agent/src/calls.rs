@@ -245,7 +245,10 @@ impl Manager {
                 info!(session = %entry.id, call = call.call_id, "ended: {}", why.reason());
             }
             Err(error) => {
-                warn!(session = %entry.id, "end it because {}: {error}", why.reason());
+                // Without a data plane nobody can, which is no news.
+                if !matches!(error, ManagerError::NotConnected) {
+                    warn!(session = %entry.id, "end it because {}: {error}", why.reason());
+                }
                 // Again at the next tick.
                 let at = self.now() + TICK;
                 lock(&entry.watch).deadline = Some(at);

@@ -34,10 +34,10 @@ pub(crate) fn flows(id: SessionId, streams: &[Stream]) -> Vec<Flow> {
 
 /// What turns some flows into others; both in the order of their numbers.
 pub(crate) fn update(before: &[Flow], after: &[Flow]) -> Update {
-    let of = |flows: &[Flow], id| {
+    fn of(flows: &[Flow], id: FlowId) -> Option<&Flow> {
         let at = flows.binary_search_by_key(&id, |flow| flow.id);
-        at.ok().map(|at| flows[at].clone())
-    };
+        at.ok().map(|at| &flows[at])
+    }
     let mut update = Update::default();
     for flow in before {
         if of(after, flow.id).is_none() {
@@ -47,7 +47,7 @@ pub(crate) fn update(before: &[Flow], after: &[Flow]) -> Update {
     for flow in after {
         match of(before, flow.id) {
             None => update.install.push(flow.clone()),
-            Some(before) if before != *flow => update.change.push(flow.clone()),
+            Some(before) if before != flow => update.change.push(flow.clone()),
             Some(_) => {}
         }
     }

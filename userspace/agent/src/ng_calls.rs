@@ -11,7 +11,7 @@ use sallyport_signalling::Suite;
 use sallyport_signalling::e2ae::Asked;
 use sallyport_signalling::ng::{
     self, Delete, EndpointLearning, Family, Flag, Limit, Options, Query, Refusal, Report, SdpBody,
-    Statistics, Tos, Transport,
+    Statistics, Tos, Traffic, Transport,
 };
 use sallyport_signalling::policy::{Policy, RtcpMux};
 use sallyport_signalling::sdes::{Preference, Suites};
@@ -297,6 +297,11 @@ fn about(options: &Options) -> About {
         received_from: options.received_from,
         media_address: options.media_address.or(at_sip_source),
         learning,
+        silences: options.traffic.and_then(|traffic| match traffic {
+            Traffic::Drop => Some(true),
+            Traffic::Flow => Some(false),
+            _ => None,
+        }),
     }
 }
 

@@ -78,11 +78,12 @@ impl Lines<'_> {
         }
         if self.has(Flag::NoRtcpAttribute) {
             media.section_mut().remove_attributes(&["rtcp"]);
-        } else if self.has(Flag::FullRtcpAttribute)
-            && let Some(mut rtcp) = media.rtcp()
-        {
-            rtcp.address = rtcp.address.or(address);
-            let Rtcp { .. } = rtcp;
+        } else if self.has(Flag::FullRtcpAttribute) && !media.has_rtcp_mux() {
+            let said = media.rtcp();
+            let rtcp = Rtcp {
+                port: said.map_or_else(|| media.port().saturating_add(1), |rtcp| rtcp.port),
+                address: said.and_then(|rtcp| rtcp.address).or(address),
+            };
             media
                 .section_mut()
                 .set_attribute("rtcp", Some(&rtcp.to_string()));

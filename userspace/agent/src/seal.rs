@@ -50,8 +50,13 @@ impl Seal {
     /// # Errors
     /// A [`SealError`] when there is a key and it is of no use.
     pub(crate) fn load(path: &Path) -> Result<Self, SealError> {
-        let credential = env::var_os("CREDENTIALS_DIRECTORY")
-            .map(|folder| PathBuf::from(folder).join(CREDENTIAL))
+        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self::load_with(path, credentials.as_deref())
+    }
+
+    fn load_with(path: &Path, credentials: Option<&Path>) -> Result<Self, SealError> {
+        let credential = credentials
+            .map(|folder| folder.join(CREDENTIAL))
             .filter(|credential| credential.exists());
         let key = match &credential {
             // systemd keeps others from it.
@@ -81,8 +86,13 @@ impl Seal {
         })
     }
 
-    /// Seals a record under its name.
-    pub(crate) fn close(&self, name: &[u8], record: &[u8]) -> Result<Vec<u8>, NotSealed> {
+    /// Seals a record under its name. `version` stands in front of it, for everybody to read.
+    pub(crate) fn close(
+        &self,
+        version: u8,
+        name: &[u8],
+        record: &[u8],
+    ) -> Result<Vec<u8>, NotSealed> {
         let count = self.count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let payload = Payload {
             msg: record,
@@ -92,7 +102,7 @@ impl Seal {
             .cipher
             .encrypt(&nonce(count).into(), payload)
             .map_err(|_| NotSealed)?;
-        Ok([&self.salt[..], &count, &sealed].concat())
+        Ok([&[version], &self.salt[..], &count, &sealed].concat())
     }
 
     /// Opens records, each under the name that it was sealed with.
@@ -277,24 +287,42 @@ mod tests {
             0o600
         );
         let sealed = [
-            first.close(b"a", b"one").unwrap(),
-            first.close(b"a", b"one").unwrap(),
+            first.close(7, b"a", b"one").unwrap(),
+            first.close(7, b"a", b"one").unwrap(),
         ];
         assert_ne!(sealed[0], sealed[1]);
         let second = Seal::load(&path).unwrap();
-        let third = second.close(b"a", b"one").unwrap();
-        assert_ne!(third[..SALT_LEN], sealed[0][..SALT_LEN]);
+        let third = second.close(7, b"a", b"one").unwrap();
+        assert_ne!(third[1..=SALT_LEN], sealed[0][1..=SALT_LEN]);
         let mut opener = second.opener();
         for sealed in sealed.iter().chain([&third]) {
-            assert_eq!(opener.open(b"a", sealed).unwrap().as_slice(), b"one");
+            assert_eq!(opener.open(b"a", &sealed[1..]).unwrap().as_slice(), b"one");
         }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_credential_of_systemd_takes_the_place_of_the_file() {
+        let folder = folder("credential");
+        let path = folder.join("key");
+        Seal::load_with(&path, Some(&folder)).unwrap();
+        assert!(path.exists(), "without a credential there is a file");
+        fs::remove_file(&path).unwrap();
+        fs::write(folder.join(CREDENTIAL), [7; KEY_LEN]).unwrap();
+        let sealed = Seal::new(&[7; KEY_LEN])
+            .unwrap()
+            .close(7, b"a", b"one")
+            .unwrap();
+        let seal = Seal::load_with(&path, Some(&folder)).unwrap();
+        assert!(seal.opener().open(b"a", &sealed[1..]).is_ok());
+        assert!(!path.exists());
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn what_was_moved_cut_changed_or_sealed_under_another_key_does_not_open() {
         let seal = Seal::new(&[1; KEY_LEN]).unwrap();
-        let sealed = seal.close(b"a", b"one").unwrap();
+        let sealed = seal.close(7, b"a", b"one").unwrap()[1..].to_vec();
         let mut opener = seal.opener();
         assert!(opener.open(b"b", &sealed).is_err());
         for length in 0..sealed.len() {

@@ -11,6 +11,7 @@
 //! in `/run`, the default, nothing is left, and calls could not outlive their flows anyhow; on a
 //! disk nothing that was answered is lost.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -23,7 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::marks::FlowMarks;
 use crate::seal::{Seal, SealError};
@@ -120,12 +121,10 @@ impl Store {
     /// # Errors
     /// When that fails; the record is then the old one.
     pub(crate) async fn put(&self, id: SessionId, state: &State) -> Result<(), StoreError> {
-        let record = to_bytes(state)
-            .and_then(|record| self.seal.close(&name(id), &record).ok())
+        let seal = |record: &[u8]| self.seal.close(VERSION, &name(id), record).ok();
+        let bytes = encode(state, seal)
+            .flatten()
             .ok_or_else(|| self.failed("the record could not be made".to_owned()))?;
-        let mut bytes = Vec::with_capacity(1 + record.len());
-        bytes.push(VERSION);
-        bytes.extend(record);
         self.commit(Change::Session(id, Some(bytes))).await
     }
 
@@ -147,9 +146,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut waits = Vec::new();
         for (id, marks) in marks {
-            let bytes = to_bytes(&marks)
+            let bytes = encode(&marks, <[u8]>::to_vec)
                 .ok_or_else(|| self.failed("the marks could not be encoded".to_owned()))?;
-            waits.push(self.send(Change::Marks(id, bytes.to_vec())).await);
+            waits.push(self.send(Change::Marks(id, bytes)).await);
         }
         for wait in waits {
             self.done(wait).await?;
@@ -295,12 +294,25 @@ fn name(id: SessionId) -> [u8; 9] {
     name
 }
 
-/// Encodes in one piece, so that no unwiped copy is left behind by growth.
-fn to_bytes(value: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
-    let len = postcard::experimental::serialized_size(value).ok()?;
-    let mut bytes = Zeroizing::new(vec![0; len]);
-    postcard::to_slice(value, &mut bytes).ok()?;
-    Some(bytes)
+/// Encodes in one piece, and in a place that is wiped, so that no copy of a key is left behind.
+fn encode<R>(value: &impl Serialize, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    /// Longer than nearly all records.
+    const USUAL: usize = 16 << 10;
+    thread_local! {
+        static PLACE: RefCell<Zeroizing<Vec<u8>>> = RefCell::new(Zeroizing::new(vec![0; USUAL]));
+    }
+    PLACE.with_borrow_mut(|place| {
+        if let Ok(bytes) = postcard::to_slice(value, place) {
+            let taken = take(bytes);
+            bytes.zeroize();
+            return Some(taken);
+        }
+        place.zeroize();
+        place.resize(USUAL, 0);
+        let len = postcard::experimental::serialized_size(value).ok()?;
+        let mut bytes = Zeroizing::new(vec![0; len]);
+        Some(take(postcard::to_slice(value, &mut bytes).ok()?))
+    })
 }
 
 fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
@@ -361,3 +373,25 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_longer_than_usual_is_encoded_all_the_same() {
+        for len in [0, 100, 16 << 10, 100 << 10] {
+            let value = vec![7_u8; len];
+            let bytes = encode(&value, <[u8]>::to_vec).unwrap();
+            assert_eq!(from_bytes::<Vec<u8>>(&bytes).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_is_not_read() {
+        let bytes = encode(&(1_u64 << 40), <[u8]>::to_vec).unwrap();
+        assert_eq!(from_bytes::<u64>(&bytes), Some(1 << 40));
+        assert_eq!(from_bytes::<u64>(&bytes[..3]), None);
+        assert_eq!(from_bytes::<u64>(&[bytes, vec![0]].concat()), None);
+    }
+}

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use sallyport_signalling::ng::Message;
@@ -22,6 +23,9 @@ use zeroize::Zeroizing;
 
 /// How long each of the two generations lasts.
 pub(super) const LIFETIME: Duration = Duration::from_secs(30);
+
+/// More answers than are wiped in a moment.
+const MANY: usize = 100;
 
 /// An answer, which may hold keys.
 pub(super) type Bytes = Arc<Zeroizing<Vec<u8>>>;
@@ -106,8 +110,12 @@ impl Cookies {
 
 impl Generations {
     fn turn(&mut self) {
-        self.old = std::mem::take(&mut self.young);
+        let oldest = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
         self.bytes = 0;
+        // To wipe so many answers takes longer than a request may.
+        if oldest.len() > MANY {
+            thread::spawn(move || drop(oldest));
+        }
     }
 }
 

@@ -482,6 +482,12 @@ fn what_a_client_asks_for_is_in_the_sdp_and_in_the_flows() {
         ),
         (
             &plain,
+            json!({ "flags": ["full-rtcp-attribute"], "direction": ["access", "core"] }),
+            "a=rtcp:",
+            "nothing",
+        ),
+        (
+            &plain,
             json!({ "flags": ["generate-mid"] }),
             "a=mid:1",
             "nothing",
@@ -539,11 +545,11 @@ fn what_a_client_asks_for_is_in_the_sdp_and_in_the_flows() {
     }
     assert_eq!(agent.ng(&json!({ "command": "list" }))["calls"], json!([]));
 
-    let options = json!({ "TOS": 184, "flags": ["asymmetric"] });
+    let options = json!({ "TOS": 184, "flags": ["asymmetric"], "drop-traffic": "start" });
     passed(&agent, &request("offer", ("alice", None), &plain, &options));
     answer(&agent, "bob");
     for flow in flows(&data_plane) {
-        assert_eq!(flow.egress.dscp, Some(46));
+        assert_eq!((flow.egress.dscp, flow.gate), (Some(46), Gate::Closed));
         let is_fixed = matches!(flow.egress.rtp.remote, Remote::Fixed(_));
         // Only who made the offer is said to send from elsewhere.
         assert_eq!(is_fixed, flow.egress.realm == Realm::Access);
