@@ -22,7 +22,7 @@ use sallyport_signalling::mediasec::Binding;
 use sallyport_signalling::policy::{AccessNetwork, E2ae, Policy, RtcpMux};
 use sallyport_signalling::random::SystemRandom;
 use sallyport_signalling::sdes;
-use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::sdp::{Media, Sdp};
 use serde::{Deserialize, Serialize};
 
 use crate::call_error::CallError;
@@ -262,7 +262,7 @@ impl Call {
         now: Duration,
         take_ports: &mut TakePorts<'_>,
     ) -> Result<Passed, CallError> {
-        let place = match self.place_of_offer(&offer.tags) {
+        let place = match self.place_of_offer(offer) {
             Some(place) => place,
             None => self.add_branch(offer, now)?,
         };
@@ -272,11 +272,7 @@ impl Call {
             by_offerer,
         } = place;
         let branch = &mut self.branches[at];
-        let near = if by_offerer {
-            branch.side
-        } else {
-            branch.side.opposite()
-        };
+        let near = branch.side_of_offerer(by_offerer);
         if offer.by.is_some_and(|side| side != near) {
             return Err(CallError::Dialogue);
         }
@@ -366,13 +362,9 @@ impl Call {
             branch: at,
             dialog: dialog_at,
             by_offerer,
-        } = self.place_of_answer(&answer.tags, take_ports)?;
+        } = self.place_of_answer(answer, take_ports)?;
         let branch = &mut self.branches[at];
-        let offerer = if by_offerer {
-            branch.side
-        } else {
-            branch.side.opposite()
-        };
+        let offerer = branch.side_of_offerer(by_offerer);
         let mut policy = answer.policy.clone();
         if branch.refuses_rtcp_mux {
             match offerer {
@@ -382,8 +374,7 @@ impl Call {
         }
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
-        let is_other = answer.to.is_some_and(|side| side != offerer);
-        if is_other || dialog.call.offerer() != Some(offerer) {
+        if dialog.call.offerer() != Some(offerer) {
             // The answer to an offer whose place another has taken.
             return Err(CallError::Dialogue);
         }
@@ -524,14 +515,21 @@ impl Call {
         }
     }
 
-    fn place_of_offer(&self, tags: &Tags) -> Option<Place> {
-        if tags.to.is_some() {
-            return self.place_of_dialog(tags);
+    fn place_of_offer(&self, offer: &Offer) -> Option<Place> {
+        if offer.tags.to.is_some() {
+            let is_elsewhere = |branch: &Branch| branch.has_port_of(&offer.sdp);
+            let mut places = self.places_of_dialog(&offer.tags, true);
+            places.retain(|place| !is_elsewhere(&self.branches[place.branch]));
+            let near = offer.said_near();
+            let is_near = |place: &Place| {
+                let realm = self.branches[place.branch].realm_of_offerer(place.by_offerer);
+                near == Some(realm)
+            };
+            let at = places.iter().position(is_near).unwrap_or(0);
+            return places.into_iter().nth(at);
         }
         // The offer of a call that is not answered, once more: after a challenge, say.
-        let of_same_way = |branch: &Branch| {
-            branch.offerer.tag == tags.from && branch.via == tags.via && branch.active.is_none()
-        };
+        let of_same_way = |branch: &Branch| branch.active.is_none() && branch.is_way_of(offer);
         let branch = self.branches.iter().position(of_same_way)?;
         Some(Place {
             branch,
@@ -540,10 +538,15 @@ impl Call {
         })
     }
 
-    /// A dialog whose both tags are known.
-    fn place_of_dialog(&self, tags: &Tags) -> Option<Place> {
-        let to = tags.to.as_deref()?;
-        for (at, branch) in self.branches.iter().enumerate().rev() {
+    /// The dialogs whose both tags are known: several when the call comes through this gateway more
+    /// than once. The SDP of who made the branches' first offer gets to the first of them first,
+    /// and that of the other party to the last.
+    fn places_of_dialog(&self, tags: &Tags, is_offer: bool) -> Vec<Place> {
+        let Some(to) = tags.to.as_deref() else {
+            return Vec::new();
+        };
+        let mut places = Vec::new();
+        for (at, branch) in self.branches.iter().enumerate() {
             for (dialog_at, dialog) in branch.dialogs.iter().enumerate() {
                 let Some(answerer) = &dialog.answerer else {
                     continue;
@@ -554,30 +557,50 @@ impl Call {
                     both if both == [to, tags.from.as_str()] => false,
                     _ => continue,
                 };
-                return Some(Place {
+                places.push(Place {
                     branch: at,
                     dialog: dialog_at,
                     by_offerer,
                 });
             }
         }
-        None
+        if places
+            .first()
+            .is_some_and(|place| place.by_offerer != is_offer)
+        {
+            places.reverse();
+        }
+        places
     }
 
     fn place_of_answer(
         &mut self,
-        tags: &Tags,
+        answer: &Answer,
         take_ports: &mut TakePorts<'_>,
     ) -> Result<Place, CallError> {
-        if let Some(place) = self.place_of_dialog(tags) {
+        let tags = &answer.tags;
+        let is_of = |branch: &Branch| branch.offerer.tag == tags.from;
+        let is_this =
+            |branch: &Branch| tags.via.is_some() && branch.via == tags.via && is_of(branch);
+        let is_named = self.branches.iter().any(is_this);
+        // A second INVITE within a dialog has a Via branch of its own.
+        let fits = |branch: &Branch, by_offerer: bool| {
+            let offerer = branch.side_of_offerer(by_offerer);
+            let is_here = if is_named {
+                is_this(branch)
+            } else {
+                !branch.has_port_of(&answer.sdp)
+            };
+            is_here && answer.to.is_none_or(|side| side == offerer)
+        };
+        let places = self.places_of_dialog(tags, false).into_iter();
+        let mut known = places.filter(|place| fits(&self.branches[place.branch], place.by_offerer));
+        if let Some(place) = known.next() {
             return Ok(place);
         }
-        let is_of = |branch: &Branch| branch.offerer.tag == tags.from;
-        let is_this = |branch: &Branch| tags.via.is_some() && branch.via == tags.via;
         let mut branches = self.branches.iter();
         let at = branches
-            .rposition(|branch| is_of(branch) && is_this(branch))
-            .or_else(|| self.branches.iter().rposition(is_of))
+            .rposition(|branch| is_of(branch) && fits(branch, true))
             .ok_or(CallError::Dialogue)?;
         let is_new = |dialog: &Dialog| dialog.answerer.is_none();
         let dialog = match self.branches[at].dialogs.iter().position(is_new) {
@@ -617,7 +640,7 @@ impl Call {
         let [near, far] = offer.realms();
         // What went this way before was refused, and whoever comes now is tried in its place.
         self.branches
-            .retain(|branch| branch.offerer.tag != *from || branch.via != *via || to.is_some());
+            .retain(|branch| !branch.is_way_of(offer) || to.is_some());
         self.branches.push(Branch {
             via: via.clone(),
             offerer: Party::new(from.clone(), near, now),
@@ -706,6 +729,51 @@ impl Branch {
         }
     }
 
+    /// Whether this is the way that an offer takes which nobody has answered: it comes from the
+    /// same party, and from the same direction.
+    fn is_way_of(&self, offer: &Offer) -> bool {
+        self.offerer.tag == offer.tags.from
+            && self.via == offer.tags.via
+            && offer.by.is_none_or(|side| side == self.side)
+            && offer
+                .said_near()
+                .is_none_or(|near| near == self.offerer.realm)
+            && !self.has_port_of(&offer.sdp)
+    }
+
+    /// Whether an SDP leads to here: the call has come out of this branch, and back.
+    fn has_port_of(&self, sdp: &Sdp) -> bool {
+        let calls = self.dialogs.iter().map(|dialog| &dialog.call);
+        let mut ports = calls
+            .chain(self.offered.as_deref())
+            .flat_map(e2ae::Call::ports)
+            .flatten();
+        let at = |media: &Media| {
+            let ip = sdp.connection(media)?.ip()?;
+            Some(SocketAddr::new(ip, media.port()))
+        };
+        let said: Vec<_> = sdp.media().iter().filter_map(at).collect();
+        ports.any(|own| said.contains(&own.access.rtp) || said.contains(&own.core.rtp))
+    }
+
+    /// The side of who makes an offer: who made the first, or the other party.
+    const fn side_of_offerer(&self, is_first: bool) -> Side {
+        if is_first {
+            self.side
+        } else {
+            self.side.opposite()
+        }
+    }
+
+    /// Its realm.
+    const fn realm_of_offerer(&self, is_first: bool) -> Realm {
+        if is_first {
+            self.offerer.realm
+        } else {
+            self.far_realm
+        }
+    }
+
     /// The dialog whose media flows, or that was there first.
     pub(crate) fn dialog(&self) -> Option<&Dialog> {
         self.dialogs.get(self.active.unwrap_or(0))
@@ -751,6 +819,11 @@ impl Party {
 }
 
 impl Offer {
+    /// The realm of who offers, as far as the proxy says.
+    fn said_near(&self) -> Option<Realm> {
+        (self.realms != [None; 2]).then(|| self.realms()[0])
+    }
+
     /// The realms of who offers and who answers. A proxy that does not say wants protected media
     /// to be on the access side, or else somebody there to call.
     fn realms(&self) -> [Realm; 2] {
@@ -940,6 +1013,17 @@ mod tests {
 
     fn rtp() -> Sdp {
         sdp("10.0.0.9", "m=audio 6000 RTP/AVP 0")
+    }
+
+    /// The answer to an offer of SRTP.
+    fn taken_of(offered: &Sdp) -> Sdp {
+        let media = offered.media()[0].section();
+        let mut keys = media.attributes("crypto");
+        let ours = keys.find(|key| key.contains("_128_HMAC_SHA1_80")).unwrap();
+        let (tag, _) = ours.split_once(' ').unwrap();
+        let key = format!("AES_CM_128_HMAC_SHA1_80 inline:PS1u{}", &KEY[4..]);
+        let line = format!("m=audio 5006 RTP/SAVP 0\na=crypto:{tag} {key}");
+        sdp("192.0.2.8", &line)
     }
 
     fn tags(from: &str, to: Option<&str>, via: Option<&str>) -> Tags {
@@ -1151,6 +1235,68 @@ mod tests {
         }
     }
 
+    /// The proxy gets the call of a UE back from the core, for another UE.
+    #[test]
+    fn a_call_from_a_ue_to_a_ue_passes_twice() {
+        use Realm::{Access, Core};
+        for (vias, is_said) in [
+            ([None, None], true),
+            ([None, None], false),
+            ([Some("z1"), Some("z2")], true),
+            ([Some("z1"), Some("z2")], false),
+        ] {
+            let mut played = Played::new();
+            let exchange = |played: &mut Played, from: &str, to: Option<&str>, now: u64| {
+                let directions = [[Access, Core], [Core, Access]];
+                let vias = vias.map(|via| via.map(|via| if to.is_some() { "again" } else { via }));
+                let mut sent = srtp();
+                for ((profile, via), realms) in
+                    ["RTP/AVP", "RTP/SAVP"].iter().zip(vias).zip(directions)
+                {
+                    let mut offer = offer(tags(from, to, via), sent, profile);
+                    if is_said {
+                        offer.realms = realms.map(Some);
+                    }
+                    let first = played.offer(&offer, now).unwrap();
+                    // Once more, after a challenge.
+                    sent = played.offer(&offer, now).unwrap();
+                    assert_eq!(sent.media()[0].port(), first.media()[0].port());
+                }
+                // Ringing, then taken.
+                let far = if from == "a" { "b" } else { "a" };
+                for _ in 0..2 {
+                    let there = answer(tags(from, Some(far), vias[1]), taken_of(&sent));
+                    let back = played.answer(&there, now).unwrap();
+                    assert_eq!(back.media()[0].profile().name(), "RTP/AVP");
+                    let here = answer(tags(from, Some(far), vias[0]), back);
+                    let back = played.answer(&here, now).unwrap();
+                    assert_eq!(back.media()[0].profile().name(), "RTP/SAVP");
+                }
+            };
+            exchange(&mut played, "a", None, 0);
+            assert_eq!(played.call.branches.len(), 2);
+            let streams = played.call.streams();
+            assert_eq!(streams.len(), 2);
+            // What leaves the one on the core side goes to the other.
+            let [first, second] = [&streams[0].legs[1], &streams[1].legs[1]];
+            let at = |peer: &Peer| match peer {
+                Peer::Learned { signalled, .. } => *signalled,
+                Peer::Known(ends) => Some(*ends),
+            };
+            assert_eq!(at(&first.peer), Some(second.local));
+            assert_eq!(at(&second.peer), Some(first.local));
+            // Either may offer again.
+            exchange(&mut played, "a", Some("b"), 10);
+            exchange(&mut played, "b", Some("a"), 20);
+            let legs = |streams: &[Stream]| -> Vec<_> {
+                let legs = streams.iter().flat_map(|stream| &stream.legs);
+                legs.map(|leg| (leg.realm, leg.local)).collect()
+            };
+            assert_eq!(legs(&played.call.streams()), legs(&streams));
+            assert_eq!(played.call.branches.len(), 2);
+        }
+    }
+
     #[test]
     fn between_two_ues_both_have_protected_media_where_that_is_required() {
         use Realm::{Access, Core};
@@ -1188,14 +1334,7 @@ mod tests {
         first.realms = [Some(Access); 2];
         first.policy = required.clone();
         let offered = played.offer(&first, 0).unwrap();
-        let text = offered.write().to_string();
-        let tag = text
-            .split("a=crypto:")
-            .find(|line| line.contains("_128_HMAC_SHA1_80"));
-        let taken = srtp()
-            .write()
-            .replace("crypto:1", &format!("crypto:{}", &tag.unwrap()[..1]));
-        let taken = Sdp::parse(taken.as_bytes()).unwrap();
+        let taken = taken_of(&offered);
         played
             .answer(&answer(tags("a", Some("b"), None), taken), 1)
             .unwrap();
