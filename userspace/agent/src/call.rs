@@ -33,8 +33,8 @@ use crate::stream::{Peer, Stream, StreamLeg};
 /// The most m-lines that a call may be allowed: each dialog has so many slots.
 pub(crate) const MAX_STREAMS: u16 = 64;
 
-/// How long a plain peer's first packet is waited for. Nobody but the peer's own address is
-/// listened to.
+/// How long a plain peer's first packet is waited for, once it is known from where. Nobody but the
+/// peer's own address is listened to.
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// How long an offer within a dialog keeps the other side from making one: as long as the peers
@@ -102,6 +102,8 @@ pub(crate) struct Party {
     /// Where its media is, whatever its SDP says.
     media_address: Option<IpAddr>,
     learning: Learning,
+    /// Where it said last that it is, by m-line.
+    known: BTreeMap<u16, e2ae::Ends>,
 }
 
 /// How a party's address is learned.
@@ -394,6 +396,13 @@ impl Call {
             &mut branch.offerer
         };
         party.learn(&answer.about);
+        for (index, setup) in (0..).zip(dialog.call.setups()) {
+            let leg = |side| setup.map(|setup| setup.leg(side));
+            branch.offerer.locate(index, leg(branch.side));
+            if let Some(answerer) = &mut dialog.answerer {
+                answerer.locate(index, leg(branch.side.opposite()));
+            }
+        }
         branch.active = Some(dialog_at);
         self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
         self.last_signal = now;
@@ -691,6 +700,9 @@ impl Call {
             } else {
                 dialog.answerer.as_ref()
             };
+            // Who is held in the old way, or says a host name, is still where it was.
+            let known = party.and_then(|party| party.known.get(&(slot - dialog.slot)));
+            let remote = leg.remote.or(known.copied());
             let protection = leg.protection.as_ref();
             let is_open = match side {
                 Side::Access => setup.to_core,
@@ -699,7 +711,7 @@ impl Call {
             StreamLeg {
                 realm: branch.realms()[side as usize],
                 local: ends(leg.local),
-                peer: peer(party, leg.remote.map(ends), protection.is_some()),
+                peer: peer(party, remote.map(ends), protection.is_some()),
                 receive: protection.map(|keys| crypto(&keys.receive)),
                 expect: expected
                     .filter(|(of, _)| *of == side && protection.is_some())
@@ -802,6 +814,20 @@ impl Party {
             received_from: None,
             media_address: None,
             learning: Learning::default(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over where it says that it is, if it does.
+    fn locate(&mut self, index: u16, leg: Option<&e2ae::Leg>) {
+        match leg {
+            Some(leg) => {
+                let remote = leg.remote.map(|remote| (index, remote));
+                self.known.extend(remote);
+            }
+            None => {
+                self.known.remove(&index);
+            }
         }
     }
 
@@ -918,7 +944,7 @@ fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer
     if let (Learning::Off, Some(ends)) = (learning, signalled) {
         return Peer::Known(ends);
     }
-    let said = signalled.map(|ends| ends.rtp.ip());
+    let said = moved.or(signalled.map(|ends| ends.rtp.ip()));
     let received_from = party.and_then(|party| party.received_from);
     // Behind a NAT a peer says an address that means nothing here, and its media comes from where
     // its SIP messages come from.
@@ -927,10 +953,12 @@ fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer
         (Some(said), _) => Some(said),
         (None, seen) => seen,
     };
+    // Of a plain peer of which nothing is known, nobody can be told apart: no packet is its first.
+    let window = from.map_or(Duration::ZERO, |_| WINDOW);
     Peer::Learned {
         signalled,
         from: from.filter(|_| !is_protected).map(IpNet::from),
-        window: (!is_protected).then_some(WINDOW),
+        window: (!is_protected).then_some(window),
         is_asymmetric: learning == Learning::Asymmetric,
     }
 }
@@ -1372,13 +1400,18 @@ mod tests {
         ] {
             let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
             party.received_from = seen.map(|seen| seen.parse().unwrap());
-            let Peer::Learned { from: found, .. } =
-                peer(Some(&party), said.map(ends), is_protected)
+            let Peer::Learned {
+                from: found,
+                window,
+                ..
+            } = peer(Some(&party), said.map(ends), is_protected)
             else {
                 panic!("{said:?}");
             };
             let from = from.map(|from| from.parse().unwrap());
             assert_eq!(found, from, "{said:?} {seen:?}");
+            let wait = from.map_or(Duration::ZERO, |_| WINDOW);
+            assert_eq!(window, (!is_protected).then_some(wait), "{said:?} {seen:?}");
         }
         let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
         party.learning = Learning::Off;
@@ -1387,6 +1420,36 @@ mod tests {
         party.media_address = Some(nat.parse().unwrap());
         let known = peer(Some(&party), Some(ends(public)), false);
         assert_eq!(known, Peer::Known(ends("198.51.100.1:5004")));
+    }
+
+    #[test]
+    fn a_plain_peer_that_says_no_address_is_where_it_was() {
+        let mut played = Played::set_up();
+        let before = played.call.streams();
+        for (now, nowhere) in [(10, "0.0.0.0"), (20, "host.example")] {
+            let held = rtp().write().replace("10.0.0.9", nowhere);
+            let held = Sdp::parse(held.as_bytes()).unwrap();
+            let hold = offer(tags("as", Some("ue"), None), held.clone(), "RTP/SAVP");
+            let offered = played.offer(&hold, now).unwrap();
+            let taken = answer(tags("as", Some("ue"), None), taken_of(&offered));
+            played.answer(&taken, now).unwrap();
+            assert_eq!(
+                played.call.streams()[0].legs[1].peer,
+                before[0].legs[1].peer
+            );
+        }
+        // Whom nothing is known of could be anybody, and is nobody.
+        let mut played = Played::new();
+        let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
+        played.offer(&first, 0).unwrap();
+        let text = rtp().write().replace("10.0.0.9", "host.example");
+        let unknown = Sdp::parse(text.as_bytes()).unwrap();
+        let unknown = answer(tags("ue", Some("as"), None), unknown);
+        played.answer(&unknown, 1).unwrap();
+        let Peer::Learned { from, window, .. } = played.call.streams()[0].legs[1].peer else {
+            panic!("{:?}", played.call.streams());
+        };
+        assert_eq!((from, window), (None, Some(Duration::ZERO)));
     }
 
     #[test]
