@@ -19,10 +19,10 @@ use ipnet::IpNet;
 use sallyport_flow::{Crypto, Gate, MasterKey, Realm, Secret};
 use sallyport_signalling::e2ae::{self, Asked, Context, Ports, Side};
 use sallyport_signalling::mediasec::Binding;
-use sallyport_signalling::policy::{AccessNetwork, Policy, RtcpMux};
+use sallyport_signalling::policy::{AccessNetwork, E2ae, Policy, RtcpMux};
 use sallyport_signalling::random::SystemRandom;
 use sallyport_signalling::sdes;
-use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::sdp::{Media, Sdp};
 use serde::{Deserialize, Serialize};
 
 use crate::call_error::CallError;
@@ -33,8 +33,8 @@ use crate::stream::{Peer, Stream, StreamLeg};
 /// The most m-lines that a call may be allowed: each dialog has so many slots.
 pub(crate) const MAX_STREAMS: u16 = 64;
 
-/// How long a plain peer's first packet is waited for. Nobody but the peer's own address is
-/// listened to.
+/// How long a plain peer's first packet is waited for, once it is known from where. Nobody but the
+/// peer's own address is listened to.
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// How long an offer within a dialog keeps the other side from making one: as long as the peers
@@ -102,6 +102,8 @@ pub(crate) struct Party {
     /// Where its media is, whatever its SDP says.
     media_address: Option<IpAddr>,
     learning: Learning,
+    /// Where it said last that it is, by m-line.
+    known: BTreeMap<u16, e2ae::Ends>,
 }
 
 /// How a party's address is learned.
@@ -262,7 +264,7 @@ impl Call {
         now: Duration,
         take_ports: &mut TakePorts<'_>,
     ) -> Result<Passed, CallError> {
-        let place = match self.place_of_offer(&offer.tags) {
+        let place = match self.place_of_offer(offer) {
             Some(place) => place,
             None => self.add_branch(offer, now)?,
         };
@@ -272,11 +274,7 @@ impl Call {
             by_offerer,
         } = place;
         let branch = &mut self.branches[at];
-        let near = if by_offerer {
-            branch.side
-        } else {
-            branch.side.opposite()
-        };
+        let near = branch.side_of_offerer(by_offerer);
         if offer.by.is_some_and(|side| side != near) {
             return Err(CallError::Dialogue);
         }
@@ -330,6 +328,9 @@ impl Call {
             dialog
                 .call
                 .offer(near, &offer.sdp, &ports, &context, &mut SystemRandom)?;
+        if realms == [Realm::Access; 2] {
+            check_protected(&offer.sdp, &decision.sdp, &policy)?;
+        }
         branch.refuses_rtcp_mux = context_mux(&policy, near) == RtcpMux::Never;
         branch.offered = (is_first && by_offerer).then(|| Box::new(after.clone()));
         dialog.call = after;
@@ -363,13 +364,9 @@ impl Call {
             branch: at,
             dialog: dialog_at,
             by_offerer,
-        } = self.place_of_answer(&answer.tags, take_ports)?;
+        } = self.place_of_answer(answer, take_ports)?;
         let branch = &mut self.branches[at];
-        let offerer = if by_offerer {
-            branch.side
-        } else {
-            branch.side.opposite()
-        };
+        let offerer = branch.side_of_offerer(by_offerer);
         let mut policy = answer.policy.clone();
         if branch.refuses_rtcp_mux {
             match offerer {
@@ -379,8 +376,7 @@ impl Call {
         }
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
-        let is_other = answer.to.is_some_and(|side| side != offerer);
-        if is_other || dialog.call.offerer() != Some(offerer) {
+        if dialog.call.offerer() != Some(offerer) {
             // The answer to an offer whose place another has taken.
             return Err(CallError::Dialogue);
         }
@@ -400,6 +396,13 @@ impl Call {
             &mut branch.offerer
         };
         party.learn(&answer.about);
+        for (index, setup) in (0..).zip(dialog.call.setups()) {
+            let leg = |side| setup.map(|setup| setup.leg(side));
+            branch.offerer.locate(index, leg(branch.side));
+            if let Some(answerer) = &mut dialog.answerer {
+                answerer.locate(index, leg(branch.side.opposite()));
+            }
+        }
         branch.active = Some(dialog_at);
         self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
         self.last_signal = now;
@@ -521,14 +524,21 @@ impl Call {
         }
     }
 
-    fn place_of_offer(&self, tags: &Tags) -> Option<Place> {
-        if tags.to.is_some() {
-            return self.place_of_dialog(tags);
+    fn place_of_offer(&self, offer: &Offer) -> Option<Place> {
+        if offer.tags.to.is_some() {
+            let is_elsewhere = |branch: &Branch| branch.has_port_of(&offer.sdp);
+            let mut places = self.places_of_dialog(&offer.tags, true);
+            places.retain(|place| !is_elsewhere(&self.branches[place.branch]));
+            let near = offer.said_near();
+            let is_near = |place: &Place| {
+                let realm = self.branches[place.branch].realm_of_offerer(place.by_offerer);
+                near == Some(realm)
+            };
+            let at = places.iter().position(is_near).unwrap_or(0);
+            return places.into_iter().nth(at);
         }
         // The offer of a call that is not answered, once more: after a challenge, say.
-        let of_same_way = |branch: &Branch| {
-            branch.offerer.tag == tags.from && branch.via == tags.via && branch.active.is_none()
-        };
+        let of_same_way = |branch: &Branch| branch.active.is_none() && branch.is_way_of(offer);
         let branch = self.branches.iter().position(of_same_way)?;
         Some(Place {
             branch,
@@ -537,10 +547,15 @@ impl Call {
         })
     }
 
-    /// A dialog whose both tags are known.
-    fn place_of_dialog(&self, tags: &Tags) -> Option<Place> {
-        let to = tags.to.as_deref()?;
-        for (at, branch) in self.branches.iter().enumerate().rev() {
+    /// The dialogs whose both tags are known: several when the call comes through this gateway more
+    /// than once. The SDP of who made the branches' first offer gets to the first of them first,
+    /// and that of the other party to the last.
+    fn places_of_dialog(&self, tags: &Tags, is_offer: bool) -> Vec<Place> {
+        let Some(to) = tags.to.as_deref() else {
+            return Vec::new();
+        };
+        let mut places = Vec::new();
+        for (at, branch) in self.branches.iter().enumerate() {
             for (dialog_at, dialog) in branch.dialogs.iter().enumerate() {
                 let Some(answerer) = &dialog.answerer else {
                     continue;
@@ -551,30 +566,50 @@ impl Call {
                     both if both == [to, tags.from.as_str()] => false,
                     _ => continue,
                 };
-                return Some(Place {
+                places.push(Place {
                     branch: at,
                     dialog: dialog_at,
                     by_offerer,
                 });
             }
         }
-        None
+        if places
+            .first()
+            .is_some_and(|place| place.by_offerer != is_offer)
+        {
+            places.reverse();
+        }
+        places
     }
 
     fn place_of_answer(
         &mut self,
-        tags: &Tags,
+        answer: &Answer,
         take_ports: &mut TakePorts<'_>,
     ) -> Result<Place, CallError> {
-        if let Some(place) = self.place_of_dialog(tags) {
+        let tags = &answer.tags;
+        let is_of = |branch: &Branch| branch.offerer.tag == tags.from;
+        let is_this =
+            |branch: &Branch| tags.via.is_some() && branch.via == tags.via && is_of(branch);
+        let is_named = self.branches.iter().any(is_this);
+        // A second INVITE within a dialog has a Via branch of its own.
+        let fits = |branch: &Branch, by_offerer: bool| {
+            let offerer = branch.side_of_offerer(by_offerer);
+            let is_here = if is_named {
+                is_this(branch)
+            } else {
+                !branch.has_port_of(&answer.sdp)
+            };
+            is_here && answer.to.is_none_or(|side| side == offerer)
+        };
+        let places = self.places_of_dialog(tags, false).into_iter();
+        let mut known = places.filter(|place| fits(&self.branches[place.branch], place.by_offerer));
+        if let Some(place) = known.next() {
             return Ok(place);
         }
-        let is_of = |branch: &Branch| branch.offerer.tag == tags.from;
-        let is_this = |branch: &Branch| tags.via.is_some() && branch.via == tags.via;
         let mut branches = self.branches.iter();
         let at = branches
-            .rposition(|branch| is_of(branch) && is_this(branch))
-            .or_else(|| self.branches.iter().rposition(is_of))
+            .rposition(|branch| is_of(branch) && fits(branch, true))
             .ok_or(CallError::Dialogue)?;
         let is_new = |dialog: &Dialog| dialog.answerer.is_none();
         let dialog = match self.branches[at].dialogs.iter().position(is_new) {
@@ -614,7 +649,7 @@ impl Call {
         let [near, far] = offer.realms();
         // What went this way before was refused, and whoever comes now is tried in its place.
         self.branches
-            .retain(|branch| branch.offerer.tag != *from || branch.via != *via || to.is_some());
+            .retain(|branch| !branch.is_way_of(offer) || to.is_some());
         self.branches.push(Branch {
             via: via.clone(),
             offerer: Party::new(from.clone(), near, now),
@@ -665,6 +700,9 @@ impl Call {
             } else {
                 dialog.answerer.as_ref()
             };
+            // Who is held in the old way, or says a host name, is still where it was.
+            let known = party.and_then(|party| party.known.get(&(slot - dialog.slot)));
+            let remote = leg.remote.or(known.copied());
             let protection = leg.protection.as_ref();
             let is_open = match side {
                 Side::Access => setup.to_core,
@@ -673,7 +711,7 @@ impl Call {
             StreamLeg {
                 realm: branch.realms()[side as usize],
                 local: ends(leg.local),
-                peer: peer(party, leg.remote.map(ends), protection.is_some()),
+                peer: peer(party, remote.map(ends), protection.is_some()),
                 receive: protection.map(|keys| crypto(&keys.receive)),
                 expect: expected
                     .filter(|(of, _)| *of == side && protection.is_some())
@@ -700,6 +738,51 @@ impl Branch {
         match self.side {
             Side::Access => [self.offerer.realm, self.far_realm],
             Side::Core => [self.far_realm, self.offerer.realm],
+        }
+    }
+
+    /// Whether this is the way that an offer takes which nobody has answered: it comes from the
+    /// same party, and from the same direction.
+    fn is_way_of(&self, offer: &Offer) -> bool {
+        self.offerer.tag == offer.tags.from
+            && self.via == offer.tags.via
+            && offer.by.is_none_or(|side| side == self.side)
+            && offer
+                .said_near()
+                .is_none_or(|near| near == self.offerer.realm)
+            && !self.has_port_of(&offer.sdp)
+    }
+
+    /// Whether an SDP leads to here: the call has come out of this branch, and back.
+    fn has_port_of(&self, sdp: &Sdp) -> bool {
+        let calls = self.dialogs.iter().map(|dialog| &dialog.call);
+        let mut ports = calls
+            .chain(self.offered.as_deref())
+            .flat_map(e2ae::Call::ports)
+            .flatten();
+        let at = |media: &Media| {
+            let ip = sdp.connection(media)?.ip()?;
+            Some(SocketAddr::new(ip, media.port()))
+        };
+        let said: Vec<_> = sdp.media().iter().filter_map(at).collect();
+        ports.any(|own| said.contains(&own.access.rtp) || said.contains(&own.core.rtp))
+    }
+
+    /// The side of who makes an offer: who made the first, or the other party.
+    const fn side_of_offerer(&self, is_first: bool) -> Side {
+        if is_first {
+            self.side
+        } else {
+            self.side.opposite()
+        }
+    }
+
+    /// Its realm.
+    const fn realm_of_offerer(&self, is_first: bool) -> Realm {
+        if is_first {
+            self.offerer.realm
+        } else {
+            self.far_realm
         }
     }
 
@@ -731,6 +814,20 @@ impl Party {
             received_from: None,
             media_address: None,
             learning: Learning::default(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over where it says that it is, if it does.
+    fn locate(&mut self, index: u16, leg: Option<&e2ae::Leg>) {
+        match leg {
+            Some(leg) => {
+                let remote = leg.remote.map(|remote| (index, remote));
+                self.known.extend(remote);
+            }
+            None => {
+                self.known.remove(&index);
+            }
         }
     }
 
@@ -748,6 +845,11 @@ impl Party {
 }
 
 impl Offer {
+    /// The realm of who offers, as far as the proxy says.
+    fn said_near(&self) -> Option<Realm> {
+        (self.realms != [None; 2]).then(|| self.realms()[0])
+    }
+
     /// The realms of who offers and who answers. A proxy that does not say wants protected media
     /// to be on the access side, or else somebody there to call.
     fn realms(&self) -> [Realm; 2] {
@@ -797,6 +899,20 @@ impl Terms {
     }
 }
 
+/// Where both who talk are on the access side, both have protected media if policy wants that
+/// there: `offered` by the one is `passed` to the other.
+fn check_protected(offered: &Sdp, passed: &Sdp, policy: &Policy) -> Result<(), CallError> {
+    for (index, (from, to)) in offered.media().iter().zip(passed.media()).enumerate() {
+        let is_protected = from.profile().is_protected() && to.profile().is_protected();
+        let is_required = policy.e2ae(to.medium(), None) == E2ae::Required;
+        if is_required && !is_protected && to.port() != 0 {
+            let reason = e2ae::MediaRefusal::Unprotected;
+            return Err(e2ae::Refusal::Media { index, reason }.into());
+        }
+    }
+    Ok(())
+}
+
 /// A leg and its peer must speak one version of IP: packets are not sent otherwise.
 fn check_families(call: &e2ae::Call) -> Result<(), CallError> {
     for setup in call.setups().flatten() {
@@ -828,7 +944,7 @@ fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer
     if let (Learning::Off, Some(ends)) = (learning, signalled) {
         return Peer::Known(ends);
     }
-    let said = signalled.map(|ends| ends.rtp.ip());
+    let said = moved.or(signalled.map(|ends| ends.rtp.ip()));
     let received_from = party.and_then(|party| party.received_from);
     // Behind a NAT a peer says an address that means nothing here, and its media comes from where
     // its SIP messages come from.
@@ -837,10 +953,12 @@ fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer
         (Some(said), _) => Some(said),
         (None, seen) => seen,
     };
+    // Of a plain peer of which nothing is known, nobody can be told apart: no packet is its first.
+    let window = from.map_or(Duration::ZERO, |_| WINDOW);
     Peer::Learned {
         signalled,
         from: from.filter(|_| !is_protected).map(IpNet::from),
-        window: (!is_protected).then_some(WINDOW),
+        window: (!is_protected).then_some(window),
         is_asymmetric: learning == Learning::Asymmetric,
     }
 }
@@ -905,6 +1023,8 @@ fn digest(sdp: &Sdp) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use sallyport_signalling::policy::Rule;
+
     use super::*;
 
     const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
@@ -921,6 +1041,17 @@ mod tests {
 
     fn rtp() -> Sdp {
         sdp("10.0.0.9", "m=audio 6000 RTP/AVP 0")
+    }
+
+    /// The answer to an offer of SRTP.
+    fn taken_of(offered: &Sdp) -> Sdp {
+        let media = offered.media()[0].section();
+        let mut keys = media.attributes("crypto");
+        let ours = keys.find(|key| key.contains("_128_HMAC_SHA1_80")).unwrap();
+        let (tag, _) = ours.split_once(' ').unwrap();
+        let key = format!("AES_CM_128_HMAC_SHA1_80 inline:PS1u{}", &KEY[4..]);
+        let line = format!("m=audio 5006 RTP/SAVP 0\na=crypto:{tag} {key}");
+        sdp("192.0.2.8", &line)
     }
 
     fn tags(from: &str, to: Option<&str>, via: Option<&str>) -> Tags {
@@ -1132,6 +1263,114 @@ mod tests {
         }
     }
 
+    /// The proxy gets the call of a UE back from the core, for another UE.
+    #[test]
+    fn a_call_from_a_ue_to_a_ue_passes_twice() {
+        use Realm::{Access, Core};
+        for (vias, is_said) in [
+            ([None, None], true),
+            ([None, None], false),
+            ([Some("z1"), Some("z2")], true),
+            ([Some("z1"), Some("z2")], false),
+        ] {
+            let mut played = Played::new();
+            let exchange = |played: &mut Played, from: &str, to: Option<&str>, now: u64| {
+                let directions = [[Access, Core], [Core, Access]];
+                let vias = vias.map(|via| via.map(|via| if to.is_some() { "again" } else { via }));
+                let mut sent = srtp();
+                for ((profile, via), realms) in
+                    ["RTP/AVP", "RTP/SAVP"].iter().zip(vias).zip(directions)
+                {
+                    let mut offer = offer(tags(from, to, via), sent, profile);
+                    if is_said {
+                        offer.realms = realms.map(Some);
+                    }
+                    let first = played.offer(&offer, now).unwrap();
+                    // Once more, after a challenge.
+                    sent = played.offer(&offer, now).unwrap();
+                    assert_eq!(sent.media()[0].port(), first.media()[0].port());
+                }
+                // Ringing, then taken.
+                let far = if from == "a" { "b" } else { "a" };
+                for _ in 0..2 {
+                    let there = answer(tags(from, Some(far), vias[1]), taken_of(&sent));
+                    let back = played.answer(&there, now).unwrap();
+                    assert_eq!(back.media()[0].profile().name(), "RTP/AVP");
+                    let here = answer(tags(from, Some(far), vias[0]), back);
+                    let back = played.answer(&here, now).unwrap();
+                    assert_eq!(back.media()[0].profile().name(), "RTP/SAVP");
+                }
+            };
+            exchange(&mut played, "a", None, 0);
+            assert_eq!(played.call.branches.len(), 2);
+            let streams = played.call.streams();
+            assert_eq!(streams.len(), 2);
+            // What leaves the one on the core side goes to the other.
+            let [first, second] = [&streams[0].legs[1], &streams[1].legs[1]];
+            let at = |peer: &Peer| match peer {
+                Peer::Learned { signalled, .. } => *signalled,
+                Peer::Known(ends) => Some(*ends),
+            };
+            assert_eq!(at(&first.peer), Some(second.local));
+            assert_eq!(at(&second.peer), Some(first.local));
+            // Either may offer again.
+            exchange(&mut played, "a", Some("b"), 10);
+            exchange(&mut played, "b", Some("a"), 20);
+            let legs = |streams: &[Stream]| -> Vec<_> {
+                let legs = streams.iter().flat_map(|stream| &stream.legs);
+                legs.map(|leg| (leg.realm, leg.local)).collect()
+            };
+            assert_eq!(legs(&played.call.streams()), legs(&streams));
+            assert_eq!(played.call.branches.len(), 2);
+        }
+    }
+
+    #[test]
+    fn between_two_ues_both_have_protected_media_where_that_is_required() {
+        use Realm::{Access, Core};
+        let required = Policy {
+            rules: vec![Rule {
+                medium: None,
+                access_network: None,
+                e2ae: E2ae::Required,
+            }],
+            ..Policy::default()
+        };
+        for (policy, sdp, to, realms, passes) in [
+            (&required, srtp(), "RTP/AVP", [Access, Access], false),
+            (&required, rtp(), "RTP/SAVP", [Access, Access], false),
+            (&required, srtp(), "RTP/SAVP", [Access, Access], true),
+            (&required, srtp(), "RTP/AVP", [Access, Core], true),
+            (&required, rtp(), "RTP/SAVP", [Core, Access], true),
+            (
+                &Policy::default(),
+                srtp(),
+                "RTP/AVP",
+                [Access, Access],
+                true,
+            ),
+        ] {
+            let mut offer = offer(tags("a", None, None), sdp, to);
+            offer.realms = realms.map(Some);
+            offer.policy = policy.clone();
+            let passed = Played::new().offer(&offer, 0);
+            assert_eq!(passed.is_ok(), passes, "{to} {realms:?}");
+        }
+        // Nor does the called one give protection up later.
+        let mut played = Played::new();
+        let mut first = offer(tags("a", None, None), srtp(), "RTP/SAVP");
+        first.realms = [Some(Access); 2];
+        first.policy = required.clone();
+        let offered = played.offer(&first, 0).unwrap();
+        let taken = taken_of(&offered);
+        played
+            .answer(&answer(tags("a", Some("b"), None), taken), 1)
+            .unwrap();
+        let mut again = offer(tags("b", Some("a"), None), rtp(), "RTP/SAVP");
+        again.policy = required;
+        assert!(played.offer(&again, 2).is_err());
+    }
+
     #[test]
     fn a_plain_peer_is_heard_from_where_it_can_be_and_a_protected_one_from_anywhere() {
         let ends = |text: &str| {
@@ -1161,13 +1400,18 @@ mod tests {
         ] {
             let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
             party.received_from = seen.map(|seen| seen.parse().unwrap());
-            let Peer::Learned { from: found, .. } =
-                peer(Some(&party), said.map(ends), is_protected)
+            let Peer::Learned {
+                from: found,
+                window,
+                ..
+            } = peer(Some(&party), said.map(ends), is_protected)
             else {
                 panic!("{said:?}");
             };
             let from = from.map(|from| from.parse().unwrap());
             assert_eq!(found, from, "{said:?} {seen:?}");
+            let wait = from.map_or(Duration::ZERO, |_| WINDOW);
+            assert_eq!(window, (!is_protected).then_some(wait), "{said:?} {seen:?}");
         }
         let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
         party.learning = Learning::Off;
@@ -1176,6 +1420,36 @@ mod tests {
         party.media_address = Some(nat.parse().unwrap());
         let known = peer(Some(&party), Some(ends(public)), false);
         assert_eq!(known, Peer::Known(ends("198.51.100.1:5004")));
+    }
+
+    #[test]
+    fn a_plain_peer_that_says_no_address_is_where_it_was() {
+        let mut played = Played::set_up();
+        let before = played.call.streams();
+        for (now, nowhere) in [(10, "0.0.0.0"), (20, "host.example")] {
+            let held = rtp().write().replace("10.0.0.9", nowhere);
+            let held = Sdp::parse(held.as_bytes()).unwrap();
+            let hold = offer(tags("as", Some("ue"), None), held.clone(), "RTP/SAVP");
+            let offered = played.offer(&hold, now).unwrap();
+            let taken = answer(tags("as", Some("ue"), None), taken_of(&offered));
+            played.answer(&taken, now).unwrap();
+            assert_eq!(
+                played.call.streams()[0].legs[1].peer,
+                before[0].legs[1].peer
+            );
+        }
+        // Whom nothing is known of could be anybody, and is nobody.
+        let mut played = Played::new();
+        let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
+        played.offer(&first, 0).unwrap();
+        let text = rtp().write().replace("10.0.0.9", "host.example");
+        let unknown = Sdp::parse(text.as_bytes()).unwrap();
+        let unknown = answer(tags("ue", Some("as"), None), unknown);
+        played.answer(&unknown, 1).unwrap();
+        let Peer::Learned { from, window, .. } = played.call.streams()[0].legs[1].peer else {
+            panic!("{:?}", played.call.streams());
+        };
+        assert_eq!((from, window), (None, Some(Duration::ZERO)));
     }
 
     #[test]
