@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use sallyport_flow::{Crypto, Gate, MasterKey, Realm, Secret};
 use sallyport_signalling::e2ae::{self, Asked, Context, Ports, Side};
 use sallyport_signalling::mediasec::Binding;
-use sallyport_signalling::policy::{AccessNetwork, Policy, RtcpMux};
+use sallyport_signalling::policy::{AccessNetwork, E2ae, Policy, RtcpMux};
 use sallyport_signalling::random::SystemRandom;
 use sallyport_signalling::sdes;
 use sallyport_signalling::sdp::Sdp;
@@ -330,6 +330,9 @@ impl Call {
             dialog
                 .call
                 .offer(near, &offer.sdp, &ports, &context, &mut SystemRandom)?;
+        if realms == [Realm::Access; 2] {
+            check_protected(&offer.sdp, &decision.sdp, &policy)?;
+        }
         branch.refuses_rtcp_mux = context_mux(&policy, near) == RtcpMux::Never;
         branch.offered = (is_first && by_offerer).then(|| Box::new(after.clone()));
         dialog.call = after;
@@ -797,6 +800,20 @@ impl Terms {
     }
 }
 
+/// Where both who talk are on the access side, both have protected media if policy wants that
+/// there: `offered` by the one is `passed` to the other.
+fn check_protected(offered: &Sdp, passed: &Sdp, policy: &Policy) -> Result<(), CallError> {
+    for (index, (from, to)) in offered.media().iter().zip(passed.media()).enumerate() {
+        let is_protected = from.profile().is_protected() && to.profile().is_protected();
+        let is_required = policy.e2ae(to.medium(), None) == E2ae::Required;
+        if is_required && !is_protected && to.port() != 0 {
+            let reason = e2ae::MediaRefusal::Unprotected;
+            return Err(e2ae::Refusal::Media { index, reason }.into());
+        }
+    }
+    Ok(())
+}
+
 /// A leg and its peer must speak one version of IP: packets are not sent otherwise.
 fn check_families(call: &e2ae::Call) -> Result<(), CallError> {
     for setup in call.setups().flatten() {
@@ -905,6 +922,8 @@ fn digest(sdp: &Sdp) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use sallyport_signalling::policy::Rule;
+
     use super::*;
 
     const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
@@ -1130,6 +1149,59 @@ mod tests {
             offer.realms = named;
             assert_eq!(offer.realms(), realms, "{to} {named:?}");
         }
+    }
+
+    #[test]
+    fn between_two_ues_both_have_protected_media_where_that_is_required() {
+        use Realm::{Access, Core};
+        let required = Policy {
+            rules: vec![Rule {
+                medium: None,
+                access_network: None,
+                e2ae: E2ae::Required,
+            }],
+            ..Policy::default()
+        };
+        for (policy, sdp, to, realms, passes) in [
+            (&required, srtp(), "RTP/AVP", [Access, Access], false),
+            (&required, rtp(), "RTP/SAVP", [Access, Access], false),
+            (&required, srtp(), "RTP/SAVP", [Access, Access], true),
+            (&required, srtp(), "RTP/AVP", [Access, Core], true),
+            (&required, rtp(), "RTP/SAVP", [Core, Access], true),
+            (
+                &Policy::default(),
+                srtp(),
+                "RTP/AVP",
+                [Access, Access],
+                true,
+            ),
+        ] {
+            let mut offer = offer(tags("a", None, None), sdp, to);
+            offer.realms = realms.map(Some);
+            offer.policy = policy.clone();
+            let passed = Played::new().offer(&offer, 0);
+            assert_eq!(passed.is_ok(), passes, "{to} {realms:?}");
+        }
+        // Nor does the called one give protection up later.
+        let mut played = Played::new();
+        let mut first = offer(tags("a", None, None), srtp(), "RTP/SAVP");
+        first.realms = [Some(Access); 2];
+        first.policy = required.clone();
+        let offered = played.offer(&first, 0).unwrap();
+        let text = offered.write().to_string();
+        let tag = text
+            .split("a=crypto:")
+            .find(|line| line.contains("_128_HMAC_SHA1_80"));
+        let taken = srtp()
+            .write()
+            .replace("crypto:1", &format!("crypto:{}", &tag.unwrap()[..1]));
+        let taken = Sdp::parse(taken.as_bytes()).unwrap();
+        played
+            .answer(&answer(tags("a", Some("b"), None), taken), 1)
+            .unwrap();
+        let mut again = offer(tags("b", Some("a"), None), rtp(), "RTP/SAVP");
+        again.policy = required;
+        assert!(played.offer(&again, 2).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use sallyport_signalling::ng::{
 };
 use sallyport_signalling::policy::{Policy, RtcpMux};
 use sallyport_signalling::sdes::{Preference, Suites};
-use sallyport_signalling::sdp::{Profile, Sdp};
+use sallyport_signalling::sdp::{Media, Profile, Sdp};
 
 use crate::call::{About, Answer, Dscp, Learning, Offer, Part, Tags, Terms};
 use crate::call_error::CallError;
@@ -148,7 +148,7 @@ impl NgCalls {
                 profile: profile(options)?,
                 recrypt: options.flags.contains(&Flag::Recrypt),
             }),
-            policy: policy(&self.manager.policy, options, &sdp),
+            policy: policy(&self.manager.policy, options, &sdp)?,
             sdp,
             realms: [from?.or(both), to?.or(both)],
             by: None,
@@ -212,7 +212,7 @@ fn profile(options: &Options) -> Result<Option<Profile>, CallError> {
 
 /// The gateway's policy with the client's wishes for keys. Only suites that the gateway takes
 /// anyhow are offered.
-fn policy(of_gateway: &Policy, options: &Options, sdp: &Sdp) -> Policy {
+fn policy(of_gateway: &Policy, options: &Options, sdp: &Sdp) -> Result<Policy, CallError> {
     let mut policy = of_gateway.clone();
     let wishes = &options.sdes;
     let names = |list: &[String], suite: &Suite| {
@@ -232,13 +232,18 @@ fn policy(of_gateway: &Policy, options: &Options, sdp: &Sdp) -> Policy {
         .collect();
     let mut suites: Vec<Suite> = policy.sdes.suites.as_slice().to_vec();
     suites.retain(|suite| {
-        let is_wanted = if wishes.only.is_empty() {
+        if wishes.only.is_empty() {
             !names(&wishes.without, suite)
         } else {
             names(&wishes.only, suite)
-        };
-        is_wanted && (!wishes.no_new || names(&offered, suite))
+        }
     });
+    // Where none was offered that could be, as by a plain peer, all of them are new.
+    let is_offered = |suite: &Suite| names(&offered, suite);
+    let may_stay = |suite: &Suite| is_offered(suite) && suite.may_be_offered();
+    if wishes.no_new && suites.iter().any(may_stay) {
+        suites.retain(is_offered);
+    }
     let order = if wishes.offerer_preference.is_empty() {
         &wishes.order
     } else {
@@ -251,14 +256,26 @@ fn policy(of_gateway: &Policy, options: &Options, sdp: &Sdp) -> Policy {
         at.unwrap_or(order.len())
     };
     suites.sort_by_key(rank);
-    // With none left nothing could be protected: the wishes are for other gateways then.
-    if let Ok(suites) = Suites::new(suites) {
-        policy.sdes.suites = suites;
+    let is_srtp = |media: &Media| {
+        let profile = media.profile();
+        media.port() != 0 && profile.is_rtp() && profile.is_protected()
+    };
+    let is_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
+    match Suites::new(suites) {
+        Ok(suites) => policy.sdes.suites = suites,
+        Err(_) if is_asked || sdp.media().iter().any(is_srtp) => {
+            return Err(CallError::Unsupported(
+                "no suite is left that may be used; allow one of policy.suites with SDES-only or \
+                 SDES-no",
+            ));
+        }
+        // Nothing is to be protected.
+        Err(_) => (),
     }
     if !wishes.offerer_preference.is_empty() {
         policy.sdes.preference = Preference::Ours;
     }
-    policy
+    Ok(policy)
 }
 
 /// RTCP on the port of RTP, with who offers and with who answers.
@@ -337,6 +354,70 @@ mod tests {
 
     use super::*;
     use crate::store::Store;
+
+    #[test]
+    fn wishes_for_suites_are_kept_or_refused() {
+        let agent = Policy {
+            sdes: sallyport_signalling::sdes::Sdes {
+                suites: Suites::new([Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32])
+                    .unwrap(),
+                ..Default::default()
+            },
+            ..Policy::default()
+        };
+        let (gcm, long, short) = (
+            "AEAD_AES_256_GCM",
+            "AES_CM_128_HMAC_SHA1_80",
+            "AES_CM_128_HMAC_SHA1_32",
+        );
+        let srtp = |suite: &str| format!("RTP/SAVP 0\na=crypto:1 {suite} inline:x\n");
+        let (plain, with_gcm, with_short) = ("RTP/AVP 0\n".to_owned(), srtp(gcm), srtp(short));
+        let avp = Some(Transport::Avp);
+        let savp = Some(Transport::Savp);
+        for (media, transport, only, without, no_new, left) in [
+            (&with_gcm, avp, vec![gcm], vec![], false, None),
+            (&plain, savp, vec![gcm], vec![], false, None),
+            (&plain, savp, vec![], vec![long, short], false, None),
+            // Nothing is to be protected.
+            (
+                &plain,
+                avp,
+                vec![gcm],
+                vec![],
+                false,
+                Some(vec![long, short]),
+            ),
+            (
+                &with_short,
+                avp,
+                vec![],
+                vec![long],
+                false,
+                Some(vec![short]),
+            ),
+            (&with_short, savp, vec![], vec![], true, Some(vec![short])),
+            (&plain, savp, vec![], vec![], true, Some(vec![long, short])),
+            (&with_gcm, savp, vec![long], vec![], true, Some(vec![long])),
+            (&with_gcm, savp, vec![gcm], vec![], true, None),
+        ] {
+            let text = format!(
+                "v=0\no=- 1 1 IN IP4 192.0.2.7\ns=-\nc=IN IP4 192.0.2.7\nt=0 0\nm=audio 5004 {media}"
+            );
+            let sdp = Sdp::parse(text.as_bytes()).unwrap();
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let mut options = Options::default();
+            options.transport = transport;
+            options.sdes.only = owned(&only);
+            options.sdes.without = owned(&without);
+            options.sdes.no_new = no_new;
+            let made = policy(&agent, &options, &sdp).ok();
+            let names = made.map(|policy| {
+                let suites = policy.sdes.suites.as_slice().iter();
+                suites.map(|suite| suite.name()).collect::<Vec<_>>()
+            });
+            assert_eq!(names, left, "{only:?} {without:?} {no_new} {media}");
+        }
+    }
 
     #[test]
     fn a_store_that_takes_nothing_has_clients_try_another_gateway() {

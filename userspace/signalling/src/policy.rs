@@ -32,14 +32,19 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether protection ends here for a medium of a UE on an access network.
+    /// Whether protection ends here for a medium of a UE on an access network. Where nobody knows
+    /// which it is on, the strictest counts of the rules that could fit.
     pub fn e2ae(&self, medium: &Medium, access_network: Option<&AccessNetwork>) -> E2ae {
-        let fits = |rule: &&Rule| {
-            rule.medium.as_ref().is_none_or(|wanted| wanted == medium)
-                && (rule.access_network.is_none() || rule.access_network.as_ref() == access_network)
-        };
-        let rule = self.rules.iter().find(fits);
-        rule.map_or(E2ae::default(), |rule| rule.e2ae)
+        let is_about = |rule: &&Rule| rule.medium.as_ref().is_none_or(|wanted| wanted == medium);
+        let mut strictest = E2ae::Off;
+        for rule in self.rules.iter().filter(is_about) {
+            match (&rule.access_network, access_network) {
+                (Some(wanted), Some(found)) if wanted != found => (),
+                (Some(_), None) => strictest = strictest.max(rule.e2ae),
+                _ => return strictest.max(rule.e2ae),
+            }
+        }
+        strictest.max(E2ae::default())
     }
 }
 
@@ -67,8 +72,8 @@ pub struct Rule {
     pub e2ae: E2ae,
 }
 
-/// Whether protection between UE and access edge is wanted.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// Whether protection between UE and access edge is wanted, the strictest last.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum E2ae {
     /// Never: media stays as it is offered, plain or protected end to end.
     Off,
@@ -134,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rule_that_fits_counts() {
+    fn the_first_rule_that_fits_counts_or_the_strictest_that_could() {
         let rule = |medium, network: Option<&str>, e2ae| Rule {
             medium,
             access_network: network.map(AccessNetwork::parse),
@@ -150,11 +155,13 @@ mod tests {
         };
         let wifi = "ieee-802.11;i-wlan-node-id=00112233;np, 3GPP-E-UTRAN-FDD";
         for (medium, network, e2ae) in [
-            (Medium::Audio, None, E2ae::Optional),
+            (Medium::Audio, None, E2ae::Required),
             (Medium::Audio, Some("3GPP-E-UTRAN-FDD"), E2ae::Optional),
             (Medium::Audio, Some(wifi), E2ae::Required),
             (Medium::Video, Some(wifi), E2ae::Required),
-            (Medium::Video, None, E2ae::Off),
+            (Medium::Video, Some("3GPP-E-UTRAN-FDD"), E2ae::Off),
+            (Medium::Video, None, E2ae::Required),
+            (Medium::Message, None, E2ae::Off),
             (Medium::Message, Some(wifi), E2ae::Off),
         ] {
             let network = network.map(AccessNetwork::parse);

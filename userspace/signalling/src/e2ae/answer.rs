@@ -7,7 +7,7 @@ use super::refusal::Fault;
 use super::rewrite::{Anchor, KeyLines, Plan, RtcpMuxLines};
 use super::stream::{Anchored, Offer, Stream};
 use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
-use crate::policy::RtcpMux;
+use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
 use crate::sdes::{self, Crypto, InlineKey};
 use crate::sdp::{Media, Profile, Sdp};
@@ -44,6 +44,9 @@ impl AnsweredLine<'_> {
         // An earlier answer to the same offer may have ended the stream.
         let ports = stream.ports.ok_or(Fault::NoPorts)?;
         let (treatment, profile) = self.examine_profile(offered)?;
+        if treatment == Treatment::EndToEnd {
+            self.check_end_to_end()?;
+        }
         let peer = Peer::new(self.answer, self.media)?;
         let (offerer, answerer) = (self.offerer, self.offerer.opposite());
         let before = stream
@@ -127,6 +130,24 @@ impl AnsweredLine<'_> {
             .read_answer(ours, answered)
             .map_err(MediaRefusal::Answer)?;
         Ok(Some(Protection { receive, send }))
+    }
+
+    /// Whether policy allows what the peers have agreed on, which nobody may have offered.
+    fn check_end_to_end(&self) -> Result<(), MediaRefusal> {
+        let Context {
+            policy,
+            access_network,
+            ..
+        } = self.context;
+        if !policy.end_to_end {
+            return Err(MediaRefusal::EndToEnd);
+        }
+        if policy.e2ae(self.media.medium(), *access_network) == E2ae::Required {
+            let answered = self.media.section().attributes(Crypto::NAME);
+            let checked = policy.sdes.check_answer(answered);
+            checked.map_err(MediaRefusal::Answer)?;
+        }
+        Ok(())
     }
 
     /// What becomes of the stream, and the profile for the offerer.

@@ -2,6 +2,7 @@
 
 //! What becomes of one `m=` line of an offer.
 
+use super::asked::Terms;
 use super::peer::Peer;
 use super::refusal::Fault;
 use super::rewrite::{INDICATION, REQUESTED};
@@ -41,16 +42,13 @@ impl OfferedLine<'_> {
             None => (self.examine_rtp()?, None),
             Some(asked) => {
                 let terms = asked.terms(self.from, media.profile(), self.setup)?;
-                let on_access = match self.from {
-                    Side::Access => media.profile(),
-                    Side::Core => &terms.profile,
-                };
-                if self.e2ae() == E2ae::Required && !on_access.is_protected() {
-                    return Err(MediaRefusal::Unprotected.into());
-                }
+                self.check_asked(&terms)?;
                 (terms.treatment, Some(terms.profile))
             }
         };
+        if treatment == Treatment::EndToEnd && self.e2ae() == E2ae::Required {
+            self.theirs()?;
+        }
         let (has_theirs, has_ours) = match (treatment, &asked) {
             (Treatment::EndToAccessEdge, None) => {
                 (self.from == Side::Access, self.from == Side::Core)
@@ -78,7 +76,30 @@ impl OfferedLine<'_> {
         })))
     }
 
-    /// What is offered to us, where the offerer's protection ends here.
+    /// Whether policy allows what a SIP proxy asks for.
+    fn check_asked(&self, terms: &Terms) -> Result<(), MediaRefusal> {
+        let on_access = match self.from {
+            Side::Access => self.media.profile(),
+            Side::Core => &terms.profile,
+        };
+        let has_ended_here = self
+            .setup
+            .is_some_and(|setup| setup.access.protection.is_some());
+        match (terms.treatment, self.e2ae()) {
+            (_, E2ae::Required) if !on_access.is_protected() => Err(MediaRefusal::Unprotected),
+            (Treatment::EndToEnd, _) if !self.context.policy.end_to_end => {
+                Err(MediaRefusal::EndToEnd)
+            }
+            (Treatment::EndToAccessEdge, E2ae::Off)
+                if on_access.is_protected() && !has_ended_here =>
+            {
+                Err(MediaRefusal::Off)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is offered to us, or would have been, that we take.
     fn theirs(&self) -> Result<Crypto, MediaRefusal> {
         let offered = self.media.section().attributes(Crypto::NAME);
         let sdes = &self.context.policy.sdes;

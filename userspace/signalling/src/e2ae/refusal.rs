@@ -64,6 +64,7 @@ impl Refusal {
                 MediaRefusal::Unprotected
                 | MediaRefusal::Downgrade
                 | MediaRefusal::EndToEnd
+                | MediaRefusal::Off
                 | MediaRefusal::Profile => 302,
                 // Attribute not understood
                 MediaRefusal::Offer(_) | MediaRefusal::Answer(_) | MediaRefusal::NotRtp => 306,
@@ -118,6 +119,8 @@ pub enum MediaRefusal {
     Downgrade,
     /// It is protected end to end, and policy does not want that.
     EndToEnd,
+    /// Its protection on the access side is to end here, and policy does not want that.
+    Off,
     /// It has `a=crypto`, and is not RTP (TS 33.328 section 4.1.2.1).
     NotRtp,
     /// It asks for several ports.
@@ -142,6 +145,10 @@ impl fmt::Display for MediaRefusal {
             Self::EndToEnd => f.write_str(
                 "media protected end to end may not pass; offer RTP/SAVP with \
                  a=3ge2ae:requested, or RTP/AVP",
+            ),
+            Self::Off => f.write_str(
+                "protection may not end here; leave the profile as it is offered, or set e2ae to \
+                 optional",
             ),
             Self::NotRtp => f.write_str("a=crypto is for RTP only; leave it out"),
             Self::SeveralPorts => f.write_str("several ports in one m= line; offer one"),

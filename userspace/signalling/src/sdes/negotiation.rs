@@ -90,12 +90,7 @@ impl Sdes {
         offered: &[Crypto],
         answered: impl IntoIterator<Item = &'a str>,
     ) -> Result<(Crypto, Crypto), AnswerError> {
-        let mut answered = answered.into_iter();
-        let theirs = Crypto::parse(answered.next().ok_or(AnswerError::Missing)?)
-            .map_err(AnswerError::Invalid)?;
-        if answered.next().is_some() {
-            return Err(AnswerError::Several);
-        }
+        let theirs = read_one(answered)?;
         let ours = offered
             .iter()
             .find(|ours| ours.tag == theirs.tag && ours.suite == theirs.suite)
@@ -114,6 +109,15 @@ impl Sdes {
             return Err(AnswerError::SameKey);
         }
         Ok((ours.clone(), theirs))
+    }
+
+    /// Reads the answer of one peer to another, whose protection is to be one that we would take.
+    pub fn check_answer<'a>(
+        &self,
+        answered: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), AnswerError> {
+        let rank = self.rank(&read_one(answered)?);
+        rank.map(|_| ()).ok_or(AnswerError::Unsupported)
     }
 
     /// How far behind in our order of suites; `None` for what we do not take.
@@ -143,6 +147,17 @@ impl Sdes {
             .iter()
             .position(|suite| *suite == crypto.suite)?;
         is_supported.then_some(rank)
+    }
+}
+
+/// The one attribute of an answer.
+fn read_one<'a>(answered: impl IntoIterator<Item = &'a str>) -> Result<Crypto, AnswerError> {
+    let mut answered = answered.into_iter();
+    let theirs = Crypto::parse(answered.next().ok_or(AnswerError::Missing)?)
+        .map_err(AnswerError::Invalid)?;
+    match answered.next() {
+        Some(_) => Err(AnswerError::Several),
+        None => Ok(theirs),
     }
 }
 
