@@ -19,6 +19,7 @@ use crate::call_error::CallError;
 use crate::manager::{Entry, Manager, ManagerError, Taken, lock};
 use crate::session::{Ends, SessionId};
 use crate::state::State;
+use crate::stream::Stream;
 use crate::tally::Count;
 
 /// How often deadlines are looked at.
@@ -272,11 +273,18 @@ impl Manager {
             let active = call.last_signal.max(self.started());
             let active = active.max(last_media.unwrap_or_default());
             let streams = call.streams();
-            let mut legs = streams.iter().flat_map(|stream| &stream.legs);
-            if legs.any(|leg| leg.gate == Gate::Open) {
-                add(active, timeouts.inactive, Why::Inactive);
-            } else {
+            let flows_both_ways =
+                |stream: &Stream| stream.legs.iter().all(|leg| leg.gate == Gate::Open);
+            if !streams.iter().any(flows_both_ways) {
+                // Who is held may send neither RTP nor RTCP, and nobody plays music to it.
                 add(active, timeouts.held, Why::Held);
+            } else if last_media.is_none() {
+                // An answer without media may be that of a phone that rings.
+                let both = timeouts.unanswered.zip(timeouts.inactive);
+                let later = both.map(|(unanswered, inactive)| unanswered.max(inactive));
+                add(active, later, Why::Inactive);
+            } else {
+                add(active, timeouts.inactive, Why::Inactive);
             }
         }
         deadlines.extend(call.ends_at.map(|at| (at, Why::Asked)));

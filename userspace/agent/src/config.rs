@@ -65,9 +65,10 @@ impl Default for Limits {
 pub struct Timeouts {
     /// Nobody has answered.
     pub unanswered: Option<Duration>,
-    /// No media has arrived, though it may.
+    /// No media has arrived, though it may both ways. Before the first packet `unanswered` counts
+    /// if it is longer: phones that ring are answered for, too, and send nothing.
     pub inactive: Option<Duration>,
-    /// No media has arrived, for the call is on hold.
+    /// No media has arrived, for the call is on hold: it may pass one way at most.
     pub held: Option<Duration>,
     /// It was first offered so long ago.
     pub total: Option<Duration>,

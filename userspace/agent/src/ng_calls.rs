@@ -341,14 +341,19 @@ fn refuse_manager(error: ManagerError) -> Refusal {
             Refusal::Limit(Limit::Sessions)
         }
         // Nothing that could be set up would flow: others may do better.
-        ManagerError::NotConnected | ManagerError::Draining => Refusal::Limit(Limit::Load),
+        ManagerError::NotConnected | ManagerError::Draining | ManagerError::Store(_) => {
+            Refusal::Limit(Limit::Load)
+        }
         other => Refusal::Other(other.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn wishes_for_suites_are_kept_or_refused() {
@@ -412,5 +417,12 @@ mod tests {
             });
             assert_eq!(names, left, "{only:?} {without:?} {no_new} {media}");
         }
+    }
+
+    #[test]
+    fn a_store_that_takes_nothing_has_clients_try_another_gateway() {
+        let nowhere = Path::new("/proc/sallyport/store");
+        let error = Store::open(nowhere, nowhere).unwrap_err();
+        assert_eq!(refuse_manager(error.into()), Refusal::Limit(Limit::Load));
     }
 }

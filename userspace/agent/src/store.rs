@@ -10,14 +10,20 @@
 //! An agent that is killed loses nothing that was answered. At a power failure the folder decides:
 //! in `/run`, the default, nothing is left, and calls could not outlive their flows anyhow; on a
 //! disk nothing that was answered is lost.
+//!
+//! What cannot be written is refused, on a full disk, say. The file is opened anew then, so that the
+//! next change finds it as it was after the last commit.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
@@ -39,6 +45,10 @@ const VERSION: u8 = 1;
 
 /// What the database may keep in memory.
 const CACHE: usize = 64 << 20;
+
+/// The least time from one commit to the next: what comes meanwhile shares the next one. A change
+/// that comes alone waits for nothing.
+const SPACING: Duration = Duration::from_micros(150);
 
 /// How many changes may wait, and how many are committed together.
 const WAITING: usize = 4096;
@@ -86,24 +96,21 @@ impl Store {
             make_folder(folder).map_err(|problem| StoreError::new("make", folder, problem))?;
         }
         let seal = Seal::load(key).map_err(StoreError::key)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
+        let file = open_file(path, true)
             .map_err(|problem| StoreError::new("open", path, problem.to_string()))?;
-        let database = Database::builder()
-            .set_cache_size(CACHE)
-            .create_file(file)
-            .map_err(|problem| read(problem.to_string()))?;
+        let database = open_database(file).map_err(|problem| read(problem.to_string()))?;
         let found = load(&database, &seal).map_err(read)?;
 
+        let marked = found.iter().map(|found| found.id.number()).collect();
         let (writes, waiting) = mpsc::channel(WAITING);
+        // A store that somebody removed is not made anew: its sessions would be missing.
+        let reopen = {
+            let path = path.to_owned();
+            move || open_database(open_file(&path, false)?)
+        };
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_all(&database, waiting))
+            .spawn(move || write_all(database, reopen, marked, waiting))
             .map_err(|problem| StoreError::new("start a thread for", path, problem.to_string()))?;
         let store = Self {
             path: path.into(),
@@ -207,11 +214,53 @@ enum Change {
     Marks(SessionId, Vec<u8>),
 }
 
-/// Writes until nobody is left who could want it.
-fn write_all(database: &Database, mut waiting: mpsc::Receiver<Write>) {
+fn open_file(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+fn open_database(file: File) -> Result<Database, redb::Error> {
+    let database = Database::builder()
+        .set_cache_size(CACHE)
+        .create_file(file)?;
+    Ok(database)
+}
+
+/// Writes until nobody is left who could want it. `marked` are the sessions that may have marks.
+fn write_all(
+    database: Database,
+    reopen: impl Fn() -> Result<Database, redb::Error>,
+    mut marked: HashSet<u64>,
+    mut waiting: mpsc::Receiver<Write>,
+) {
+    let mut database = Some(database);
     let mut batch = Vec::new();
+    let mut last: Option<Instant> = None;
     while waiting.blocking_recv_many(&mut batch, WAITING) > 0 {
-        let result = write(database, &batch).map_err(Arc::new);
+        if let Some(rest) = last.and_then(|last| SPACING.checked_sub(last.elapsed())) {
+            thread::sleep(rest);
+            while batch.len() < WAITING
+                && let Ok(write) = waiting.try_recv()
+            {
+                batch.push(write);
+            }
+        }
+        let result = database
+            .take()
+            .map_or_else(&reopen, Ok)
+            .and_then(|open| {
+                write(&open, &mut marked, &batch)?;
+                // One that failed takes nothing more, and is closed here.
+                database = Some(open);
+                Ok(())
+            })
+            .map_err(Arc::new);
+        last = Some(Instant::now());
         if let Err(problem) = &result {
             error!("write the store: {problem}");
         }
@@ -222,12 +271,17 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Write>) {
     }
 }
 
-fn write(database: &Database, batch: &[Write]) -> Result<(), redb::Error> {
+/// Commits changes. The marks of sessions that have none are not looked for.
+fn write(
+    database: &Database,
+    marked: &mut HashSet<u64>,
+    batch: &[Write],
+) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
+    let (mut ended, mut polled) = (Vec::new(), Vec::new());
     {
         let mut sessions = transaction.open_table(SESSIONS)?;
-        let mut marks = transaction.open_table(MARKS)?;
         for Write { change, .. } in batch {
             match change {
                 Change::Session(id, Some(record)) => {
@@ -235,24 +289,44 @@ fn write(database: &Database, batch: &[Write]) -> Result<(), redb::Error> {
                 }
                 Change::Session(id, None) => {
                     sessions.remove(id.number())?;
-                    marks.remove(id.number())?;
+                    ended.push(id.number());
                 }
+                Change::Marks(id, bytes) => polled.push((id.number(), bytes)),
+            }
+        }
+        ended.retain(|id| marked.contains(id));
+        if !ended.is_empty() || !polled.is_empty() {
+            let mut marks = transaction.open_table(MARKS)?;
+            for id in &ended {
+                marks.remove(id)?;
+            }
+            for (id, bytes) in polled {
                 // Marks may come late, when their session has ended.
-                Change::Marks(id, bytes) if sessions.get(id.number())?.is_some() => {
-                    marks.insert(id.number(), bytes.as_slice())?;
+                if sessions.get(id)?.is_some() {
+                    marks.insert(id, bytes.as_slice())?;
+                    marked.insert(id);
                 }
-                Change::Marks(..) => {}
             }
         }
     }
+    transaction.commit()?;
+    for id in ended {
+        marked.remove(&id);
+    }
+    Ok(())
+}
+
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(SESSIONS)?;
+    transaction.open_table(MARKS)?;
     transaction.commit()?;
     Ok(())
 }
 
 fn load(database: &Database, seal: &Seal) -> Result<Vec<Found>, String> {
     let said = |problem: redb::Error| problem.to_string();
-    // Makes the tables of a new store.
-    write(database, &[]).map_err(said)?;
+    make_tables(database).map_err(said)?;
     let read = || -> Result<_, redb::Error> {
         let transaction = database.begin_read()?;
         Ok((
@@ -376,7 +450,89 @@ impl std::error::Error for StoreError {}
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+
     use super::*;
+
+    /// A disk that may be full.
+    #[derive(Clone, Debug)]
+    struct Disk {
+        file: Arc<File>,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.file.metadata()?.len())
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.file.read_exact_at(out, offset)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.file.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.file.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.is_full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.file.write_all_at(data, offset)
+        }
+    }
+
+    #[test]
+    fn once_there_is_room_again_the_store_is_written_again() {
+        let path = std::env::temp_dir().join(format!("sallyport-store-{}", std::process::id()));
+        let disk = Disk {
+            file: Arc::new(File::create_new(&path).unwrap()),
+            is_full: Arc::default(),
+        };
+        let open = {
+            let disk = disk.clone();
+            move || Ok(Database::builder().create_with_backend(disk.clone())?)
+        };
+        let database = open().unwrap();
+        make_tables(&database).unwrap();
+        let (writes, waiting) = mpsc::channel(1);
+        let reopen = open.clone();
+        let thread = thread::spawn(move || write_all(database, reopen, HashSet::new(), waiting));
+        let put = |number: u64| {
+            let (done, wait) = oneshot::channel();
+            let id = SessionId::try_from(number << 16).unwrap();
+            let change = Change::Session(id, Some(vec![7; 100]));
+            writes.blocking_send(Write { change, done }).ok().unwrap();
+            wait.blocking_recv().unwrap()
+        };
+        put(1).unwrap();
+        disk.is_full.store(true, Ordering::Relaxed);
+        for number in [2, 3] {
+            let problem = put(number).unwrap_err().to_string();
+            assert!(!problem.contains("Previous"), "{problem}");
+        }
+        disk.is_full.store(false, Ordering::Relaxed);
+        put(4).unwrap();
+        drop(writes);
+        thread.join().unwrap();
+
+        let transaction = open().unwrap().begin_read().unwrap();
+        let sessions = transaction.open_table(SESSIONS).unwrap();
+        let numbers = sessions.iter().unwrap();
+        let numbers: Vec<_> = numbers
+            .map(|entry| entry.unwrap().0.value() >> 16)
+            .collect();
+        assert_eq!(numbers, [1, 4]);
+        fs::remove_file(path).unwrap();
+    }
 
     #[test]
     fn what_is_longer_than_usual_is_encoded_all_the_same() {

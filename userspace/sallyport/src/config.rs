@@ -74,6 +74,7 @@ impl Config {
             agent,
             ..
         } = file;
+        let max_sessions = agent.max_sessions.unwrap_or(dataplane.sessions());
         let media = |realm: &file::Realm| sallyport_agent::RealmConfig {
             addresses: realm.addresses.clone(),
             ports: realm.port_range(),
@@ -96,7 +97,7 @@ impl Config {
                 access: media(&realm.access),
                 core: media(&realm.core),
                 limits: sallyport_agent::Limits {
-                    max_sessions: agent.max_sessions,
+                    max_sessions: max_sessions as usize,
                     max_streams: agent.max_streams,
                 },
                 timeouts: agent.timeouts.into(),

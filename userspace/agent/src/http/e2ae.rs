@@ -32,7 +32,7 @@
 //!
 //! `from_tag` is who made the offer, `to_tag` who answers; both are those of the SIP dialog, and
 //! `to_tag` is missing in a call's first offer. `via_branch` tells the branches of a forked call
-//! apart. `security_client` and `security_server` are header field values: what the UE said at its
+//! apart; each has at most 1024 bytes. `security_client` and `security_server` are header field values: what the UE said at its
 //! registration and what the network did; `signalling` is `confidential` or, without encryption
 //! between UE and network, `exposed`. `policy` takes the place of what the agent is configured
 //! with, key by key. Everything but `call_id`, the tags and `sdp` may be missing, in an answer, too;
@@ -76,6 +76,9 @@ use crate::report::report;
 
 /// An SDP of 64 KiB, however it is escaped.
 const MAX_BODY: usize = 256 << 10;
+
+/// The longest call-id, tag or branch, in bytes; the same as over ng.
+const MAX_TEXT: usize = 1024;
 
 pub(super) fn router(manager: Arc<Manager>) -> Router {
     Router::new()
@@ -205,6 +208,17 @@ struct Exchange {
 impl Exchange {
     fn parse(body: &[u8], manager: &Manager) -> Result<Self, Error> {
         let body: ExchangeBody = read(body)?;
+        for (field, text) in [
+            ("call_id", Some(&body.call_id)),
+            ("from_tag", Some(&body.from_tag)),
+            ("to_tag", body.to_tag.as_ref()),
+            ("via_branch", body.via_branch.as_ref()),
+        ] {
+            if text.is_some_and(|text| text.len() > MAX_TEXT) {
+                let problem = format!("longer than {MAX_TEXT} bytes; no SIP peer needs that");
+                return Err(Error::field(field, problem));
+            }
+        }
         let sdp = Sdp::parse(body.sdp.as_bytes())
             .map_err(|error| Error::field("sdp", error.to_string()))?;
         let ue = body.ue.unwrap_or_default();

@@ -116,6 +116,8 @@ fn what_is_refused_has_the_codes_for_sip_beside_its_message() {
     for (key, value, field) in [
         ("sdp", json!("v=1"), "sdp"),
         ("from_tag", json!(1), "from_tag"),
+        ("call_id", json!("c".repeat(1025)), "call_id"),
+        ("via_branch", json!("z".repeat(1025)), "via_branch"),
         ("policy", json!({ "e2ae": "perhaps" }), "policy.e2ae"),
         ("policy", json!({ "suites": ["ROT13"] }), "policy.suites"),
         ("policy", json!({ "suits": [] }), "policy.suits"),

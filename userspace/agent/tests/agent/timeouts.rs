@@ -102,6 +102,35 @@ fn a_call_on_hold_may_be_silent_for_longer_and_ends_in_the_end() {
 }
 
 #[test]
+fn who_only_listens_is_on_hold_though_media_may_pass_one_way() {
+    let (agent, data_plane) = agent(Timeouts {
+        inactive: Some(Duration::from_millis(1)),
+        held: Some(Duration::from_secs(3)),
+        unanswered: Some(Duration::from_millis(1)),
+        ..NEVER
+    });
+    ask(&agent, "offer", "a=sendonly\n");
+    ask(&agent, "answer", "a=recvonly\n");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(data_plane.state().flows.len(), 4);
+    wait_for_end(&agent, &data_plane, "held");
+}
+
+#[test]
+fn a_phone_that_is_answered_for_may_ring_for_longer_than_media_may_stop() {
+    let (agent, data_plane) = agent(Timeouts {
+        inactive: Some(Duration::from_millis(1)),
+        unanswered: Some(Duration::from_secs(3)),
+        ..NEVER
+    });
+    ask(&agent, "offer", "");
+    ask(&agent, "answer", "");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(data_plane.state().flows.len(), 4);
+    wait_for_end(&agent, &data_plane, "inactive");
+}
+
+#[test]
 fn no_call_lasts_longer_than_it_may() {
     let (agent, data_plane) = agent(Timeouts {
         total: Some(Duration::from_secs(1)),

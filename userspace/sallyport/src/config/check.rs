@@ -42,6 +42,18 @@ pub(super) fn file(file: &File) -> Result<(), ConfigError> {
         absolute("agent.store_key", key)?;
     }
     within("agent.max_streams", file.agent.max_streams.into(), &STREAMS)?;
+    if let Some(sessions) = file.agent.max_sessions
+        && sessions > file.dataplane.sessions()
+    {
+        // Offers would be taken whose answers are refused, when phones have rung.
+        let problem = format!(
+            "{sessions} sessions have {} flows; raise dataplane.max_flows to that, or give {} at \
+             most",
+            4 * u64::from(sessions),
+            file.dataplane.sessions()
+        );
+        return Err(ConfigError::key("agent.max_sessions", problem));
+    }
     if !file.agent.listen.ip().is_loopback() {
         let listen = file.agent.listen;
         let problem = format!(

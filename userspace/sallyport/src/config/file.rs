@@ -80,7 +80,8 @@ pub(super) struct Agent {
     pub(super) store: PathBuf,
     /// `store` with `.key` behind it by default.
     pub(super) store_key: Option<PathBuf>,
-    pub(super) max_sessions: usize,
+    /// As many as `dataplane.max_flows` has room for by default.
+    pub(super) max_sessions: Option<u32>,
     pub(super) max_streams: u16,
     pub(super) timeouts: Timeouts,
     pub(super) policy: MediaPolicy,
@@ -135,6 +136,16 @@ impl File {
     }
 }
 
+impl DataPlane {
+    /// How many sessions of one stream its flows are enough for: RTP and RTCP, both ways.
+    pub(super) const fn sessions(&self) -> u32 {
+        match self.max_flows / 4 {
+            0 => 1,
+            sessions => sessions,
+        }
+    }
+}
+
 impl Realm {
     pub(super) const fn port_range(&self) -> RangeInclusive<u16> {
         let [first, last] = self.ports;
@@ -164,7 +175,7 @@ impl Default for Agent {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             store: "/run/sallyport/sessions.redb".into(),
             store_key: None,
-            max_sessions: Limits::default().max_sessions,
+            max_sessions: None,
             max_streams: Limits::default().max_streams,
             timeouts: Timeouts::default(),
             policy: MediaPolicy::default(),

@@ -50,6 +50,7 @@ fn the_shortest_file_has_every_default() {
     );
     assert_eq!(data_plane.socket, Path::new("/run/sallyport/flow.sock"));
     assert_eq!(data_plane.pin, Path::new("/sys/fs/bpf/sallyport"));
+    assert_eq!(agent.limits.max_sessions, 65_536 / 4);
     assert_eq!(data_plane.queues, None);
     assert_eq!(data_plane.cpus, [0; 0]);
     assert_eq!((data_plane.frames, data_plane.max_flows), (8192, 65_536));
@@ -255,6 +256,15 @@ fn what_is_wrong_is_said_with_key_and_remedy() {
         (
             rest("[dataplane]\nmax_flows = 0\n"),
             "dataplane.max_flows: 0; give 1 to 1048576",
+        ),
+        (
+            rest("[agent]\nmax_sessions = 16385\n"),
+            "agent.max_sessions: 16385 sessions have 65540 flows; raise dataplane.max_flows to \
+             that, or give 16384 at most",
+        ),
+        (
+            rest("[dataplane]\nmax_flows = 400000\n[agent]\nmax_sessions = 100000\n"),
+            "",
         ),
         (
             rest("[dataplane]\nsocket = \"flow.sock\"\n"),

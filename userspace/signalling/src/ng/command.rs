@@ -132,7 +132,9 @@ impl Command {
         let command = request.command.as_deref().ok_or(RequestError::NoCommand)?;
         match normal(command).as_str() {
             "ping" => Ok(Self::Ping),
-            "offer" => request.offer().map(|offer| Self::Offer(Box::new(offer))),
+            "offer" => request
+                .offer(false)
+                .map(|offer| Self::Offer(Box::new(offer))),
             "answer" => request
                 .answer()
                 .map(|answer| Self::Answer(Box::new(answer))),
@@ -227,7 +229,8 @@ impl Request {
         Ok(request)
     }
 
-    fn offer(self) -> Result<Offer, RequestError> {
+    fn offer(mut self, is_answer: bool) -> Result<Offer, RequestError> {
+        self.options.list_undone(is_answer);
         Ok(Offer {
             sdp: self
                 .sdp
@@ -243,7 +246,7 @@ impl Request {
 
     fn answer(mut self) -> Result<Answer, RequestError> {
         let to_tag = self.to_tag.take();
-        let offer = self.offer()?;
+        let offer = self.offer(true)?;
         Ok(Answer {
             call_id: offer.call_id,
             from_tag: offer.from_tag,

@@ -16,7 +16,8 @@ pub struct Ignored {
 pub enum Why {
     /// The key or flag is unknown.
     Unknown,
-    /// The key or flag is known, and this gateway leaves it to others: codecs, recording, tones.
+    /// The key or flag is known, and this gateway does not do it, or leaves it to others: codecs,
+    /// recording, tones.
     Unsupported,
     /// The key is known and its value is not one of those it can have.
     Value,

@@ -107,6 +107,24 @@ pub enum Tos {
     Octet(u8),
 }
 
+/// Flags that are understood and not done.
+const UNDONE: [(Flag, &str); 13] = [
+    // Plain media is always strict, and who has the keys is always followed.
+    (Flag::StrictSource, "strict-source"),
+    (Flag::MediaHandover, "media-handover"),
+    (Flag::NoPortLatching, "no-port-latching"),
+    (Flag::Reset, "reset"),
+    (Flag::Unidirectional, "unidirectional"),
+    (Flag::PierceNat, "pierce-NAT"),
+    (Flag::NatWait, "NAT-wait"),
+    (Flag::TrickleIce, "trickle-ICE"),
+    (Flag::Ice2, "ICE2"),
+    (Flag::Fragment, "fragment"),
+    (Flag::Debug, "debug"),
+    (Flag::Provisional, "provisional"),
+    (Flag::NewBranch, "new-branch"),
+];
+
 impl Options {
     /// Takes a key. One that is no option at all is listed as ignored.
     pub(super) fn option(&mut self, key: &str, value: &Value<'_>) {
@@ -157,6 +175,66 @@ impl Options {
         };
         if !is_read {
             self.ignored.add(Why::Value, key);
+        }
+    }
+
+    /// Lists what is understood and not done, so that it is seen. What becomes of all media here
+    /// anyhow counts as done, such as `ICE=remove` and `DTLS=off`.
+    pub(super) fn list_undone(&mut self, is_answer: bool) {
+        let sdes = &self.sdes;
+        let asked = [
+            ("ICE", self.ice.is_some_and(|ice| ice != Ice::Remove)),
+            (
+                "ICE-lite",
+                self.ice_lite.is_some_and(|lite| lite != IceLite::Off),
+            ),
+            ("DTLS", self.dtls.is_some_and(|dtls| dtls != Dtls::Off)),
+            (
+                "DTLS-reverse",
+                self.dtls_reverse.is_some_and(|dtls| dtls != Dtls::Off),
+            ),
+            ("DTLS-fingerprint", self.dtls_fingerprint.is_some()),
+            ("OSRTP", !self.osrtp.is_empty()),
+            ("SDES-lifetime", sdes.lifetime),
+            ("SDES-static", sdes.keep),
+            ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
+            (
+                "SDES-unencrypted_srtcp",
+                sdes.unencrypted_srtcp == Some(true),
+            ),
+            (
+                "SDES-unauthenticated_srtp",
+                sdes.unauthenticated_srtp == Some(true),
+            ),
+            (
+                "transport-protocol",
+                self.transport == Some(Transport::Accept),
+            ),
+            (
+                "endpoint-learning",
+                matches!(
+                    self.endpoint_learning,
+                    Some(EndpointLearning::Delayed | EndpointLearning::Heuristic)
+                ),
+            ),
+            ("media-echo", self.media_echo.is_some()),
+            ("generate-RTCP", self.generate_rtcp == Some(true)),
+            ("codec", self.codecs != Codecs::default()),
+            ("metadata", self.metadata.is_some()),
+        ];
+        // What both sides get is said with the offer.
+        let of_answer = [
+            ("SDES", *sdes != Sdes::default()),
+            ("rtcp-mux", !self.rtcp_mux.is_empty()),
+            ("address-family", self.address_family.is_some()),
+            ("TOS", self.tos.is_some()),
+        ];
+        let flags = UNDONE.map(|(flag, name)| (name, self.flags.contains(&flag)));
+        let of_answer = of_answer.into_iter().filter(|_| is_answer);
+        for (name, is_asked) in asked.into_iter().chain(flags).chain(of_answer) {
+            if is_asked {
+                self.ignored.add(Why::Unsupported, name);
+            }
         }
     }
 
@@ -493,6 +571,55 @@ mod tests {
             assert_eq!(by_key, flags(&[word]), "{word}");
             assert_ne!(by_key, Options::default(), "{word}");
             assert_eq!(by_key.ignored.count(), 0, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_understood_and_not_done_is_listed() {
+        for (words, of_offer, of_answer) in [
+            (
+                &[
+                    "RTP/AVP",
+                    "ICE=remove",
+                    "DTLS=off",
+                    "trust-address",
+                    "port-latching",
+                    "original-sendrecv",
+                    "no-tls-id",
+                    "reject-ICE",
+                    "endpoint-learning-immediate",
+                    "generate-RTCP=off",
+                    "replace-origin",
+                ][..],
+                &[][..],
+                &[][..],
+            ),
+            (
+                &["ICE=force", "DTLS=passive", "OSRTP-offer"],
+                &["ICE", "DTLS", "OSRTP"],
+                &["ICE", "DTLS", "OSRTP"],
+            ),
+            (
+                &["strict-source", "codec-strip-G722", "provisional"],
+                &["codec", "strict-source", "provisional"],
+                &["codec", "strict-source", "provisional"],
+            ),
+            (
+                &["SDES-lifetime", "SDES-encrypted_srtp", "rtcp-mux-demux"],
+                &["SDES-lifetime"],
+                &["SDES-lifetime", "SDES", "rtcp-mux"],
+            ),
+        ] {
+            for (is_answer, expected) in [(false, of_offer), (true, of_answer)] {
+                let mut options = flags(words);
+                options.list_undone(is_answer);
+                let listed: Vec<_> = options.ignored.entries().collect();
+                let expected: Vec<_> = expected
+                    .iter()
+                    .map(|name| (Why::Unsupported, *name))
+                    .collect();
+                assert_eq!(listed, expected, "{words:?}");
+            }
         }
     }
 
