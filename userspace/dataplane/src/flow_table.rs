@@ -123,6 +123,8 @@ pub struct Terms {
     pub source: SourceFilter,
     /// Whether arriving packets are protected.
     pub protected: bool,
+    /// Whether leaving packets are.
+    pub protects: bool,
     /// The NIC its packets leave on.
     pub egress: NicId,
     /// Where its RTP packets go, once that is known.

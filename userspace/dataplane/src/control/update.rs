@@ -331,6 +331,7 @@ impl Control {
             carries: ingress.carries,
             source: source_filter(ingress.source, old, now),
             protected: ingress.unprotect.is_some(),
+            protects: egress.protect.is_some(),
             egress: self.nic_of(egress.realm),
             rtp: None,
             rtcp: None,

@@ -116,6 +116,7 @@ impl Bed {
             carries: Carries::Muxed,
             source: SourceFilter::Only(address(UE)),
             protected: contexts.unprotect.is_some(),
+            protects: contexts.protect.is_some(),
             egress: CORE,
             rtp: far_end,
             rtcp: far_end,
@@ -702,6 +703,33 @@ fn srtcp_that_comes_from_another_flow_skips_the_indices_of_that() {
         let index = &srtcp[srtcp.len() - 14..][..4];
         assert_eq!(index, (1u32 << 31 | 1 << 21).to_be_bytes());
         assert_eq!(results[1].0, Fate::Onward);
+    }
+}
+
+#[test]
+fn while_contexts_have_changed_and_terms_have_not_nothing_passes_in_the_clear() {
+    let protected = Contexts {
+        unprotect: Some(receiver(&key())),
+        ..PLAIN
+    };
+    for contexts in [protected, to_be_protected()] {
+        let mut bed = Bed::with_contexts(contexts, |entry| entry.terms.source = LATCH);
+        let change = ContextChange {
+            unprotect: Take::Nothing,
+            beside: Take::Nothing,
+            protect: Take::Nothing,
+            first_srtcp: 0,
+        };
+        bed.entry().claim.change(Box::new(change)).unwrap();
+        let refused = Fate::Refused(Reason::UnknownFlow);
+        assert_eq!(bed.fates(&[rtp(1, b"a"), sender_report()]), [refused; 2]);
+        let mut terms = bed.entry().terms.clone();
+        (terms.protected, terms.protects) = (false, false);
+        bed.change(Some(terms), None);
+        assert_eq!(
+            bed.fates(&[rtp(2, b"b"), sender_report()]),
+            [Fate::Onward; 2]
+        );
     }
 }
 

@@ -23,8 +23,8 @@ const AUTH_FAILED: Fate = Fate::Refused(Reason::AuthFailed);
 
 /// Unprotects the packets of protected flows.
 pub(super) fn unprotect(burst: &mut Burst, state: &mut WorkerState) {
-    let refused = run(burst, state, !0, ContextSets::unprotect, |owned| {
-        owned.arriving(0)
+    let refused = run(burst, state, !0, ContextSets::unprotect, |terms, owned| {
+        (terms.protected, owned.arriving(0))
     });
     if refused != 0 {
         try_second(burst, state, refused);
@@ -55,8 +55,8 @@ fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) {
     if places == 0 {
         return;
     }
-    run(burst, state, places, ContextSets::unprotect, |owned| {
-        owned.arriving(1)
+    run(burst, state, places, ContextSets::unprotect, |_, owned| {
+        (true, owned.arriving(1))
     });
     for (place, fate, second) in tried {
         let packet = &mut burst[place];
