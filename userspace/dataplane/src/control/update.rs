@@ -436,6 +436,8 @@ fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> Sourc
     let mut latching = Latching {
         latched: None,
         told: false,
+        signalled: latch.signalled,
+        former: None,
         from: latch.from,
         until: latch.window.and_then(|window| now.checked_add(window)),
         round: 0,

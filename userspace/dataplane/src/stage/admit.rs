@@ -58,7 +58,7 @@ fn is_stranger(terms: &Terms, source: SocketAddr, now: Instant) -> bool {
             Some(peer) if source == peer => false,
             Some(_) => !terms.protected || !latching.admits(source),
             None => {
-                let is_late = latching.until.is_some_and(|until| now > until);
+                let is_late = latching.is_over(now) && latching.former != Some(source);
                 (is_late && !terms.protected) || !latching.admits(source)
             }
         },

@@ -26,13 +26,16 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
                 packet.refuse(Reason::SourceFiltered);
                 continue;
             }
-            latching.latched = Some(packet.source);
-            // If there is no room, as after a restart with many calls, then with the next packet.
-            latching.told = state.events.offer(Event::Latched {
-                flow: entry.id,
-                remote: packet.source,
-                round: latching.round,
-            });
+            if terms.protected || !latching.has_left(packet.source, state.now) {
+                latching.latched = Some(packet.source);
+                // If there is no room, as after a restart with many calls, then with the next
+                // packet.
+                latching.told = state.events.offer(Event::Latched {
+                    flow: entry.id,
+                    remote: packet.source,
+                    round: latching.round,
+                });
+            }
         }
         entry.counters.last = Some(state.now);
         if packet.kind == Kind::Rtp {

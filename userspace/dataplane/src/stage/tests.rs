@@ -34,6 +34,8 @@ const SSRC: u32 = 0xcafe_babe;
 const LATCH: SourceFilter = SourceFilter::Latch(Latching {
     latched: None,
     told: false,
+    signalled: None,
+    former: None,
     from: None,
     until: None,
     round: 0,
@@ -572,6 +574,74 @@ fn a_change_keeps_who_is_latched_unless_the_peer_is_another() {
         bed.change(Some(terms), None);
         let fate = bed.process(&[(other, ACCESS_LOCAL, rtp(2, b"b"))])[0].0;
         assert_eq!(fate != Fate::Onward, stays, "{round} {from:?}");
+    }
+}
+
+#[test]
+fn a_plain_peer_that_moves_is_not_latched_where_it_was_unless_it_stays_there() {
+    const WINDOW: Duration = Duration::from_secs(10);
+    const MOVED: &str = "192.0.2.7:5008";
+    let refused = Fate::Refused(Reason::SourceFiltered);
+    // Where the peer said that it was, and says that it is. A packet from where it was, and one
+    // from where it is, so long after. What becomes of the latter, and who is latched.
+    for (name, before, now, after, fate, latched) in [
+        (
+            "it moves",
+            Some(UE),
+            MOVED,
+            Duration::ZERO,
+            Fate::Onward,
+            MOVED,
+        ),
+        (
+            "it does not, after all",
+            Some(UE),
+            MOVED,
+            WINDOW * 2,
+            refused,
+            UE,
+        ),
+        (
+            "it said nothing before",
+            None,
+            MOVED,
+            Duration::ZERO,
+            refused,
+            UE,
+        ),
+        (
+            "it says where it sends from",
+            Some(MOVED),
+            UE,
+            Duration::ZERO,
+            refused,
+            UE,
+        ),
+    ] {
+        let mut bed = Bed::with_contexts(PLAIN, |_| {});
+        let mut terms = bed.entry().terms.clone();
+        for (round, signalled) in [(0, before), (1, Some(now))] {
+            terms.source = SourceFilter::Latch(Latching {
+                signalled: signalled.map(address),
+                until: Some(bed.state.now + WINDOW),
+                round,
+                ..Latching::default()
+            });
+            bed.change(Some(terms.clone()), None);
+            assert_eq!(
+                bed.fates(&[rtp(1, b"from there")]),
+                [Fate::Onward],
+                "{name}"
+            );
+        }
+        bed.state.now += after;
+        assert_eq!(bed.fates(&[rtp(2, b"still")]), [Fate::Onward], "{name}");
+        let moved = bed.process(&[(MOVED, ACCESS_LOCAL, rtp(3, b"from here"))]);
+        assert_eq!(moved[0].0, fate, "{name}");
+        let SourceFilter::Latch(latching) = bed.entry().terms.source else {
+            panic!()
+        };
+        assert_eq!(latching.latched, Some(address(latched)), "{name}");
     }
 }
 
