@@ -875,8 +875,12 @@ fn under_new_keys_the_rollover_counter_may_go_on_or_start_anew() {
         rtp: Some(3 * 65_536 - 2),
         rtcp: None,
     };
-    for goes_on in [true, false] {
-        for is_late in [true, false] {
+    const EITHER: [bool; 2] = [true, false];
+    for (goes_on, is_late) in EITHER
+        .into_iter()
+        .flat_map(|it| EITHER.map(|is_late| (it, is_late)))
+    {
+        for srtcp_first in EITHER {
             let mut old = receiver(&key());
             old.resume(&[MARK]).unwrap();
             let contexts = Contexts {
@@ -900,10 +904,14 @@ fn under_new_keys_the_rollover_counter_may_go_on_or_start_anew() {
                 peer.resume(&[MARK]).unwrap();
             }
             bed.rekey_peer(peer);
+            let at = format!("goes on: {goes_on}, late: {is_late}, SRTCP first: {srtcp_first}");
+            if srtcp_first {
+                let report = bed.protected(Kind::Rtcp, &sender_report());
+                assert_eq!(bed.fates(&[report]), [Fate::Onward], "{at}");
+            }
             let next: Vec<_> = (0..64)
                 .map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"under the new key")))
                 .collect();
-            let at = format!("goes on: {goes_on}, late: {is_late}");
             assert_eq!(bed.fates(&next), [Fate::Onward; 64], "{at}");
             let replayed = [Fate::Refused(Reason::Replayed); 64];
             assert_eq!(bed.fates(&next), replayed, "{at}");

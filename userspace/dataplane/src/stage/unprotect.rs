@@ -69,9 +69,9 @@ fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) {
     }
 }
 
-/// Tries a packet of an SSRC that is new to a set as if it went on from where the SSRC stood under
-/// other keys. Once a packet has done so in this burst, the set is listed in `went_on`, and others
-/// of the burst are tried again, too.
+/// Tries a packet of an SSRC of which a set has had none, SRTCP aside, as if it went on from where
+/// the SSRC stood under other keys. Once a packet has done so in this burst, the set is listed in
+/// `went_on`, and others of the burst are tried again, too.
 #[cold]
 fn try_as_continued(
     packet: &mut Packet,
@@ -80,7 +80,7 @@ fn try_as_continued(
 ) {
     let sets = [0, 1].map(|nth| owned(packet, state).and_then(|owned| owned.arriving(nth)));
     for (this, other) in [(sets[0], sets[1]), (sets[1], sets[0])] {
-        let of_this_ssrc = |mark: &Mark| mark.ssrc == packet.ssrc;
+        let of_this_ssrc = |mark: &Mark| mark.ssrc == packet.ssrc && mark.rtp.is_some();
         let mark_in = |set: Option<SetId>| {
             let set = state.contexts.set(set?)?;
             set.marks().find(of_this_ssrc)
