@@ -926,6 +926,43 @@ fn under_new_keys_the_rollover_counter_may_go_on_or_start_anew() {
 }
 
 #[test]
+fn the_rollover_counter_goes_on_whatever_the_old_keys_are_refused_for() {
+    const MARK: Mark = Mark {
+        ssrc: SSRC,
+        rtp: Some(3 * 65_536 - 2),
+        rtcp: None,
+    };
+    let spent = Policy {
+        lifetime: MARK.rtp,
+        ..Policy::default()
+    };
+    let named = key().with_mki(&[1, 2, 3, 4]).unwrap();
+    for (name, old, policy) in [
+        ("an unknown MKI", named, Policy::default()),
+        ("the end of their life", key(), spent),
+    ] {
+        for is_old_first in [true, false] {
+            let mut old = ContextSet::receiver(&old, policy);
+            old.resume(&[MARK]).unwrap();
+            let (old, new) = (Some(old), Some(receiver(&new_key())));
+            let (unprotect, beside) = if is_old_first { (old, new) } else { (new, old) };
+            let contexts = Contexts {
+                unprotect,
+                beside,
+                protect: None,
+            };
+            let mut bed = Bed::with_contexts(contexts, |_| {});
+            let mut peer = ContextSet::sender(&new_key(), Policy::default());
+            peer.resume(&[MARK]).unwrap();
+            bed.rekey_peer(peer);
+            let next = [65_535, 0].map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"on")));
+            let at = format!("{name}, old first: {is_old_first}");
+            assert_eq!(bed.fates(&next), [Fate::Onward; 2], "{at}");
+        }
+    }
+}
+
+#[test]
 fn statistics_count_packets_bytes_ssrcs_and_errors_and_tell_how_long_it_has_been_silent() {
     let mut bed = Bed::new(|_| {});
     let start = bed.state.now;

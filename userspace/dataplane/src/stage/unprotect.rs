@@ -27,11 +27,11 @@ pub(super) fn unprotect(burst: &mut Burst, state: &mut WorkerState) {
         (terms.protected, owned.arriving(0))
     });
     if refused != 0 {
-        try_second(burst, state, refused);
+        let failed = try_second(burst, state, refused);
         let mut went_on = ArrayVec::new();
-        for place in each(refused) {
+        for place in each(failed) {
             let packet = &mut burst[place];
-            if packet.fate == AUTH_FAILED && packet.kind == Kind::Rtp {
+            if packet.kind == Kind::Rtp {
                 try_as_continued(packet, state, &mut went_on);
             }
         }
@@ -39,13 +39,15 @@ pub(super) fn unprotect(burst: &mut Burst, state: &mut WorkerState) {
     }
 }
 
-/// Tries packets under the second set of their flow, if there is one.
+/// Tries packets under the second set of their flow, if there is one. Returns which go no further
+/// and did not authenticate under one of the sets, whatever the other one says.
 #[cold]
-fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) {
+fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) -> Places {
     let mut tried = ArrayVec::<(usize, Fate, SetId), MAX_BURST>::new();
-    let mut places = 0;
+    let (mut places, mut failed) = (0, 0);
     for place in each(refused) {
         let packet = &mut burst[place];
+        failed |= Places::from(packet.fate == AUTH_FAILED) << place;
         if let Some(second) = owned(packet, state).and_then(|owned| owned.arriving(1)) {
             tried.push((place, packet.fate, second));
             packet.fate = Fate::Onward;
@@ -53,7 +55,7 @@ fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) {
         }
     }
     if places == 0 {
-        return;
+        return failed;
     }
     run(burst, state, places, ContextSets::unprotect, |_, owned| {
         (true, owned.arriving(1))
@@ -62,11 +64,14 @@ fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) {
         let packet = &mut burst[place];
         if packet.goes_on() {
             prefer(packet, state, second);
+            failed &= !(1 << place);
         } else if packet.fate == AUTH_FAILED {
             // The first refusal says no less.
             packet.fate = fate;
+            failed |= 1 << place;
         }
     }
+    failed
 }
 
 /// Tries a packet of an SSRC of which a set has had none, SRTCP aside, as if it went on from where
