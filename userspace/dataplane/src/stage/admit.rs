@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use sallyport_flow::{Carries, Gate, Reason};
+use sallyport_flow::{Carries, Reason};
 use sallyport_srtp::Kind;
 use sallyport_srtp::header::{RtcpHeader, RtpHeader};
 
@@ -13,8 +13,7 @@ use crate::burst::Burst;
 use crate::flow_table::{SourceFilter, Terms};
 use crate::state::WorkerState;
 
-/// Refuses RTP at a closed gate, and packets of strangers, of the wrong kind for their port, and
-/// without a whole header.
+/// Refuses packets of strangers, of the wrong kind for their port, and without a whole header.
 pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
         let Some(entry) = state.flows.entry(packet.flow) else {
@@ -22,10 +21,6 @@ pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
             continue;
         };
         let terms = &entry.terms;
-        if terms.gate == Gate::Closed && packet.kind == Kind::Rtp {
-            packet.refuse(Reason::GateClosed);
-            continue;
-        }
         if is_stranger(terms, packet.source, state.now) {
             packet.refuse(Reason::SourceFiltered);
             continue;
