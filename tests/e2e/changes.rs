@@ -296,10 +296,13 @@ fn a_call_is_held_and_resumed_where_it_stood() {
         call.talk(&mut ue, &mut numbers);
     }
     let held = media::numbered_rtp(SSRC, 9, 160);
-    let before = ue.protect(Kind::Rtp, &media::numbered_rtp(SSRC, numbers.start, 160));
+    let [first, second, third] = [(); 3].map(|()| {
+        let number = numbers.next().expect("it has no end");
+        ue.protect(Kind::Rtp, &media::numbered_rtp(SSRC, number, 160))
+    });
 
     call.change(|flow| flow.gate = Gate::Closed);
-    call.ue.send(Kind::Rtp, &before);
+    call.ue.send(Kind::Rtp, &first);
     call.core.send(Kind::Rtp, &held);
     call.core.expect_silence(Duration::from_millis(300));
     call.ue.expect_silence(Duration::from_millis(300));
@@ -330,16 +333,15 @@ fn a_call_is_held_and_resumed_where_it_stood() {
         local: stray.ingress.local,
     };
     assert_eq!(refused, Err(not_in_realm));
-    call.ue.send(Kind::Rtp, &before);
+    call.ue.send(Kind::Rtp, &second);
     call.core.expect_silence(Duration::from_millis(300));
 
     call.change(|flow| flow.gate = Gate::Open);
-    // Nothing of it was taken note of: it is no replay, and the rollover counter is still 1.
-    call.ue.send(Kind::Rtp, &before);
+    // What came at the closed gate was taken note of: the stream goes on, and that is a replay.
+    call.ue.send(Kind::Rtp, &third);
     assert!(call.core.receive(Kind::Rtp).is_some());
-    call.ue.send(Kind::Rtp, &before);
+    call.ue.send(Kind::Rtp, &first);
     call.core.expect_silence(Duration::from_millis(300));
-    numbers.next();
     call.talk(&mut ue, &mut numbers);
 
     // The core's leg multiplexes now, and then no longer. No SRTCP index may be used twice under

@@ -62,8 +62,8 @@ pub struct Owned {
     pub sets: Slots<SetId>,
     /// Whether the last packet that authenticated did so under `beside`.
     pub beside_first: bool,
-    /// Where the indices stood under the keys before, for peers whose indices go on when their
-    /// keys change.
+    /// Where the indices stood under the last keys before with which RTP came, for peers whose
+    /// indices go on when their keys change.
     pub past: Vec<Mark>,
 }
 
@@ -145,7 +145,7 @@ impl Owned {
         }
         self.beside_first = self.sets.beside.is_some() && self.sets.beside == preferred;
         for set in [&left.beside, &left.unprotect].into_iter().flatten() {
-            if set.marks().next().is_some() {
+            if set.marks().any(|mark| mark.rtp.is_some()) {
                 self.past = set.marks().collect();
             }
         }

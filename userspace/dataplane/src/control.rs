@@ -270,25 +270,28 @@ impl Control {
                 continue;
             };
             let realm = flow.egress;
-            let before = [flow.terms.rtp, flow.terms.rtcp];
-            let mut far_ends = before;
-            for (path, far_end) in [flow.rtp, flow.rtcp].into_iter().zip(&mut far_ends) {
+            let before = flow.far_ends();
+            let (mut far_ends, mut left) = (before, [None; 2]);
+            let paths = [flow.rtp, flow.rtcp];
+            for ((path, far_end), left) in paths.into_iter().zip(&mut far_ends).zip(&mut left) {
                 if path.remote == Remote::Latched(leader) {
                     let new = self.far_end(realm, path).await;
-                    self.release(std::mem::replace(far_end, new));
+                    *left = std::mem::replace(far_end, new);
                 }
             }
-            if far_ends == before {
-                continue;
+            if far_ends != before {
+                let [rtp, rtcp] = far_ends;
+                if let Some(flow) = self.flows.by_id.get_mut(&follower) {
+                    (flow.terms.rtp, flow.terms.rtcp) = (rtp, rtcp);
+                }
+                for worker in 0..self.workers.len() {
+                    let far_ends = Box::new((rtp, rtcp));
+                    self.tell(worker, Command::SetFarEnds(follower, far_ends))
+                        .await;
+                }
             }
-            let [rtp, rtcp] = far_ends;
-            if let Some(flow) = self.flows.by_id.get_mut(&follower) {
-                (flow.terms.rtp, flow.terms.rtcp) = (rtp, rtcp);
-            }
-            for worker in 0..self.workers.len() {
-                let far_ends = Box::new((rtp, rtcp));
-                self.tell(worker, Command::SetFarEnds(follower, far_ends))
-                    .await;
+            for far_end in left {
+                self.release(far_end);
             }
         }
     }
@@ -307,7 +310,7 @@ impl Control {
         Some(FarEnd { hop, header })
     }
 
-    /// Gives up a way out.
+    /// Gives up a way out, of which the workers have been told: its number is soon another's.
     fn release(&mut self, far_end: Option<FarEnd>) {
         if let Some(far_end) = far_end {
             self.next_hops.release(far_end.hop);
@@ -361,6 +364,11 @@ impl Control {
 }
 
 impl Installed {
+    /// Where its RTP and RTCP packets go, as far as that is known.
+    const fn far_ends(&self) -> [Option<FarEnd>; 2] {
+        [self.terms.rtp, self.terms.rtcp]
+    }
+
     /// Where its peer is, as far as that is known.
     fn peer(&self) -> Option<SocketAddr> {
         let signalled = match self.source {

@@ -123,6 +123,8 @@ pub struct Terms {
     pub source: SourceFilter,
     /// Whether arriving packets are protected.
     pub protected: bool,
+    /// Whether leaving packets are.
+    pub protects: bool,
     /// The NIC its packets leave on.
     pub egress: NicId,
     /// Where its RTP packets go, once that is known.
@@ -149,6 +151,11 @@ pub struct Latching {
     pub latched: Option<SocketAddr>,
     /// Whether the control side has been told.
     pub told: bool,
+    /// Where the peer says that it is, if it does.
+    pub signalled: Option<SocketAddr>,
+    /// Who was latched before the peer said that it is elsewhere. On a plain flow that address goes
+    /// on sending until the peer has learned that it may move, and must not be latched again.
+    pub former: Option<SocketAddr>,
     /// Which addresses may be latched; `None` for all.
     pub from: Option<IpNet>,
     /// Until when a plain flow latches; `None` for ever.
@@ -223,6 +230,25 @@ impl Latching {
         let is_same = self.round == old.round;
         self.latched = old.latched.filter(|peer| is_same && self.admits(*peer));
         self.told = old.told;
+        self.former = if is_same {
+            old.former
+        } else {
+            // Only a peer that had said where it is can have moved from there.
+            let has_moved = self.signalled.is_some() && old.signalled.is_some();
+            let before = old.latched.or(old.former);
+            before.filter(|peer| has_moved && self.signalled != Some(*peer))
+        };
+    }
+
+    /// Whether the window of a plain flow is over.
+    #[inline]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now > until)
+    }
+
+    /// Whether that is where the peer was before, and it may still come from elsewhere.
+    pub fn has_left(&self, peer: SocketAddr, now: Instant) -> bool {
+        self.former == Some(peer) && !self.is_over(now)
     }
 
     /// Whether packets from there may latch at all.

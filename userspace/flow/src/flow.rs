@@ -125,7 +125,9 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Latch {
     /// Where the peer said that it is, if it did. Packets to it go there until somebody is latched.
-    /// A change to another address lets the peer be latched anew.
+    /// A change to another address lets the peer be latched anew. On a plain flow packets from
+    /// where it was before still pass then, and are latched only if nobody else was within the
+    /// window.
     pub signalled: Option<SocketAddr>,
     /// Only senders with an address in here are latched; `None` for anybody. On a plain flow
     /// nothing else keeps strangers out.

@@ -89,7 +89,7 @@ pub struct ContextSet {
     state: State,
     keys: OneOrMore<Key>,
     first_rtcp: u64,
-    /// Where the next SSRC without a context goes on, see [`ContextSet::expect`].
+    /// Where the next SSRC without SRTP packets goes on, see [`ContextSet::expect`].
     expected: Cell<Option<Mark>>,
     format: Format,
 }
@@ -285,12 +285,12 @@ impl ContextSet {
         }
     }
 
-    /// Has an SSRC that has no context yet go on from a mark, or with `None` start anew.
+    /// Has an SSRC that has had no SRTP packets yet go on from a mark, or with `None` start anew.
     pub(crate) fn expect(&self, mark: Option<Mark>) {
         self.expected.set(mark);
     }
 
-    /// The highest SRTP index of an SSRC without a context.
+    /// The highest SRTP index of an SSRC that has had no SRTP packets.
     #[cold]
     fn expected(&self, ssrc: u32) -> Option<u64> {
         let mark = self.expected.get().filter(|mark| mark.ssrc == ssrc)?;
@@ -400,11 +400,8 @@ impl ContextSet {
         let end = |kind| at.map_or(0, |at| contexts.end(at, kind));
         let (kind, index) = match claim {
             Claim::Sequence(sequence) => {
-                let highest = match at {
-                    Some(at) => contexts.end(at, Kind::Rtp).checked_sub(1),
-                    None => self.expected(ssrc),
-                };
-                let index = estimate(highest, sequence);
+                let highest = end(Kind::Rtp).checked_sub(1);
+                let index = estimate(highest.or_else(|| self.expected(ssrc)), sequence);
                 (Kind::Rtp, index.ok_or(Refusal::KeyExpired)?)
             }
             Claim::Next => {

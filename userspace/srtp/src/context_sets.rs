@@ -138,8 +138,8 @@ impl ContextSets {
         burst::unprotect(self, burst);
     }
 
-    /// Unprotects one packet, of which the SSRC, if it has no context yet, goes on from a mark
-    /// under other keys.
+    /// Unprotects one packet, of which the SSRC, if it has had no SRTP packets yet, goes on from a
+    /// mark under other keys.
     ///
     /// When a leg gets new keys, some peers let the ROC go on (RFC 3711 section 3.3.1), others
     /// start anew, and no packet says so. So who has refused a packet as [`Refusal::AuthFailed`]

@@ -59,23 +59,19 @@ impl Control {
             .collect();
         self.steer_to_us(&opened)?;
 
+        // The workers use these until they have been told of the flows.
+        let mut left = Vec::with_capacity(2 * (remove.len() + change.len()));
         for id in &remove {
-            if let Some(flow) = self.flows.take(*id) {
-                self.release(flow.terms.rtp);
-                self.release(flow.terms.rtcp);
-            }
+            let flow = self.flows.take(*id);
+            left.extend(flow.into_iter().flat_map(|flow| flow.far_ends()));
         }
         let changed: Vec<FlowId> = change.iter().map(|checked| checked.flow.id).collect();
         let installed: Vec<FlowId> = install.iter().map(|checked| checked.flow.id).collect();
         let mut contexts = Vec::with_capacity(change.len());
-        let mut left = Vec::with_capacity(2 * change.len());
         for checked in change {
             contexts.push(checked.contexts);
             let old = self.put(&checked.flow, checked.keys, None, now);
-            left.extend(
-                old.map(|old| [old.terms.rtp, old.terms.rtcp])
-                    .unwrap_or_default(),
-            );
+            left.extend(old.into_iter().flat_map(|flow| flow.far_ends()));
         }
         for checked in install {
             let mut contexts = Contexts::default();
@@ -87,9 +83,6 @@ impl Control {
         for id in changed.iter().chain(&installed) {
             self.find_ways_out(*id).await;
         }
-        for far_end in left {
-            self.release(far_end);
-        }
 
         let mut updates = self.updates();
         for update in &mut updates {
@@ -100,7 +93,11 @@ impl Control {
         for (id, contexts) in changed.iter().zip(contexts) {
             self.change(&mut updates, *id, true, contexts);
         }
-        let removed = self.tell_updates(updates).await?;
+        let removed = self.tell_updates(updates).await;
+        for far_end in left {
+            self.release(far_end);
+        }
+        let removed = removed?;
         for leader in &changed {
             self.redirect(*leader).await;
         }
@@ -331,6 +328,7 @@ impl Control {
             carries: ingress.carries,
             source: source_filter(ingress.source, old, now),
             protected: ingress.unprotect.is_some(),
+            protects: egress.protect.is_some(),
             egress: self.nic_of(egress.realm),
             rtp: None,
             rtcp: None,
@@ -435,6 +433,8 @@ fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> Sourc
     let mut latching = Latching {
         latched: None,
         told: false,
+        signalled: latch.signalled,
+        former: None,
         from: latch.from,
         until: latch.window.and_then(|window| now.checked_add(window)),
         round: 0,

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use sallyport_flow::{Carries, Gate, Reason};
+use sallyport_flow::{Carries, Reason};
 use sallyport_srtp::Kind;
 use sallyport_srtp::header::{RtcpHeader, RtpHeader};
 
@@ -13,8 +13,7 @@ use crate::burst::Burst;
 use crate::flow_table::{SourceFilter, Terms};
 use crate::state::WorkerState;
 
-/// Refuses RTP at a closed gate, and packets of strangers, of the wrong kind for their port, and
-/// without a whole header.
+/// Refuses packets of strangers, of the wrong kind for their port, and without a whole header.
 pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
         let Some(entry) = state.flows.entry(packet.flow) else {
@@ -22,10 +21,6 @@ pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
             continue;
         };
         let terms = &entry.terms;
-        if terms.gate == Gate::Closed && packet.kind == Kind::Rtp {
-            packet.refuse(Reason::GateClosed);
-            continue;
-        }
         if is_stranger(terms, packet.source, state.now) {
             packet.refuse(Reason::SourceFiltered);
             continue;
@@ -58,7 +53,7 @@ fn is_stranger(terms: &Terms, source: SocketAddr, now: Instant) -> bool {
             Some(peer) if source == peer => false,
             Some(_) => !terms.protected || !latching.admits(source),
             None => {
-                let is_late = latching.until.is_some_and(|until| now > until);
+                let is_late = latching.is_over(now) && latching.former != Some(source);
                 (is_late && !terms.protected) || !latching.admits(source)
             }
         },

@@ -10,6 +10,7 @@ use sallyport_srtp::{ContextSets, Job, Refusal, SetId};
 
 use crate::burst::{Burst, Fate, MAX_BURST, Packet};
 use crate::contexts::Owned;
+use crate::flow_table::Terms;
 use crate::state::{Event, WorkerState};
 
 /// Packets of a burst: one bit for each place.
@@ -19,22 +20,22 @@ const _: () = assert!(MAX_BURST <= Places::BITS as usize);
 
 /// Protects the packets that leave by protected legs.
 pub(super) fn protect(burst: &mut Burst, state: &mut WorkerState) {
-    let refused = run(burst, state, !0, ContextSets::protect, |owned| {
-        owned.sets.protect
+    let refused = run(burst, state, !0, ContextSets::protect, |terms, owned| {
+        (terms.protects, owned.sets.protect)
     });
     if refused != 0 {
         report_expiry(burst, state);
     }
 }
 
-/// Hands those of some packets that go on and have crypto contexts to them. Returns which were
-/// refused.
+/// Hands those of some packets that go on and have crypto contexts to them. Refuses those that must
+/// have some and have none: contexts may change before terms do. Returns which the contexts refused.
 pub(super) fn run(
     burst: &mut Burst,
     state: &mut WorkerState,
     places: Places,
     process: fn(&mut ContextSets, &mut [Job<'_>]),
-    set_of: impl Fn(&Owned) -> Option<SetId>,
+    set_of: impl Fn(&Terms, &Owned) -> (bool, Option<SetId>),
 ) -> Places {
     let mut jobs = ArrayVec::<Job<'_>, MAX_BURST>::new();
     let mut rest = ArrayVec::<Rest<'_>, MAX_BURST>::new();
@@ -43,11 +44,13 @@ pub(super) fn run(
             continue;
         }
         let entry = state.flows.entry(packet.flow);
-        let Some(owned) = entry.and_then(|entry| entry.owned.as_ref()) else {
+        let entry = entry.and_then(|entry| Some((&entry.terms, entry.owned.as_ref()?)));
+        let Some((terms, owned)) = entry else {
             packet.refuse(Reason::UnknownFlow);
             continue;
         };
-        if let Some(set) = set_of(owned) {
+        let (must, set) = set_of(terms, owned);
+        if let Some(set) = set {
             let Packet {
                 frame,
                 start,
@@ -63,6 +66,8 @@ pub(super) fn run(
                 len,
                 fate,
             });
+        } else if must {
+            packet.refuse(Reason::UnknownFlow);
         }
     }
     if jobs.is_empty() {

@@ -2,15 +2,19 @@
 
 //! Learns the peer from packets that may teach it, and finds the way out.
 
-use sallyport_flow::Reason;
+use sallyport_flow::{Gate, Reason};
 use sallyport_srtp::Kind;
 
 use crate::burst::Burst;
 use crate::flow_table::{FarEnd, SourceFilter, Terms};
 use crate::state::{Event, WorkerState};
 
-/// Latches, counts, and refuses packets whose way out is not known. Every packet that gets here is
-/// the peer's: it has authenticated if its flow is protected.
+/// Latches, counts, and refuses RTP at a closed gate and packets whose way out is not known. Every
+/// packet that gets here is the peer's: it has authenticated if its flow is protected.
+///
+/// So the gate is behind the crypto contexts for arriving packets, whose rollover counter has to
+/// follow a peer that goes on sending, and in front of those for leaving ones: where the receiver
+/// stands is where the last packet left.
 pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
         let Some(entry) = state.flows.entry_mut(packet.flow) else {
@@ -26,15 +30,22 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
                 packet.refuse(Reason::SourceFiltered);
                 continue;
             }
-            latching.latched = Some(packet.source);
-            // If there is no room, as after a restart with many calls, then with the next packet.
-            latching.told = state.events.offer(Event::Latched {
-                flow: entry.id,
-                remote: packet.source,
-                round: latching.round,
-            });
+            if terms.protected || !latching.has_left(packet.source, state.now) {
+                latching.latched = Some(packet.source);
+                // If there is no room, as after a restart with many calls, then with the next
+                // packet.
+                latching.told = state.events.offer(Event::Latched {
+                    flow: entry.id,
+                    remote: packet.source,
+                    round: latching.round,
+                });
+            }
         }
         entry.counters.last = Some(state.now);
+        if entry.terms.gate == Gate::Closed && packet.kind == Kind::Rtp {
+            packet.refuse(Reason::GateClosed);
+            continue;
+        }
         if packet.kind == Kind::Rtp {
             entry.counters.count_rtp(packet.ssrc, packet.len);
         }

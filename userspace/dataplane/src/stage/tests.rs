@@ -34,6 +34,8 @@ const SSRC: u32 = 0xcafe_babe;
 const LATCH: SourceFilter = SourceFilter::Latch(Latching {
     latched: None,
     told: false,
+    signalled: None,
+    former: None,
     from: None,
     until: None,
     round: 0,
@@ -116,6 +118,7 @@ impl Bed {
             carries: Carries::Muxed,
             source: SourceFilter::Only(address(UE)),
             protected: contexts.unprotect.is_some(),
+            protects: contexts.protect.is_some(),
             egress: CORE,
             rtp: far_end,
             rtcp: far_end,
@@ -575,6 +578,74 @@ fn a_change_keeps_who_is_latched_unless_the_peer_is_another() {
 }
 
 #[test]
+fn a_plain_peer_that_moves_is_not_latched_where_it_was_unless_it_stays_there() {
+    const WINDOW: Duration = Duration::from_secs(10);
+    const MOVED: &str = "192.0.2.7:5008";
+    let refused = Fate::Refused(Reason::SourceFiltered);
+    // Where the peer said that it was, and says that it is. A packet from where it was, and one
+    // from where it is, so long after. What becomes of the latter, and who is latched.
+    for (name, before, now, after, fate, latched) in [
+        (
+            "it moves",
+            Some(UE),
+            MOVED,
+            Duration::ZERO,
+            Fate::Onward,
+            MOVED,
+        ),
+        (
+            "it does not, after all",
+            Some(UE),
+            MOVED,
+            WINDOW * 2,
+            refused,
+            UE,
+        ),
+        (
+            "it said nothing before",
+            None,
+            MOVED,
+            Duration::ZERO,
+            refused,
+            UE,
+        ),
+        (
+            "it says where it sends from",
+            Some(MOVED),
+            UE,
+            Duration::ZERO,
+            refused,
+            UE,
+        ),
+    ] {
+        let mut bed = Bed::with_contexts(PLAIN, |_| {});
+        let mut terms = bed.entry().terms.clone();
+        for (round, signalled) in [(0, before), (1, Some(now))] {
+            terms.source = SourceFilter::Latch(Latching {
+                signalled: signalled.map(address),
+                until: Some(bed.state.now + WINDOW),
+                round,
+                ..Latching::default()
+            });
+            bed.change(Some(terms.clone()), None);
+            assert_eq!(
+                bed.fates(&[rtp(1, b"from there")]),
+                [Fate::Onward],
+                "{name}"
+            );
+        }
+        bed.state.now += after;
+        assert_eq!(bed.fates(&[rtp(2, b"still")]), [Fate::Onward], "{name}");
+        let moved = bed.process(&[(MOVED, ACCESS_LOCAL, rtp(3, b"from here"))]);
+        assert_eq!(moved[0].0, fate, "{name}");
+        let SourceFilter::Latch(latching) = bed.entry().terms.source else {
+            panic!()
+        };
+        assert_eq!(latching.latched, Some(address(latched)), "{name}");
+    }
+}
+
+#[test]
 fn a_closed_gate_refuses_rtp_and_lets_rtcp_pass() {
     let mut bed = Bed::new(|entry| entry.terms.gate = Gate::Closed);
     let [first, second] = [7, 8].map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"held")));
@@ -586,8 +657,62 @@ fn a_closed_gate_refuses_rtp_and_lets_rtcp_pass() {
     let mut terms = bed.entry().terms.clone();
     terms.gate = Gate::Open;
     bed.change(Some(terms), None);
-    // What was refused at the gate has changed nothing: it is not a replay.
-    assert_eq!(bed.fates(&[first, second]), [Fate::Onward; 2]);
+    // What was refused at the gate has authenticated: it is not to come again.
+    assert_eq!(
+        bed.fates(&[first, second]),
+        [Fate::Refused(Reason::Replayed), Fate::Onward]
+    );
+}
+
+#[test]
+fn a_peer_that_sends_at_a_closed_gate_is_followed() {
+    let mut bed = Bed::new(|entry| {
+        entry.terms.gate = Gate::Closed;
+        entry.terms.source = LATCH;
+    });
+    bed.state.now += Duration::from_mins(20);
+    for sequence in 0..=u16::MAX {
+        let held = bed.protected(Kind::Rtp, &rtp(sequence, b"held"));
+        assert_eq!(bed.fates(&[held]), [Fate::Refused(Reason::GateClosed)]);
+    }
+    assert_eq!(bed.entry().counters.last, Some(bed.state.now));
+    let latched = Event::Latched {
+        flow: FlowId(1),
+        remote: address(UE),
+        round: 0,
+    };
+    assert_eq!(bed.state.events.try_next(), Some(latched));
+    let mut terms = bed.entry().terms.clone();
+    terms.gate = Gate::Open;
+    bed.change(Some(terms), None);
+    let next = bed.protected(Kind::Rtp, &rtp(0, b"after the hold"));
+    assert_eq!(bed.fates(&[next]), [Fate::Onward]);
+}
+
+#[test]
+fn the_receiver_follows_after_a_closed_gate_however_many_packets_did_not_pass() {
+    let mut bed = Bed::with_contexts(to_be_protected(), |_| {});
+    let mut far = ContextSets::with_capacity(1);
+    let far_set = far.insert(receiver(&key()));
+    let mut open = bed.entry().terms.clone();
+    for turn in 0..2 {
+        open.gate = Gate::Closed;
+        bed.change(Some(open.clone()), None);
+        for sequence in 0..=u16::MAX {
+            let held = bed.fates(&[rtp(sequence, b"held")]);
+            assert_eq!(held, [Fate::Refused(Reason::GateClosed)]);
+        }
+        open.gate = Gate::Open;
+        bed.change(Some(open.clone()), None);
+        let plain = rtp(turn, b"after the hold");
+        let (_, packet) = bed.process(&[(UE, ACCESS_LOCAL, plain)]).remove(0);
+        let srtp = payload(&packet);
+        let mut frame = vec![0; 2048];
+        frame[256..][..srtp.len()].copy_from_slice(srtp);
+        let mut job = [Job::new(&mut frame, 256, srtp.len(), Kind::Rtp, far_set)];
+        far.unprotect(&mut job);
+        assert_eq!(job[0].outcome, Ok(()));
+    }
 }
 
 #[test]
@@ -706,6 +831,33 @@ fn srtcp_that_comes_from_another_flow_skips_the_indices_of_that() {
 }
 
 #[test]
+fn while_contexts_have_changed_and_terms_have_not_nothing_passes_in_the_clear() {
+    let protected = Contexts {
+        unprotect: Some(receiver(&key())),
+        ..PLAIN
+    };
+    for contexts in [protected, to_be_protected()] {
+        let mut bed = Bed::with_contexts(contexts, |entry| entry.terms.source = LATCH);
+        let change = ContextChange {
+            unprotect: Take::Nothing,
+            beside: Take::Nothing,
+            protect: Take::Nothing,
+            first_srtcp: 0,
+        };
+        bed.entry().claim.change(Box::new(change)).unwrap();
+        let refused = Fate::Refused(Reason::UnknownFlow);
+        assert_eq!(bed.fates(&[rtp(1, b"a"), sender_report()]), [refused; 2]);
+        let mut terms = bed.entry().terms.clone();
+        (terms.protected, terms.protects) = (false, false);
+        bed.change(Some(terms), None);
+        assert_eq!(
+            bed.fates(&[rtp(2, b"b"), sender_report()]),
+            [Fate::Onward; 2]
+        );
+    }
+}
+
+#[test]
 fn no_packet_is_lost_while_old_and_new_keys_are_in_use() {
     let mut bed = Bed::new(|_| {});
     let old_set = bed.peer_set;
@@ -777,8 +929,12 @@ fn under_new_keys_the_rollover_counter_may_go_on_or_start_anew() {
         rtp: Some(3 * 65_536 - 2),
         rtcp: None,
     };
-    for goes_on in [true, false] {
-        for is_late in [true, false] {
+    const EITHER: [bool; 2] = [true, false];
+    for (goes_on, is_late) in EITHER
+        .into_iter()
+        .flat_map(|it| EITHER.map(|is_late| (it, is_late)))
+    {
+        for srtcp_first in EITHER {
             let mut old = receiver(&key());
             old.resume(&[MARK]).unwrap();
             let contexts = Contexts {
@@ -802,10 +958,14 @@ fn under_new_keys_the_rollover_counter_may_go_on_or_start_anew() {
                 peer.resume(&[MARK]).unwrap();
             }
             bed.rekey_peer(peer);
+            let at = format!("goes on: {goes_on}, late: {is_late}, SRTCP first: {srtcp_first}");
+            if srtcp_first {
+                let report = bed.protected(Kind::Rtcp, &sender_report());
+                assert_eq!(bed.fates(&[report]), [Fate::Onward], "{at}");
+            }
             let next: Vec<_> = (0..64)
                 .map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"under the new key")))
                 .collect();
-            let at = format!("goes on: {goes_on}, late: {is_late}");
             assert_eq!(bed.fates(&next), [Fate::Onward; 64], "{at}");
             let replayed = [Fate::Refused(Reason::Replayed); 64];
             assert_eq!(bed.fates(&next), replayed, "{at}");
@@ -815,6 +975,43 @@ fn under_new_keys_the_rollover_counter_may_go_on_or_start_anew() {
                 Reason::Replayed
             };
             assert_eq!(bed.fates(&[last]), [Fate::Refused(reason)], "{at}");
+        }
+    }
+}
+
+#[test]
+fn the_rollover_counter_goes_on_whatever_the_old_keys_are_refused_for() {
+    const MARK: Mark = Mark {
+        ssrc: SSRC,
+        rtp: Some(3 * 65_536 - 2),
+        rtcp: None,
+    };
+    let spent = Policy {
+        lifetime: MARK.rtp,
+        ..Policy::default()
+    };
+    let named = key().with_mki(&[1, 2, 3, 4]).unwrap();
+    for (name, old, policy) in [
+        ("an unknown MKI", named, Policy::default()),
+        ("the end of their life", key(), spent),
+    ] {
+        for is_old_first in [true, false] {
+            let mut old = ContextSet::receiver(&old, policy);
+            old.resume(&[MARK]).unwrap();
+            let (old, new) = (Some(old), Some(receiver(&new_key())));
+            let (unprotect, beside) = if is_old_first { (old, new) } else { (new, old) };
+            let contexts = Contexts {
+                unprotect,
+                beside,
+                protect: None,
+            };
+            let mut bed = Bed::with_contexts(contexts, |_| {});
+            let mut peer = ContextSet::sender(&new_key(), Policy::default());
+            peer.resume(&[MARK]).unwrap();
+            bed.rekey_peer(peer);
+            let next = [65_535, 0].map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"on")));
+            let at = format!("{name}, old first: {is_old_first}");
+            assert_eq!(bed.fates(&next), [Fate::Onward; 2], "{at}");
         }
     }
 }

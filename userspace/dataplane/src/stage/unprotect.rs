@@ -23,15 +23,15 @@ const AUTH_FAILED: Fate = Fate::Refused(Reason::AuthFailed);
 
 /// Unprotects the packets of protected flows.
 pub(super) fn unprotect(burst: &mut Burst, state: &mut WorkerState) {
-    let refused = run(burst, state, !0, ContextSets::unprotect, |owned| {
-        owned.arriving(0)
+    let refused = run(burst, state, !0, ContextSets::unprotect, |terms, owned| {
+        (terms.protected, owned.arriving(0))
     });
     if refused != 0 {
-        try_second(burst, state, refused);
+        let failed = try_second(burst, state, refused);
         let mut went_on = ArrayVec::new();
-        for place in each(refused) {
+        for place in each(failed) {
             let packet = &mut burst[place];
-            if packet.fate == AUTH_FAILED && packet.kind == Kind::Rtp {
+            if packet.kind == Kind::Rtp {
                 try_as_continued(packet, state, &mut went_on);
             }
         }
@@ -39,13 +39,15 @@ pub(super) fn unprotect(burst: &mut Burst, state: &mut WorkerState) {
     }
 }
 
-/// Tries packets under the second set of their flow, if there is one.
+/// Tries packets under the second set of their flow, if there is one. Returns which go no further
+/// and did not authenticate under one of the sets, whatever the other one says.
 #[cold]
-fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) {
+fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) -> Places {
     let mut tried = ArrayVec::<(usize, Fate, SetId), MAX_BURST>::new();
-    let mut places = 0;
+    let (mut places, mut failed) = (0, 0);
     for place in each(refused) {
         let packet = &mut burst[place];
+        failed |= Places::from(packet.fate == AUTH_FAILED) << place;
         if let Some(second) = owned(packet, state).and_then(|owned| owned.arriving(1)) {
             tried.push((place, packet.fate, second));
             packet.fate = Fate::Onward;
@@ -53,25 +55,28 @@ fn try_second(burst: &mut Burst, state: &mut WorkerState, refused: Places) {
         }
     }
     if places == 0 {
-        return;
+        return failed;
     }
-    run(burst, state, places, ContextSets::unprotect, |owned| {
-        owned.arriving(1)
+    run(burst, state, places, ContextSets::unprotect, |_, owned| {
+        (true, owned.arriving(1))
     });
     for (place, fate, second) in tried {
         let packet = &mut burst[place];
         if packet.goes_on() {
             prefer(packet, state, second);
+            failed &= !(1 << place);
         } else if packet.fate == AUTH_FAILED {
             // The first refusal says no less.
             packet.fate = fate;
+            failed |= 1 << place;
         }
     }
+    failed
 }
 
-/// Tries a packet of an SSRC that is new to a set as if it went on from where the SSRC stood under
-/// other keys. Once a packet has done so in this burst, the set is listed in `went_on`, and others
-/// of the burst are tried again, too.
+/// Tries a packet of an SSRC of which a set has had none, SRTCP aside, as if it went on from where
+/// the SSRC stood under other keys. Once a packet has done so in this burst, the set is listed in
+/// `went_on`, and others of the burst are tried again, too.
 #[cold]
 fn try_as_continued(
     packet: &mut Packet,
@@ -80,7 +85,7 @@ fn try_as_continued(
 ) {
     let sets = [0, 1].map(|nth| owned(packet, state).and_then(|owned| owned.arriving(nth)));
     for (this, other) in [(sets[0], sets[1]), (sets[1], sets[0])] {
-        let of_this_ssrc = |mark: &Mark| mark.ssrc == packet.ssrc;
+        let of_this_ssrc = |mark: &Mark| mark.ssrc == packet.ssrc && mark.rtp.is_some();
         let mark_in = |set: Option<SetId>| {
             let set = state.contexts.set(set?)?;
             set.marks().find(of_this_ssrc)
