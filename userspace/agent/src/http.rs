@@ -231,7 +231,9 @@ impl From<ManagerError> for Error {
             ManagerError::DataPlane(DataPlaneError::Refused(_))
             | ManagerError::Random(_)
             | ManagerError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
-            ManagerError::TooMany => (StatusCode::CONFLICT, String::new()),
+            ManagerError::TooMany | ManagerError::TooManyFlows { .. } => {
+                (StatusCode::CONFLICT, String::new())
+            }
             ManagerError::NotConnected | ManagerError::Draining | ManagerError::DataPlane(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, String::new())
             }

@@ -403,8 +403,19 @@ impl Manager {
         let flows =
             |state: Option<&State>| state.map_or_else(Vec::new, |state| state.flows(entry.id));
         let (old, new) = (flows(before.as_deref()), flows(after.as_ref()));
+        // All of them go with one request when the session ends.
+        if new.len() > Request::PAGE {
+            return Err(ManagerError::TooManyFlows { found: new.len() });
+        }
         let guard = self.data_plane.read().await;
         let data_plane = guard.as_ref().ok_or(ManagerError::NotConnected)?;
+        // Reconciliation may have closed it meanwhile.
+        if !self
+            .entry(entry.id)
+            .is_some_and(|it| Arc::ptr_eq(&it, entry))
+        {
+            return Err(ManagerError::UnknownSession);
+        }
         let _changing = Changing::begin(entry);
         let applied = entry.apply(data_plane, &old, &new).await?;
         let stored = self.write(entry, after.as_ref(), applied.moves_marks);
@@ -525,6 +536,15 @@ impl Entry {
         Arc::clone(&self.turn).lock_owned().await
     }
 
+    /// Removes flows; also when some are not there.
+    pub(crate) async fn remove(
+        &self,
+        data_plane: &DataPlane,
+        flows: &[Flow],
+    ) -> Result<(), DataPlaneError> {
+        self.apply(data_plane, flows, &[]).await.map(|_| ())
+    }
+
     /// Turns flows into others, all or none; also when some are not there.
     async fn apply(
         &self,
@@ -572,11 +592,9 @@ impl Entry {
         new: &[Flow],
     ) -> Result<(Vec<FlowStatistics>, Vec<FlowId>), DataPlaneError> {
         let mut update = update(there, new);
-        let count = update.install.len() + update.change.len() + update.remove.len();
-        if count == 0 {
+        if update == Update::default() {
             return Ok((Vec::new(), Vec::new()));
         }
-        debug_assert!(count <= Request::PAGE, "no session has so many flows");
         let mut marked = Vec::new();
         {
             let watch = lock(&self.watch);
@@ -817,6 +835,8 @@ pub(crate) enum ManagerError {
     Random(getrandom::Error),
     /// As many sessions as there may be.
     TooMany,
+    /// More flows than one session may have.
+    TooManyFlows { found: usize },
     /// No new sessions any more.
     Draining,
     /// The session could not be remembered.
@@ -857,6 +877,11 @@ impl fmt::Display for ManagerError {
             Self::Exhausted(exhausted) => exhausted.fmt(f),
             Self::TooMany => f.write_str(
                 "as many sessions as there may be; end some, or raise agent.max_sessions",
+            ),
+            Self::TooManyFlows { found } => write!(
+                f,
+                "the call would have {found} flows, more than {}; end some of its branches first",
+                Request::PAGE
             ),
             Self::Draining => {
                 f.write_str("this agent drains and takes no new session; ask another")
@@ -1033,5 +1058,23 @@ mod tests {
             .unwrap();
         assert_eq!(protect.keys[0].secret, keys(1).send.secret);
         assert_eq!(protect.marks, [mark(Some(9))]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_that_waits_while_its_session_is_closed_does_not_bring_it_back() {
+        let played = Played::start("closed").await;
+        let manager = &played.manager;
+        let session = manager.create_now(request()).await.unwrap();
+        let entry = manager.entry(session.id).unwrap();
+        let same = State::Session(Box::new(session), SessionKeys::default());
+        let reconciling = manager.data_plane.write().await;
+        let (changed, ()) =
+            tokio::join!(manager.change(&entry, Some(same), manager.taken()), async {
+                manager.forget(&entry).await;
+                drop(reconciling);
+            });
+        assert!(matches!(changed, Err(ManagerError::UnknownSession)));
+        assert!(entry.state().is_none());
+        assert_eq!(manager.count(), 0);
     }
 }

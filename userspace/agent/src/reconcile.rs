@@ -168,6 +168,15 @@ impl Manager {
             // One of them is at fault: the others must not suffer.
             Err(DataPlaneError::Refused(refused)) => {
                 if let [entry] = entries {
+                    if !are_gone && let Some(state) = entry.state() {
+                        // Its ports are free for others only without them.
+                        match entry.remove(data_plane, &state.flows(entry.id)).await {
+                            Err(DataPlaneError::Refused(refused)) => {
+                                error!(session = %entry.id, "remove its flows: {refused}");
+                            }
+                            other => other?,
+                        }
+                    }
                     self.close(entry, &refused.to_string()).await;
                     return Ok(());
                 }

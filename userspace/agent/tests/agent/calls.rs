@@ -710,3 +710,53 @@ fn calls_are_served_at_the_same_time() {
     let listed = agent.ng(&json!({ "command": "list", "limit": 1000 }));
     assert_eq!(listed["calls"].as_array().expect("calls").len(), 80);
 }
+
+#[test]
+fn a_call_never_has_more_flows_than_can_be_removed_at_once() {
+    let (agent, data_plane) = Agent::connected_with_ports(40000..=49999);
+    let medium = "m=audio 6000 RTP/AVP 0\r\n".repeat(16);
+    let branch = |command: &str, number: usize, to: Option<&str>| {
+        let options = json!({ "via-branch": number.to_string() });
+        let sdp = sdp("10.0.0.9", &medium);
+        agent.ng(&request(command, ("alice", to), &sdp, &options))
+    };
+    let answered = (0..16).take_while(|number| {
+        assert_eq!(branch("offer", *number, None)["result"], "ok");
+        let answer = branch("answer", *number, Some(&format!("bob {number}")));
+        if answer["result"] != "ok" {
+            let reason = answer["error-reason"].as_str().expect("a reason");
+            assert!(reason.contains("1024 flows"), "{reason}");
+        }
+        answer["result"] == "ok"
+    });
+    assert_eq!(answered.count(), 15);
+    assert_eq!(data_plane.state().flows.len(), 15 * 64);
+    let delete = json!({ "command": "delete", "call-id": "call 1" });
+    assert_eq!(agent.ng(&delete)["result"], "ok");
+    assert!(flows(&data_plane).is_empty());
+}
+
+#[test]
+fn a_call_whose_flows_the_data_plane_keeps_is_not_forgotten() {
+    let (agent, data_plane) = Agent::connected();
+    set_up(&agent);
+    data_plane.state().refuse_removals = vec![Refused::Failed("not now".to_owned())];
+    let delete = json!({ "command": "delete", "call-id": "call 1" });
+    assert!(reason(&agent, &delete).contains("not now"));
+    assert_eq!(flows(&data_plane).len(), 4);
+    assert_eq!(agent.ng(&delete)["result"], "ok");
+    assert!(flows(&data_plane).is_empty());
+}
+
+#[test]
+fn a_call_whose_flows_cannot_be_made_to_agree_is_closed_with_them() {
+    let (mut agent, data_plane) = Agent::connected();
+    set_up(&agent);
+    agent.stop();
+    data_plane.state().refuse_changes = vec![Refused::Failed("no memory".to_owned())];
+    agent.start();
+    agent.wait_until_connected();
+    assert!(flows(&data_plane).is_empty());
+    assert_eq!(agent.ng(&json!({ "command": "list" }))["calls"], json!([]));
+    set_up(&agent);
+}
