@@ -80,7 +80,10 @@ impl From<e2ae::Refusal> for CallError {
 
 impl From<ManagerError> for CallError {
     fn from(error: ManagerError) -> Self {
-        Self::Manager(error)
+        match error {
+            ManagerError::UnknownSession => Self::UnknownCall,
+            error => Self::Manager(error),
+        }
     }
 }
 

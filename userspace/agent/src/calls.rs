@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::call::{Answer, Call, Offer, Part, Passed, Wanted};
 use crate::call_error::CallError;
+use crate::data_plane::DataPlaneError;
 use crate::manager::{Entry, Manager, ManagerError, Taken, lock};
 use crate::session::{Ends, SessionId};
 use crate::state::State;
@@ -69,7 +70,9 @@ impl Manager {
                     self.tally.rejected.add(1);
                 }
             })?;
-            let turn = entry.turn().await;
+            let _turn = entry.turn().await;
+            // Dropped before the turn: who waits for that must not meet what is about to go.
+            let new = new;
             if !self.is_current(call_id, &entry) {
                 continue;
             }
@@ -91,7 +94,6 @@ impl Manager {
             if let Some(new) = new {
                 new.keep();
             }
-            drop(turn);
             return Ok(sdp);
         }
     }
@@ -142,7 +144,12 @@ impl Manager {
         let left = left.map(|left| State::Call(Box::new(left)));
         let flows = match self.change(&entry, left, self.taken()).await {
             // Its flows go when the data plane is back. A client does not ask twice.
-            Err(ManagerError::NotConnected | ManagerError::DataPlane(_)) if is_over => {
+            Err(
+                ManagerError::NotConnected
+                | ManagerError::DataPlane(
+                    DataPlaneError::Lost(_) | DataPlaneError::Silent | DataPlaneError::Unexpected,
+                ),
+            ) if is_over => {
                 self.forget(&entry).await;
                 Vec::new()
             }

@@ -34,24 +34,26 @@ pub(crate) fn flows(id: SessionId, streams: &[Stream]) -> Vec<Flow> {
 
 /// What turns some flows into others; both in the order of their numbers.
 pub(crate) fn update(before: &[Flow], after: &[Flow]) -> Update {
-    fn of(flows: &[Flow], id: FlowId) -> Option<&Flow> {
-        let at = flows.binary_search_by_key(&id, |flow| flow.id);
-        at.ok().map(|at| &flows[at])
-    }
     let mut update = Update::default();
     for flow in before {
-        if of(after, flow.id).is_none() {
+        if find(after, flow.id).is_none() {
             update.remove.push(flow.id);
         }
     }
     for flow in after {
-        match of(before, flow.id) {
+        match find(before, flow.id) {
             None => update.install.push(flow.clone()),
             Some(before) if before != flow => update.change.push(flow.clone()),
             Some(_) => {}
         }
     }
     update
+}
+
+/// One of some flows that are in the order of their numbers.
+pub(crate) fn find(flows: &[Flow], id: FlowId) -> Option<&Flow> {
+    let at = flows.binary_search_by_key(&id, |flow| flow.id);
+    at.ok().map(|at| &flows[at])
 }
 
 fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
@@ -369,7 +371,10 @@ mod tests {
             rtp: Some(9),
             rtcp: None,
         };
+        let stream = Stream::of_session(&session, &keys());
+        let mut flows = flows(session.id, stream.as_slice());
         let mut marks = FlowMarks::default();
+        marks.turn_to(&flows);
         for (index, ssrc) in [(0, 10), (2, 20)] {
             marks.learn(&FlowStatistics {
                 id: session.id.flow(index),
@@ -378,10 +383,8 @@ mod tests {
                 ..FlowStatistics::default()
             });
         }
-        let stream = Stream::of_session(&session, &keys());
-        let mut flows = flows(session.id, stream.as_slice());
         for flow in &mut flows {
-            marks.put(flow);
+            marks.put(flow, None);
         }
         assert_eq!(
             flows[0].ingress.unprotect.as_ref().unwrap().marks,

@@ -225,13 +225,12 @@ impl From<ManagerError> for Error {
             ManagerError::Exhausted(exhausted) => {
                 (StatusCode::CONFLICT, of(exhausted.realm, "address"))
             }
-            ManagerError::DataPlane(DataPlaneError::Refused(Refused::Full { .. })) => {
-                (StatusCode::CONFLICT, String::new())
-            }
+            ManagerError::DataPlane(DataPlaneError::Refused(Refused::Full { .. }))
+            | ManagerError::TooMany
+            | ManagerError::TooManyFlows { .. } => (StatusCode::CONFLICT, String::new()),
             ManagerError::DataPlane(DataPlaneError::Refused(_))
             | ManagerError::Random(_)
             | ManagerError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
-            ManagerError::TooMany => (StatusCode::CONFLICT, String::new()),
             ManagerError::NotConnected | ManagerError::Draining | ManagerError::DataPlane(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, String::new())
             }

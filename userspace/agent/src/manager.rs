@@ -29,8 +29,8 @@ use tracing::{error, info};
 
 use crate::config::{Config, Limits, RealmConfig, Timeouts};
 use crate::data_plane::{DataPlane, DataPlaneError};
-use crate::flows::{Counters, counters, update};
-use crate::marks::FlowMarks;
+use crate::flows::{Counters, counters, find, update};
+use crate::marks::{FlowMarks, loses_key};
 use crate::ports::{Exhausted, Ports, Version};
 use crate::send_keys::SendKeys;
 use crate::session::{
@@ -149,7 +149,7 @@ impl Manager {
         manager
     }
 
-    fn restore(&self, id: SessionId, state: State, marks: FlowMarks) {
+    fn restore(&self, id: SessionId, state: State, mut marks: FlowMarks) {
         for (realm, rtp) in state.ports() {
             lock(&self.ports).retake(realm, rtp);
         }
@@ -157,7 +157,9 @@ impl Manager {
             // They were all different when they were given.
             let _ = lock(&self.send_keys).add(keys);
         }
-        let flows = state.flows(id).iter().map(|flow| flow.id).collect();
+        let flows = state.flows(id);
+        marks.turn_to(&flows);
+        let flows = flows.iter().map(|flow| flow.id).collect();
         let call_id = state.call().map(|call| call.call_id.clone());
         let entry = Arc::new(Entry {
             id,
@@ -401,15 +403,23 @@ impl Manager {
         let flows =
             |state: Option<&State>| state.map_or_else(Vec::new, |state| state.flows(entry.id));
         let (old, new) = (flows(before.as_deref()), flows(after.as_ref()));
+        // All of them go with one request when the session ends.
+        if new.len() > Request::PAGE {
+            return Err(ManagerError::TooManyFlows { found: new.len() });
+        }
         let guard = self.data_plane.read().await;
         let data_plane = guard.as_ref().ok_or(ManagerError::NotConnected)?;
+        // Reconciliation may have closed it meanwhile.
+        if !self
+            .entry(entry.id)
+            .is_some_and(|it| Arc::ptr_eq(&it, entry))
+        {
+            return Err(ManagerError::UnknownSession);
+        }
         let _changing = Changing::begin(entry);
-        let removed = entry.apply(data_plane, &old, &new).await?;
-        let stored = match &after {
-            Some(state) => self.store.put(entry.id, state).await,
-            None => self.store.remove(entry.id).await,
-        };
-        if let Err(problem) = stored {
+        let applied = entry.apply(data_plane, &old, &new).await?;
+        let stored = self.write(entry, after.as_ref(), applied.moves_marks);
+        if let Err(problem) = stored.await {
             if after.is_some() {
                 // If this fails, too, flows are made to agree at the next reconciliation.
                 if let Err(problem) = entry.apply(data_plane, &new, &old).await {
@@ -422,16 +432,27 @@ impl Manager {
         }
         drop(guard);
         self.publish(entry, before.as_deref(), after, taken);
-        {
-            let mut watch = lock(&entry.watch);
-            watch.flows = new.iter().map(|flow| flow.id).collect();
-            for flow in &old {
-                let after = new.binary_search_by_key(&flow.id, |flow| flow.id);
-                watch.marks.forget(flow, after.ok().map(|at| &new[at]));
-            }
-        }
+        lock(&entry.watch).flows = new.iter().map(|flow| flow.id).collect();
         self.schedule(entry);
-        Ok(removed)
+        Ok(applied.removed)
+    }
+
+    /// Has the store remember what a session has become.
+    async fn write(
+        &self,
+        entry: &Entry,
+        after: Option<&State>,
+        moves_marks: bool,
+    ) -> Result<(), StoreError> {
+        let Some(state) = after else {
+            return self.store.remove(entry.id).await;
+        };
+        if moves_marks {
+            // First: whatever is remembered of the session, no key may come back without them.
+            let marks = lock(&entry.watch).marks.clone();
+            self.store.put_marks([(entry.id, marks)]).await?;
+        }
+        self.store.put(entry.id, state).await
     }
 
     /// Ends a session whose flows are gone, or not to be removed now.
@@ -515,88 +536,117 @@ impl Entry {
         Arc::clone(&self.turn).lock_owned().await
     }
 
+    /// Removes flows; also when some are not there.
+    pub(crate) async fn remove(
+        &self,
+        data_plane: &DataPlane,
+        flows: &[Flow],
+    ) -> Result<(), DataPlaneError> {
+        self.apply(data_plane, flows, &[]).await.map(|_| ())
+    }
+
     /// Turns flows into others, all or none; also when some are not there.
-    pub(crate) async fn apply(
+    async fn apply(
         &self,
         data_plane: &DataPlane,
         old: &[Flow],
         new: &[Flow],
-    ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
-        let mut update = update(old, new);
-        if update == Update::default() {
-            return Ok(Vec::new());
+    ) -> Result<Applied, DataPlaneError> {
+        if update(old, new) == Update::default() {
+            return Ok(Applied::default());
         }
-        self.carry_marks_over(data_plane, old, &mut update).await?;
-        match self.send(data_plane, update).await {
-            Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {}
-            other => return other,
-        }
-        // They vanished: in place of changing them they are installed again, behind their marks.
-        let mut there = Vec::new();
-        for flow in old {
-            match data_plane.flow_statistics(vec![flow.id]).await {
-                Ok(_) => there.push(flow.clone()),
-                Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {}
-                Err(error) => return Err(error),
+        self.ask_before(data_plane, old, new).await;
+        let (removed, marked) = match self.send(data_plane, old, new).await {
+            Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {
+                // They vanished: in place of changing them they are installed again.
+                let mut there = Vec::new();
+                for flow in old {
+                    match data_plane.flow_statistics(vec![flow.id]).await {
+                        Ok(_) => there.push(flow.clone()),
+                        Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                self.send(data_plane, &there, new).await?
             }
+            other => other?,
+        };
+        let mut watch = lock(&self.watch);
+        for flow in &removed {
+            watch.marks.learn(flow);
         }
-        let mut update = crate::flows::update(&there, new);
-        self.prepare(&mut update.install, |flow| {
-            old.iter().any(|other| other.id == flow.id)
-        });
-        self.send(data_plane, update).await
+        let has_lost = watch.marks.turn_to(new);
+        watch.marks.hand_out(&marked);
+        Ok(Applied {
+            removed,
+            moves_marks: has_lost || !marked.is_empty(),
+        })
     }
 
+    /// Sends what turns flows into others, each key behind its marks. Returns the last counters of
+    /// those removed, and which have been given marks to send behind.
     async fn send(
         &self,
         data_plane: &DataPlane,
-        update: Update,
-    ) -> Result<Vec<FlowStatistics>, DataPlaneError> {
-        let count = update.install.len() + update.change.len() + update.remove.len();
-        if count == 0 {
-            return Ok(Vec::new());
+        there: &[Flow],
+        new: &[Flow],
+    ) -> Result<(Vec<FlowStatistics>, Vec<FlowId>), DataPlaneError> {
+        let mut update = update(there, new);
+        if update == Update::default() {
+            return Ok((Vec::new(), Vec::new()));
         }
-        debug_assert!(count <= Request::PAGE, "no session has so many flows");
-        data_plane.update(update).await
-    }
-
-    /// Has flows that are to be installed go on behind their marks.
-    pub(crate) fn prepare(&self, flows: &mut [Flow], is_old: impl Fn(&Flow) -> bool) {
-        let mut watch = lock(&self.watch);
-        for flow in flows.iter_mut().filter(|flow| is_old(flow)) {
-            watch.marks.put(flow);
-            watch.marks.hand_out(std::slice::from_ref(flow));
-        }
-    }
-
-    /// A new flow that sends with the keys of one that is removed, as another dialog does that our
-    /// offer forked into, goes on behind the other's marks.
-    async fn carry_marks_over(
-        &self,
-        data_plane: &DataPlane,
-        old: &[Flow],
-        update: &mut Update,
-    ) -> Result<(), DataPlaneError> {
-        for flow in &mut update.install {
-            let Some(protect) = &mut flow.egress.protect else {
-                continue;
-            };
-            let same = old.iter().filter(|other| {
-                let crypto = other.egress.protect.as_ref();
-                crypto.is_some_and(|crypto| crypto.keys == protect.keys)
-            });
-            for other in same.map(|other| other.id).collect::<Vec<_>>() {
-                let mut marks = lock(&self.watch).marks.clone();
-                if let Ok(statistics) = data_plane.flow_statistics(vec![other]).await {
-                    for flow in &statistics {
-                        marks.learn(flow);
-                    }
+        let mut marked = Vec::new();
+        {
+            let watch = lock(&self.watch);
+            for flow in update.install.iter_mut().chain(&mut update.change) {
+                watch.marks.put(flow, find(there, flow.id));
+                let protect = flow.egress.protect.as_ref();
+                if protect.is_some_and(|protect| !protect.marks.is_empty()) {
+                    marked.push(flow.id);
                 }
-                protect.marks.extend(marks.sending(other));
             }
         }
-        Ok(())
+        Ok((data_plane.update(update).await?, marked))
     }
+
+    /// Has all flows of the session go on behind their marks, wherever the data plane stands.
+    pub(crate) fn put_marks(&self, flows: &mut [Flow]) {
+        let mut watch = lock(&self.watch);
+        watch.marks.turn_to(flows);
+        for flow in flows.iter_mut() {
+            watch.marks.put(flow, None);
+        }
+        let sending = flows.iter().filter(|flow| flow.egress.protect.is_some());
+        let sending: Vec<_> = sending.map(|flow| flow.id).collect();
+        watch.marks.hand_out(&sending);
+    }
+
+    /// Learns where the keys stand that flows are to lose: others may get them at once.
+    async fn ask_before(&self, data_plane: &DataPlane, old: &[Flow], new: &[Flow]) {
+        let losing = old
+            .iter()
+            .filter(|flow| loses_key(flow, find(new, flow.id)));
+        let losing: Vec<_> = losing.map(|flow| flow.id).collect();
+        if losing.is_empty() || new.is_empty() {
+            return;
+        }
+        // Without an answer the marks are those of the last poll.
+        if let Ok(statistics) = data_plane.flow_statistics(losing).await {
+            let mut watch = lock(&self.watch);
+            for flow in &statistics {
+                watch.marks.learn(flow);
+            }
+        }
+    }
+}
+
+/// What a change of flows was.
+#[derive(Debug, Default)]
+struct Applied {
+    /// The last counters of flows that are no longer.
+    removed: Vec<FlowStatistics>,
+    /// Keys went from flows, or came back.
+    moves_marks: bool,
 }
 
 impl fmt::Debug for Entry {
@@ -785,6 +835,8 @@ pub(crate) enum ManagerError {
     Random(getrandom::Error),
     /// As many sessions as there may be.
     TooMany,
+    /// More flows than one session may have.
+    TooManyFlows { found: usize },
     /// No new sessions any more.
     Draining,
     /// The session could not be remembered.
@@ -826,6 +878,11 @@ impl fmt::Display for ManagerError {
             Self::TooMany => f.write_str(
                 "as many sessions as there may be; end some, or raise agent.max_sessions",
             ),
+            Self::TooManyFlows { found } => write!(
+                f,
+                "the call would have {found} flows, more than {}; end some of its branches first",
+                Request::PAGE
+            ),
             Self::Draining => {
                 f.write_str("this agent drains and takes no new session; ask another")
             }
@@ -861,9 +918,13 @@ mod pretended;
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
+
+    use sallyport_flow::{Mark, Secret, Suite};
 
     use super::*;
     use crate::config::default_policy;
+    use crate::session::{Key, Keys};
 
     fn realm(address: &str) -> RealmConfig {
         RealmConfig {
@@ -889,37 +950,131 @@ mod tests {
         }
     }
 
+    fn keys(send: u8) -> Keys {
+        let key = |byte| Key {
+            secret: Secret::new(vec![byte; Suite::AeadAes128Gcm.key_len()]),
+            lifetime: None,
+        };
+        Keys {
+            suite: Suite::AeadAes128Gcm,
+            receive: key(100 + send),
+            send: key(send),
+        }
+    }
+
+    /// A manager and a data plane that are connected, and a folder of their own.
+    struct Played {
+        data_plane: pretended::DataPlane,
+        manager: Manager,
+        _folder: Folder,
+    }
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    impl Played {
+        async fn start(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("sallyport-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            let config = Config {
+                listen: ([127, 0, 0, 1], 0).into(),
+                store: folder.join("store"),
+                store_key: folder.join("key"),
+                flow_socket: folder.join("flow.sock"),
+                access: realm("192.0.2.1"),
+                core: realm("10.0.0.1"),
+                limits: Limits::default(),
+                timeouts: Timeouts::default(),
+                policy: default_policy(),
+                ng: None,
+            };
+            let data_plane = pretended::DataPlane::start(&config.flow_socket);
+            let (store, _) = Store::open(&config.store, &config.store_key).unwrap();
+            let manager = Manager::new(&config, store, Vec::new());
+            let (connection, _events) = DataPlane::connect(&config.flow_socket).await;
+            *manager.data_plane.write().await = Some(connection);
+            Self {
+                data_plane,
+                manager,
+                _folder: Folder(folder),
+            }
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
-        let folder = std::env::temp_dir().join(format!("sallyport-manager-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        let config = Config {
-            listen: ([127, 0, 0, 1], 0).into(),
-            store: folder.join("store"),
-            store_key: folder.join("key"),
-            flow_socket: folder.join("flow.sock"),
-            access: realm("192.0.2.1"),
-            core: realm("10.0.0.1"),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            policy: default_policy(),
-            ng: None,
-        };
-        let data_plane = pretended::DataPlane::start(&config.flow_socket);
-        let (store, _) = Store::open(&config.store, &config.store_key).unwrap();
-        let mut manager = Manager::new(&config, store.broken(), Vec::new());
-        let (connection, _events) = DataPlane::connect(&config.flow_socket).await;
-        *manager.data_plane.write().await = Some(connection);
-        let error = manager.create_now(request()).await.unwrap_err();
+        let mut played = Played::start("nothing-left").await;
+        let store = played.manager.store.clone();
+        played.manager.store = store.broken();
+        let error = played.manager.create_now(request()).await.unwrap_err();
         assert!(error.to_string().contains("agent.store"), "{error}");
-        assert!(data_plane.state().flows.is_empty());
-        assert_eq!(manager.count(), 0);
+        assert!(played.data_plane.state().flows.is_empty());
+        assert_eq!(played.manager.count(), 0);
         // The only ports are free again.
-        manager.store = store;
-        manager.create_now(request()).await.unwrap();
-        assert_eq!(data_plane.state().flows.len(), 4);
-        drop(data_plane);
-        fs::remove_dir_all(folder).unwrap();
+        played.manager.store = store;
+        played.manager.create_now(request()).await.unwrap();
+        assert_eq!(played.data_plane.state().flows.len(), 4);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keys_whose_change_is_taken_back_go_on_behind_their_marks() {
+        let mut played = Played::start("taken-back").await;
+        let manager = &mut played.manager;
+        let mut protected = request();
+        protected.access.keys = Some(keys(1));
+        let session = manager.create_now(protected).await.unwrap();
+        let entry = manager.entry(session.id).unwrap();
+        let mark = |rtcp| Mark {
+            ssrc: 7,
+            rtp: Some(1 << 17),
+            rtcp,
+        };
+        let sending = FlowId(session.id.number() | 2);
+        let did = FlowStatistics {
+            id: sending,
+            protect: vec![mark(Some(9))],
+            ..FlowStatistics::default()
+        };
+        played.data_plane.state().statistics.insert(sending, did);
+        manager.store = manager.store.broken();
+        let other = SessionKeys {
+            access: Some(keys(2)),
+            core: None,
+        };
+        let other = State::Session(Box::new(session), other);
+        let changed = manager.change(&entry, Some(other), manager.taken());
+        changed.await.unwrap_err();
+        let protect = played.data_plane.state().flows[&sending]
+            .egress
+            .protect
+            .clone()
+            .unwrap();
+        assert_eq!(protect.keys[0].secret, keys(1).send.secret);
+        assert_eq!(protect.marks, [mark(Some(9))]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_that_waits_while_its_session_is_closed_does_not_bring_it_back() {
+        let played = Played::start("closed").await;
+        let manager = &played.manager;
+        let session = manager.create_now(request()).await.unwrap();
+        let entry = manager.entry(session.id).unwrap();
+        let same = State::Session(Box::new(session), SessionKeys::default());
+        let reconciling = manager.data_plane.write().await;
+        let (changed, ()) =
+            tokio::join!(manager.change(&entry, Some(same), manager.taken()), async {
+                manager.forget(&entry).await;
+                drop(reconciling);
+            });
+        assert!(matches!(changed, Err(ManagerError::UnknownSession)));
+        assert!(entry.state().is_none());
+        assert_eq!(manager.count(), 0);
     }
 }

@@ -7,119 +7,197 @@
 //! So the agent asks for the indices every second and sends the last it knows along. The store
 //! learns of them more rarely, for the case that the agent dies, too: when they have moved on so
 //! far that the next index could not be told from an older one.
+//!
+//! The same goes for a key that a flow loses and that comes back, on this flow or on another: as
+//! that of the one who rang first and takes the call in the end.
 
-use sallyport_flow::{Flow, FlowId, FlowStatistics, Mark};
+use std::array;
+
+use sallyport_flow::{Crypto, Flow, FlowId, FlowStatistics, Mark};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-/// The marks of the flows of one session.
+/// How many keys that no flow has are remembered: more than the dialogs of a call have, unless
+/// their peers change them on and on.
+const MAX_PAST: usize = 1024;
+
+/// The marks of one session: of the keys that its flows have, and of those that they had.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct FlowMarks(Vec<(FlowId, Marks)>);
+pub(crate) struct FlowMarks {
+    flows: Vec<(FlowId, Marks)>,
+    /// A key may come back, as that of a dialog whose media was not wanted for a while.
+    past: Vec<KeyMarks>,
+}
+
+/// The marks of the keys of a flow, at [`RECEIVE`] and [`SEND`].
+type Marks = [Option<KeyMarks>; 2];
+const RECEIVE: usize = 0;
+const SEND: usize = 1;
+
+/// The highest indices under a key that the agent knows of, one mark for each SSRC.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct KeyMarks {
+    key: KeyId,
+    marks: Vec<Mark>,
+}
+
+/// Tells one key from another and nothing about either, since the store has it in clear.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct KeyId([u8; 8]);
+
+impl KeyId {
+    /// That of the key that protects. Suites differ in what they do with it, but not in what must
+    /// not be done twice.
+    fn of(crypto: &Crypto) -> Option<Self> {
+        let secret = crypto.keys.first()?.secret.expose();
+        Sha256::digest(secret).first_chunk().copied().map(Self)
+    }
+}
 
 impl FlowMarks {
     /// Takes over what the data plane says. True when the store has to know.
     pub(crate) fn learn(&mut self, statistics: &FlowStatistics) -> bool {
-        if statistics.unprotect.is_empty() && statistics.protect.is_empty() {
+        let news = [&statistics.unprotect, &statistics.protect];
+        let Some(known) = self.of_mut(statistics.id) else {
             return false;
-        }
-        self.entry(statistics.id).learn(statistics)
-    }
-
-    /// Gives a flow that is to be installed again the indices to go on behind.
-    pub(crate) fn put(&self, flow: &mut Flow) {
-        let nothing = Marks::default();
-        let marks = self.0.iter().find(|(id, _)| *id == flow.id);
-        let marks = marks.map_or(&nothing, |(_, marks)| marks);
-        if let Some(crypto) = &mut flow.ingress.unprotect {
-            crypto.marks = marks.unprotect();
-        }
-        if let Some(crypto) = &mut flow.egress.protect {
-            crypto.marks = marks.protect();
-        }
-    }
-
-    /// Moves the sending marks of flows on as the data plane does when it gets them.
-    pub(crate) fn hand_out(&mut self, flows: &[Flow]) {
-        for flow in flows.iter().filter(|flow| flow.egress.protect.is_some()) {
-            self.entry(flow.id).hand_out();
-        }
-    }
-
-    /// Where the sending indices of a flow stand.
-    pub(crate) fn sending(&self, id: FlowId) -> Vec<Mark> {
-        let marks = self.0.iter().find(|(known, _)| *known == id);
-        marks.map_or_else(|| Marks::default().protect(), |(_, marks)| marks.protect())
-    }
-
-    /// Forgets what belongs to keys that are no longer those of a flow.
-    pub(crate) fn forget(&mut self, before: &Flow, after: Option<&Flow>) {
-        let Some(after) = after else {
-            self.0.retain(|(id, _)| *id != before.id);
-            return;
         };
-        let marks = self.entry(before.id);
-        if before.ingress.unprotect != after.ingress.unprotect {
-            marks.unprotect.clear();
+        let mut is_far = false;
+        for (known, news) in known.iter_mut().zip(news) {
+            if let Some(known) = known {
+                is_far |= learn(&mut known.marks, news);
+            }
         }
-        if before.egress.protect != after.egress.protect {
-            marks.protect.clear();
+        is_far
+    }
+
+    /// Has a flow go on behind the indices of its keys, where it does not have them already.
+    pub(crate) fn put(&self, flow: &mut Flow, there: Option<&Flow>) {
+        let is_new = |crypto: &Crypto, at: usize| {
+            let before = there.and_then(|there| cryptos(there)[at]);
+            before != Some(crypto)
+        };
+        let id = flow.id;
+        let ingress = &mut flow.ingress;
+        for crypto in [&mut ingress.unprotect, &mut ingress.expect] {
+            if let Some(crypto) = crypto.as_mut().filter(|it| is_new(it, RECEIVE)) {
+                crypto.marks = self.known(id, RECEIVE, crypto).unwrap_or_default();
+            }
+        }
+        let protect = flow.egress.protect.as_mut();
+        if let Some(crypto) = protect.filter(|it| is_new(it, SEND)) {
+            let known = self.known(id, SEND, crypto);
+            crypto.marks = known.map(sending).unwrap_or_default();
         }
     }
 
-    fn entry(&mut self, id: FlowId) -> &mut Marks {
-        let at = self.0.iter().position(|(known, _)| *known == id);
-        let at = at.unwrap_or_else(|| {
-            self.0.push((id, Marks::default()));
-            self.0.len() - 1
-        });
-        &mut self.0[at].1
+    /// Moves the sending marks of flows on as the data plane does when it gets them: the next one
+    /// must not start there again if this one dies before it was asked where it stands.
+    pub(crate) fn hand_out(&mut self, flows: &[FlowId]) {
+        for id in flows {
+            let Some([_, Some(known)]) = self.of_mut(*id) else {
+                continue;
+            };
+            known.marks = sending(std::mem::take(&mut known.marks));
+            for mark in &mut known.marks {
+                let moved = mark.rtcp.unwrap_or(0).saturating_add(Mark::RTCP_STEP);
+                mark.rtcp = Some(moved.min(LAST_RTCP));
+            }
+        }
+    }
+
+    /// These are the flows from now on. True when one of them no longer has a key that it had.
+    pub(crate) fn turn_to(&mut self, flows: &[Flow]) -> bool {
+        let of_flow = |flow: &Flow| -> Marks {
+            let cryptos = cryptos(flow);
+            array::from_fn(|at| {
+                Some(KeyMarks {
+                    key: KeyId::of(cryptos[at]?)?,
+                    marks: self.known(flow.id, at, cryptos[at]?).unwrap_or_default(),
+                })
+            })
+        };
+        let new = flows.iter().map(|flow| (flow.id, of_flow(flow))).collect();
+        let old = std::mem::replace(&mut self.flows, new);
+        let mut has_lost = false;
+        for (id, marks) in old {
+            for (at, marks) in marks.into_iter().enumerate() {
+                let Some(marks) = marks else { continue };
+                let now = self.of(id).and_then(|now| now[at].as_ref());
+                if now.is_none_or(|now| now.key != marks.key) {
+                    self.remember(marks);
+                    has_lost = true;
+                }
+            }
+        }
+        has_lost
+    }
+
+    /// Where the indices under a key stand; `None` when no flow has had it.
+    fn known(&self, id: FlowId, at: usize, crypto: &Crypto) -> Option<Vec<Mark>> {
+        let key = KeyId::of(crypto)?;
+        let own = self.of(id).and_then(|own| own[at].as_ref());
+        if let Some(own) = own.filter(|own| own.key == key) {
+            return Some(own.marks.clone());
+        }
+        let of_flows = self.flows.iter().flat_map(|(_, marks)| marks).flatten();
+        of_flows
+            .chain(&self.past)
+            .filter(|known| known.key == key)
+            .fold(None, |all, known| {
+                let mut all = all.unwrap_or_default();
+                learn(&mut all, &known.marks);
+                Some(all)
+            })
+    }
+
+    fn remember(&mut self, mut marks: KeyMarks) {
+        if let Some(at) = self.past.iter().position(|past| past.key == marks.key) {
+            learn(&mut marks.marks, &self.past.remove(at).marks);
+        } else if self.past.len() >= MAX_PAST {
+            self.past.remove(0);
+        }
+        self.past.push(marks);
+    }
+
+    fn of(&self, id: FlowId) -> Option<&Marks> {
+        let mut flows = self.flows.iter();
+        flows.find(|(known, _)| *known == id).map(|(_, it)| it)
+    }
+
+    fn of_mut(&mut self, id: FlowId) -> Option<&mut Marks> {
+        let mut flows = self.flows.iter_mut();
+        flows.find(|(known, _)| *known == id).map(|(_, it)| it)
     }
 }
 
-/// The highest indices of a flow that the agent knows of, one mark for each SSRC.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct Marks {
-    unprotect: Vec<Mark>,
-    protect: Vec<Mark>,
+/// How a flow unprotects and protects.
+const fn cryptos(flow: &Flow) -> [Option<&Crypto>; 2] {
+    [
+        flow.ingress.unprotect.as_ref(),
+        flow.egress.protect.as_ref(),
+    ]
 }
 
-impl Marks {
-    /// Takes over what the data plane says. Indices never go back. True when they went far.
-    fn learn(&mut self, statistics: &FlowStatistics) -> bool {
-        let unprotect = learn(&mut self.unprotect, &statistics.unprotect);
-        let protect = learn(&mut self.protect, &statistics.protect);
-        unprotect || protect
-    }
-
-    /// For the receiving contexts.
-    fn unprotect(&self) -> Vec<Mark> {
-        self.unprotect.clone()
-    }
-
-    /// For the sending contexts. The data plane itself keeps a distance from them, since it may
-    /// have sent more by the time it died, and does so for SSRCs without a mark, too; but only if
-    /// there is any mark. So there always is: an empty one says that a data plane had this key.
-    fn protect(&self) -> Vec<Mark> {
-        if self.protect.is_empty() {
-            return vec![Mark {
-                ssrc: 0,
-                rtp: None,
-                rtcp: None,
-            }];
-        }
-        self.protect.clone()
-    }
+/// Whether a flow has lost a key that it had.
+pub(crate) fn loses_key(before: &Flow, after: Option<&Flow>) -> bool {
+    let after = after.map(cryptos).unwrap_or_default();
+    let mut pairs = cryptos(before).into_iter().zip(after);
+    pairs.any(|(before, after)| before.is_some() && before != after)
 }
 
-impl Marks {
-    /// Moves the sending marks on as the data plane does when it gets them: the next one must not
-    /// start there again if this one dies before it was asked where it stands.
-    fn hand_out(&mut self) {
-        self.protect = self.protect();
-        for mark in &mut self.protect {
-            let moved = mark.rtcp.unwrap_or(0).saturating_add(Mark::RTCP_STEP);
-            mark.rtcp = Some(moved.min(LAST_RTCP));
-        }
+/// The marks for sending contexts under a key that was in use. The data plane itself keeps a
+/// distance from them, since it may have sent more by the time it died, and does so for SSRCs
+/// without a mark, too; but only if there is any mark. So there always is: an empty one says that
+/// a data plane had this key.
+fn sending(marks: Vec<Mark>) -> Vec<Mark> {
+    if marks.is_empty() {
+        return vec![Mark {
+            ssrc: 0,
+            rtp: None,
+            rtcp: None,
+        }];
     }
+    marks
 }
 
 /// The last SRTCP index (RFC 3711 section 3.4).
@@ -150,27 +228,81 @@ fn learn(known: &mut Vec<Mark>, new: &[Mark]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sallyport_flow::{
+        Carries, Egress, Gate, Ingress, MasterKey, Path, Realm, Remote, Secret, Source, Suite,
+    };
+
     use super::*;
 
     const fn mark(ssrc: u32, rtp: Option<u64>, rtcp: Option<u32>) -> Mark {
         Mark { ssrc, rtp, rtcp }
     }
 
-    fn marks(rounds: &[&[Mark]]) -> Marks {
-        let mut marks = Marks::default();
+    const ID: FlowId = FlowId(0xa_0002);
+
+    /// A flow that sends under a key.
+    fn flow(id: FlowId, key: u8) -> Flow {
+        let at = |text: &str| text.parse().unwrap();
+        let path = Path {
+            local: at("192.0.2.1:40000"),
+            remote: Remote::Fixed(at("192.0.2.7:5004")),
+        };
+        Flow {
+            id,
+            gate: Gate::Open,
+            ingress: Ingress {
+                realm: Realm::Core,
+                local: at("10.0.0.1:40000"),
+                carries: Carries::Muxed,
+                source: Source::Only(at("10.0.0.9:6000")),
+                unprotect: None,
+                expect: None,
+            },
+            egress: Egress {
+                realm: Realm::Access,
+                rtp: path,
+                rtcp: path,
+                protect: Some(Crypto {
+                    suite: Suite::AeadAes128Gcm,
+                    keys: vec![MasterKey::new(Secret::new(vec![key; 28]))],
+                    lifetime: None,
+                    replay_window: 0,
+                    key_derivation_rate: None,
+                    unencrypted_srtcp: false,
+                    marks: Vec::new(),
+                }),
+                dscp: None,
+            },
+        }
+    }
+
+    fn did(id: FlowId, marks: &[Mark]) -> FlowStatistics {
+        FlowStatistics {
+            id,
+            protect: marks.to_vec(),
+            ..FlowStatistics::default()
+        }
+    }
+
+    /// Of a flow under key 1, which did this.
+    fn marks(rounds: &[&[Mark]]) -> FlowMarks {
+        let mut marks = FlowMarks::default();
+        marks.turn_to(&[flow(ID, 1)]);
         for round in rounds {
-            marks.learn(&FlowStatistics {
-                unprotect: round.to_vec(),
-                protect: round.to_vec(),
-                ..FlowStatistics::default()
-            });
+            marks.learn(&did(ID, round));
         }
         marks
     }
 
+    /// What a flow would bring along.
+    fn put(marks: &FlowMarks, mut flow: Flow, there: Option<&Flow>) -> Vec<Mark> {
+        marks.put(&mut flow, there);
+        flow.egress.protect.unwrap().marks
+    }
+
     #[test]
     fn the_store_learns_of_new_ssrcs_and_of_indices_that_went_far() {
-        let mut marks = Marks::default();
+        let mut marks = marks(&[]);
         for (mark, is_far) in [
             (mark(1, Some(5), None), true),
             (mark(1, Some(6), None), false),
@@ -181,11 +313,7 @@ mod tests {
             (mark(1, Some(3), Some(3)), false),
             (mark(2, None, None), true),
         ] {
-            let statistics = FlowStatistics {
-                protect: vec![mark],
-                ..FlowStatistics::default()
-            };
-            assert_eq!(marks.learn(&statistics), is_far, "{mark:?}");
+            assert_eq!(marks.learn(&did(ID, &[mark])), is_far, "{mark:?}");
         }
     }
 
@@ -197,37 +325,79 @@ mod tests {
             &[],
         ]);
         assert_eq!(
-            marks.unprotect(),
+            put(&marks, flow(ID, 1), None),
             [mark(1, Some(70000), Some(1)), mark(2, None, Some(9))]
         );
     }
 
     #[test]
-    fn a_key_that_was_in_use_is_never_sent_without_a_mark() {
-        assert_eq!(marks(&[]).protect(), [mark(0, None, None)]);
-        assert_eq!(marks(&[]).unprotect(), []);
+    fn a_key_that_was_in_use_is_never_sent_without_a_mark_and_a_new_one_has_none() {
+        assert_eq!(put(&marks(&[]), flow(ID, 1), None), [mark(0, None, None)]);
+        assert_eq!(put(&marks(&[]), flow(ID, 2), None), []);
         let known = [mark(1, Some(70000), Some(9))];
-        assert_eq!(marks(&[&known]).protect(), known);
+        assert_eq!(put(&marks(&[&known]), flow(ID, 1), None), known);
+        // The contexts are there, and know better.
+        let there = flow(ID, 1);
+        assert_eq!(put(&marks(&[&known]), flow(ID, 1), Some(&there)), []);
+        // Contexts of another suite are not the same ones, but the key is.
+        let mut other = flow(ID, 1);
+        other.egress.protect.as_mut().unwrap().suite = Suite::AesCm128HmacSha1_32;
+        assert_eq!(put(&marks(&[&known]), other, Some(&there)), known);
+    }
+
+    #[test]
+    fn a_key_that_comes_back_goes_on_behind_its_marks_on_whatever_flow() {
+        let known = [mark(1, Some(70000), Some(9))];
+        let mut marks = marks(&[&known]);
+        assert!(marks.turn_to(&[flow(ID, 2)]));
+        assert!(!marks.turn_to(&[flow(ID, 2)]));
+        marks.learn(&did(ID, &[mark(1, Some(80000), None)]));
+        let other = FlowId(ID.0 + 4);
+        assert_eq!(put(&marks, flow(ID, 1), None), known);
+        assert_eq!(put(&marks, flow(other, 1), None), known);
+        // Again and again, and for as long as the session is there.
+        marks.turn_to(&[flow(other, 1)]);
+        marks.learn(&did(other, &[mark(1, Some(70001), Some(10))]));
+        marks.turn_to(&[]);
+        assert_eq!(
+            put(&marks, flow(ID, 1), None),
+            [mark(1, Some(70001), Some(10))]
+        );
+        assert_eq!(put(&marks, flow(ID, 2), None), [mark(1, Some(80000), None)]);
+    }
+
+    #[test]
+    fn keys_that_change_on_and_on_do_not_fill_the_memory() {
+        let mut marks = FlowMarks::default();
+        for round in 0..2 * u64::try_from(MAX_PAST).unwrap() {
+            let mut flow = flow(ID, 0);
+            let keys = &mut flow.egress.protect.as_mut().unwrap().keys;
+            keys[0].secret = Secret::new(round.to_be_bytes().to_vec());
+            marks.turn_to(&[flow]);
+        }
+        assert_eq!(marks.past.len(), MAX_PAST);
     }
 
     #[test]
     fn two_data_planes_that_die_at_once_do_not_start_at_one_index() {
         let mut marks = marks(&[&[mark(1, Some(70000), Some(9))]]);
-        marks.hand_out();
+        marks.hand_out(&[ID]);
         assert_eq!(
-            marks.protect(),
+            put(&marks, flow(ID, 1), None),
             [mark(1, Some(70000), Some(9 + Mark::RTCP_STEP))]
         );
-        let mut unknown = Marks::default();
-        unknown.hand_out();
-        unknown.hand_out();
+        marks.turn_to(&[flow(ID, 2)]);
+        marks.hand_out(&[ID, ID]);
         assert_eq!(
-            unknown.protect(),
+            put(&marks, flow(ID, 2), None),
             [mark(0, None, Some(2 * Mark::RTCP_STEP))]
         );
         for _ in 0..2000 {
-            unknown.hand_out();
+            marks.hand_out(&[ID]);
         }
-        assert_eq!(unknown.protect(), [mark(0, None, Some(LAST_RTCP))]);
+        assert_eq!(
+            put(&marks, flow(ID, 2), None),
+            [mark(0, None, Some(LAST_RTCP))]
+        );
     }
 }

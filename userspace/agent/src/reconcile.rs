@@ -142,8 +142,8 @@ impl Manager {
         for entry in entries {
             let Some(state) = entry.state() else { continue };
             let mut flows = state.flows(entry.id);
+            entry.put_marks(&mut flows);
             if are_gone {
-                entry.prepare(&mut flows, |_| true);
                 update.install.extend(flows);
             } else {
                 update.change.extend(flows);
@@ -156,10 +156,8 @@ impl Manager {
             Box::pin(self.agree(data_plane, left, are_gone)).await?;
             return Box::pin(self.agree(data_plane, right, are_gone)).await;
         }
-        if are_gone {
-            // Should both die now, too, nobody may start at these indices again.
-            self.remember_marks(entries).await;
-        }
+        // Should both die now, too, nobody may start at these indices again.
+        self.remember_marks(entries).await;
         match data_plane.update(update).await {
             Ok(_) => {
                 for entry in entries.iter().filter(|_| are_gone) {
@@ -170,6 +168,15 @@ impl Manager {
             // One of them is at fault: the others must not suffer.
             Err(DataPlaneError::Refused(refused)) => {
                 if let [entry] = entries {
+                    if !are_gone && let Some(state) = entry.state() {
+                        // Its ports are free for others only without them.
+                        match entry.remove(data_plane, &state.flows(entry.id)).await {
+                            Err(DataPlaneError::Refused(refused)) => {
+                                error!(session = %entry.id, "remove its flows: {refused}");
+                            }
+                            other => other?,
+                        }
+                    }
                     self.close(entry, &refused.to_string()).await;
                     return Ok(());
                 }

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sallyport_flow::{
-    Flow, FlowStatistics, Gate, Mark, Realm, Refused, Remote, Source, SsrcStatistics,
+    Crypto, Flow, FlowStatistics, Gate, Mark, MasterKey, Realm, Refused, Remote, Secret, Source,
+    SsrcStatistics,
 };
 use serde_json::{Value, json};
 
 use crate::data_plane::DataPlane;
-use crate::harness::Agent;
+use crate::harness::{Agent, wait_until};
 
 const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 
@@ -83,6 +84,18 @@ fn set_up(agent: &Agent) -> (String, String) {
 
 fn flows(data_plane: &DataPlane) -> Vec<Flow> {
     data_plane.state().flows.values().cloned().collect()
+}
+
+fn without_marks(mut flows: Vec<Flow>) -> Vec<Flow> {
+    for flow in &mut flows {
+        let (ingress, egress) = (&mut flow.ingress, &mut flow.egress);
+        for crypto in [&mut ingress.unprotect, &mut egress.protect] {
+            if let Some(crypto) = crypto {
+                crypto.marks.clear();
+            }
+        }
+    }
+    flows
 }
 
 fn media_port(sdp: &str) -> u16 {
@@ -214,12 +227,12 @@ fn of_forked_answers_the_last_one_flows_with_keys_and_ports_of_its_own() {
     assert_eq!(core(&before), core(&after), "all were told the same ports");
     // In the end the first one takes the call, and the other goes.
     assert_eq!(key(&answer(&agent, "bob")), key(&first));
-    assert_eq!(flows(&data_plane), before);
+    assert_eq!(without_marks(flows(&data_plane)), before);
     let delete = json!({
         "command": "delete", "call-id": "call 1", "from-tag": "alice", "to-tag": "carol",
     });
     assert_eq!(agent.ng(&delete)["result"], "ok");
-    assert_eq!(flows(&data_plane), before);
+    assert_eq!(without_marks(flows(&data_plane)), before);
 }
 
 #[test]
@@ -598,6 +611,82 @@ fn a_key_that_the_ues_of_two_dialogs_share_is_never_used_twice_at_one_index() {
     }
 }
 
+/// Has each flow that sends say that it has sent this, and each that receives that it has received.
+fn did(data_plane: &DataPlane, mark: Mark) {
+    for flow in flows(data_plane) {
+        let marks = |is_protected: bool| if is_protected { vec![mark] } else { Vec::new() };
+        let did = FlowStatistics {
+            id: flow.id,
+            unprotect: marks(flow.ingress.unprotect.is_some()),
+            protect: marks(flow.egress.protect.is_some()),
+            ..FlowStatistics::default()
+        };
+        data_plane.state().statistics.insert(flow.id, did);
+    }
+}
+
+/// All marks with which flows go on.
+fn marks(data_plane: &DataPlane) -> Vec<Vec<Mark>> {
+    let flows = flows(data_plane).into_iter();
+    let cryptos = flows.flat_map(|flow| [flow.ingress.unprotect, flow.egress.protect]);
+    cryptos.flatten().map(|crypto| crypto.marks).collect()
+}
+
+const FAR: Mark = Mark {
+    ssrc: 9,
+    rtp: Some(1 << 17),
+    rtcp: Some(6),
+};
+
+#[test]
+fn the_keys_of_a_dialog_that_comes_back_go_on_behind_their_marks() {
+    for dies_between in [false, true] {
+        let (mut agent, data_plane) = Agent::connected();
+        set_up(&agent);
+        did(&data_plane, FAR);
+        answer(&agent, "carol");
+        // The UE sends with one key to both, we answer with two.
+        for flow in flows(&data_plane) {
+            let marks = |crypto: Option<Crypto>| crypto.map(|crypto| crypto.marks);
+            assert!(marks(flow.ingress.unprotect).is_none_or(|marks| marks == [FAR]));
+            assert!(marks(flow.egress.protect).is_none_or(|marks| marks.is_empty()));
+        }
+        if dies_between {
+            agent.stop();
+            agent.start();
+            agent.wait_until_connected();
+        }
+        // Flows that vanish at this very time change nothing.
+        data_plane.state().flows.pop_last();
+        answer(&agent, "bob");
+        assert_eq!(marks(&data_plane), vec![vec![FAR]; 4]);
+    }
+}
+
+#[test]
+fn keys_that_the_store_knows_go_on_behind_their_marks_where_the_data_plane_has_others() {
+    let (mut agent, data_plane) = Agent::connected();
+    set_up(&agent);
+    did(&data_plane, FAR);
+    data_plane.state().polls = 0;
+    wait_until("the agent has polled twice", || {
+        data_plane.state().polls >= 2
+    });
+    agent.stop();
+    // As if it had died when the data plane had new keys and the store did not.
+    data_plane.state().statistics.clear();
+    let before = flows(&data_plane);
+    for flow in data_plane.state().flows.values_mut() {
+        if let Some(protect) = &mut flow.egress.protect {
+            protect.keys[0] = MasterKey::new(Secret::new(vec![7; 30]));
+        }
+    }
+    agent.start();
+    agent.wait_until_connected();
+    assert_eq!(without_marks(flows(&data_plane)), before);
+    assert_eq!(marks(&data_plane), vec![vec![FAR]; 4]);
+}
+
 #[test]
 fn calls_are_served_at_the_same_time() {
     let (agent, data_plane) = Agent::connected_with_ports(40000..=40999);
@@ -626,4 +715,54 @@ fn calls_are_served_at_the_same_time() {
     assert_eq!(data_plane.state().flows.len(), 80 * 4);
     let listed = agent.ng(&json!({ "command": "list", "limit": 1000 }));
     assert_eq!(listed["calls"].as_array().expect("calls").len(), 80);
+}
+
+#[test]
+fn a_call_never_has_more_flows_than_can_be_removed_at_once() {
+    let (agent, data_plane) = Agent::connected_with_ports(40000..=49999);
+    let medium = "m=audio 6000 RTP/AVP 0\r\n".repeat(16);
+    let branch = |command: &str, number: usize, to: Option<&str>| {
+        let options = json!({ "via-branch": number.to_string() });
+        let sdp = sdp("10.0.0.9", &medium);
+        agent.ng(&request(command, ("alice", to), &sdp, &options))
+    };
+    let answered = (0..16).take_while(|number| {
+        assert_eq!(branch("offer", *number, None)["result"], "ok");
+        let answer = branch("answer", *number, Some(&format!("bob {number}")));
+        if answer["result"] != "ok" {
+            let reason = answer["error-reason"].as_str().expect("a reason");
+            assert!(reason.contains("1024 flows"), "{reason}");
+        }
+        answer["result"] == "ok"
+    });
+    assert_eq!(answered.count(), 15);
+    assert_eq!(data_plane.state().flows.len(), 15 * 64);
+    let delete = json!({ "command": "delete", "call-id": "call 1" });
+    assert_eq!(agent.ng(&delete)["result"], "ok");
+    assert!(flows(&data_plane).is_empty());
+}
+
+#[test]
+fn a_call_whose_flows_the_data_plane_keeps_is_not_forgotten() {
+    let (agent, data_plane) = Agent::connected();
+    set_up(&agent);
+    data_plane.state().refuse_removals = vec![Refused::Failed("not now".to_owned())];
+    let delete = json!({ "command": "delete", "call-id": "call 1" });
+    assert!(reason(&agent, &delete).contains("not now"));
+    assert_eq!(flows(&data_plane).len(), 4);
+    assert_eq!(agent.ng(&delete)["result"], "ok");
+    assert!(flows(&data_plane).is_empty());
+}
+
+#[test]
+fn a_call_whose_flows_cannot_be_made_to_agree_is_closed_with_them() {
+    let (mut agent, data_plane) = Agent::connected();
+    set_up(&agent);
+    agent.stop();
+    data_plane.state().refuse_changes = vec![Refused::Failed("no memory".to_owned())];
+    agent.start();
+    agent.wait_until_connected();
+    assert!(flows(&data_plane).is_empty());
+    assert_eq!(agent.ng(&json!({ "command": "list" }))["calls"], json!([]));
+    set_up(&agent);
 }

@@ -39,6 +39,10 @@ pub(crate) struct State {
     pub(crate) statistics: BTreeMap<FlowId, FlowStatistics>,
     /// The answer to the next installations, in their order.
     pub(crate) refuse_installs: Vec<Refused>,
+    /// The answer to the next changes of what is installed.
+    pub(crate) refuse_changes: Vec<Refused>,
+    /// The answer to the next pure removals.
+    pub(crate) refuse_removals: Vec<Refused>,
     /// Installations are not answered, but the connection is closed.
     pub(crate) hangs_up_on_install: bool,
     /// How many requests for flow statistics were answered.
@@ -180,6 +184,13 @@ impl State {
         }
         if !install.is_empty() && !self.refuse_installs.is_empty() {
             return Err(self.refuse_installs.remove(0));
+        }
+        if !change.is_empty() && !self.refuse_changes.is_empty() {
+            return Err(self.refuse_changes.remove(0));
+        }
+        let removes = change.is_empty() && install.is_empty();
+        if removes && !self.refuse_removals.is_empty() {
+            return Err(self.refuse_removals.remove(0));
         }
         let removed = self.statistics_of(&remove)?;
         for flow in &change {
