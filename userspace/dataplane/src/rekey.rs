@@ -11,7 +11,10 @@ use sallyport_flow::{Carries, Crypto, Flow, Mark};
 
 use crate::contexts::{ContextChange, Take};
 
-/// Tells one [`Crypto`] from another without a second copy of the keys. It does not look at marks.
+/// Tells the keys of one [`Crypto`] from those of another without a second copy. It looks at
+/// nothing else: parameters are fixed for the life of a key (RFC 3711 section 4.3.1 says so of the
+/// key derivation rate), and new contexts under a key that has some would forget which packets came
+/// and use indices twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Fingerprint(u64);
 
@@ -58,27 +61,9 @@ impl Fingerprints {
     }
 
     fn one(&self, crypto: &Crypto) -> Fingerprint {
-        let Crypto {
-            suite,
-            keys,
-            lifetime,
-            replay_window,
-            key_derivation_rate,
-            unencrypted_srtcp,
-            marks: _,
-        } = crypto;
-        let keys: Vec<_> = keys
-            .iter()
-            .map(|key| (key.secret.expose(), &key.mki))
-            .collect();
-        Fingerprint(self.0.hash_one((
-            suite,
-            keys,
-            lifetime,
-            replay_window,
-            key_derivation_rate,
-            unencrypted_srtcp,
-        )))
+        let keys = crypto.keys.iter();
+        let keys: Vec<_> = keys.map(|key| (key.secret.expose(), &key.mki)).collect();
+        Fingerprint(self.0.hash_one((crypto.suite, keys)))
     }
 }
 
@@ -196,6 +181,7 @@ const fn new_if(is_wanted: bool) -> Take<()> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sallyport_flow::{MasterKey, Secret, Suite};
 
     use super::*;
     use crate::contexts::Slots;
@@ -330,6 +316,47 @@ mod tests {
             assert_eq!(keys.beside, beside, "{name}");
             assert_eq!([what.unprotect, what.beside], plan, "{name}");
             assert_eq!(what.protect, SAME, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_with_other_parameters_is_the_same_key() {
+        let crypto = |suite, byte, mki: &[u8]| Crypto {
+            suite,
+            keys: vec![MasterKey {
+                secret: Secret::new(vec![byte; 28]),
+                mki: mki.to_vec(),
+            }],
+            lifetime: None,
+            replay_window: 0,
+            key_derivation_rate: None,
+            unencrypted_srtcp: false,
+            marks: Vec::new(),
+        };
+        let suite = Suite::AeadAes128Gcm;
+        let first = crypto(suite, 1, &[]);
+        let mark = Mark {
+            ssrc: 1,
+            rtp: Some(1),
+            rtcp: None,
+        };
+        let other_parameters = Crypto {
+            lifetime: Some(1 << 31),
+            replay_window: 1024,
+            key_derivation_rate: Some(16),
+            unencrypted_srtcp: true,
+            marks: vec![mark],
+            ..first.clone()
+        };
+        let fingerprints = Fingerprints::default();
+        for (other, is_same) in [
+            (other_parameters, true),
+            (crypto(suite, 2, &[]), false),
+            (crypto(suite, 1, &[1]), false),
+            (crypto(Suite::AesCm128HmacSha1_80, 1, &[]), false),
+        ] {
+            let is_one = fingerprints.one(&first) == fingerprints.one(&other);
+            assert_eq!(is_one, is_same, "{other:?}");
         }
     }
 

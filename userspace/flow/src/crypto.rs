@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::Secret;
 
 /// SRTP protection of one direction of one leg (RFC 3711 section 3.2).
+///
+/// What tells one from another are suite and keys. The parameters stay those that the keys came
+/// with first, as long as a flow has these (RFC 3711 section 4.3.1).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Crypto {
     /// The crypto suite.
