@@ -89,10 +89,11 @@ fn flows(data_plane: &DataPlane) -> Vec<Flow> {
 fn without_marks(mut flows: Vec<Flow>) -> Vec<Flow> {
     for flow in &mut flows {
         let (ingress, egress) = (&mut flow.ingress, &mut flow.egress);
-        for crypto in [&mut ingress.unprotect, &mut egress.protect] {
-            if let Some(crypto) = crypto {
-                crypto.marks.clear();
-            }
+        for crypto in [&mut ingress.unprotect, &mut egress.protect]
+            .into_iter()
+            .flatten()
+        {
+            crypto.marks.clear();
         }
     }
     flows
