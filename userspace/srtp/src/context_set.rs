@@ -85,12 +85,14 @@ pub struct ContextSet {
     /// See [`ContextSet::is_alone`].
     alone: bool,
     rtp_tag_len: u8,
+    /// The SSRC that [`ContextSet::expect`] was last told of.
+    expected_ssrc: Cell<u32>,
     lifetime: u64,
     state: State,
     keys: OneOrMore<Key>,
     first_rtcp: u64,
-    /// Where the next SSRC without SRTP packets goes on, see [`ContextSet::expect`].
-    expected: Cell<Option<Mark>>,
+    /// One above the highest SRTP index of that SSRC elsewhere; 0 for none.
+    expected_end: Cell<u64>,
     format: Format,
 }
 
@@ -287,14 +289,19 @@ impl ContextSet {
 
     /// Has an SSRC that has had no SRTP packets yet go on from a mark, or with `None` start anew.
     pub(crate) fn expect(&self, mark: Option<Mark>) {
-        self.expected.set(mark);
+        let (ssrc, index) = mark.map_or((0, None), |mark| (mark.ssrc, mark.rtp));
+        self.expected_ssrc.set(ssrc);
+        self.expected_end
+            .set(index.map_or(0, |index| index.min(RTP_END - 1) + 1));
     }
 
     /// The highest SRTP index of an SSRC that has had no SRTP packets.
     #[cold]
     fn expected(&self, ssrc: u32) -> Option<u64> {
-        let mark = self.expected.get().filter(|mark| mark.ssrc == ssrc)?;
-        mark.rtp.map(|index| index.min(RTP_END - 1))
+        let end = self.expected_end.get();
+        (self.expected_ssrc.get() == ssrc)
+            .then(|| end.checked_sub(1))
+            .flatten()
     }
 
     /// Whether the master key must be replaced: it has protected as many packets as it may, or
@@ -534,7 +541,8 @@ impl ContextSet {
             },
             keys,
             first_rtcp: FIRST_RTCP,
-            expected: Cell::new(None),
+            expected_ssrc: Cell::new(0),
+            expected_end: Cell::new(0),
             format,
         }
     }

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Calls as they come, from the first offer to the last answer.
+
+use sallyport_signalling::policy::Rule;
+
+use super::*;
+
+const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+fn sdp(ip: &str, media: &str) -> Sdp {
+    let text = format!("v=0\no=- 1 1 IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\n{media}\n");
+    Sdp::parse(text.as_bytes()).unwrap()
+}
+
+fn srtp() -> Sdp {
+    let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}");
+    sdp("192.0.2.7", &format!("m=audio 5004 RTP/SAVP 0\n{crypto}"))
+}
+
+fn rtp() -> Sdp {
+    sdp("10.0.0.9", "m=audio 6000 RTP/AVP 0")
+}
+
+/// The answer to an offer of SRTP.
+fn taken_of(offered: &Sdp) -> Sdp {
+    let media = offered.media()[0].section();
+    let mut keys = media.attributes("crypto");
+    let ours = keys.find(|key| key.contains("_128_HMAC_SHA1_80")).unwrap();
+    let (tag, _) = ours.split_once(' ').unwrap();
+    let key = format!("AES_CM_128_HMAC_SHA1_80 inline:PS1u{}", &KEY[4..]);
+    let line = format!("m=audio 5006 RTP/SAVP 0\na=crypto:{tag} {key}");
+    sdp("192.0.2.8", &line)
+}
+
+fn tags(from: &str, to: Option<&str>, via: Option<&str>) -> Tags {
+    Tags {
+        call_id: "c".to_owned(),
+        from: from.to_owned(),
+        to: to.map(str::to_owned),
+        via: via.map(str::to_owned),
+    }
+}
+
+fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
+    Offer {
+        tags,
+        sdp,
+        realms: [None, None],
+        by: None,
+        terms: Terms::Asked(Asked {
+            profile: Some(profile.into()),
+            recrypt: false,
+        }),
+        policy: Policy::default(),
+        rtcp_mux: None,
+        about: About::default(),
+        version: None,
+        dscp: None,
+        max_streams: 8,
+    }
+}
+
+fn answer(tags: Tags, sdp: Sdp) -> Answer {
+    Answer {
+        tags,
+        to: None,
+        sdp,
+        terms: Terms::Asked(Asked::default()),
+        policy: Policy::default(),
+        about: About::default(),
+    }
+}
+
+/// A call and the ports that it takes, one after the other.
+struct Played {
+    call: Call,
+    next: u16,
+}
+
+impl Played {
+    fn new() -> Self {
+        Self {
+            call: Call::new("c".to_owned(), Duration::ZERO),
+            next: 40000,
+        }
+    }
+
+    /// As the manager does it: what fails changes nothing.
+    fn play(
+        &mut self,
+        event: impl FnOnce(&mut Call, &mut TakePorts<'_>) -> Result<Passed, CallError>,
+    ) -> Result<Sdp, CallError> {
+        let mut call = self.call.clone();
+        let next = &mut self.next;
+        let passed = event(&mut call, &mut |realm, _| {
+            let ip: IpAddr = match realm {
+                Realm::Access => [192, 0, 2, 1].into(),
+                Realm::Core => [10, 0, 0, 1].into(),
+            };
+            *next += 2;
+            Ok(Ends {
+                rtp: (ip, *next).into(),
+                rtcp: (ip, *next + 1).into(),
+            })
+        })?;
+        self.call = call;
+        Ok(passed.sdp)
+    }
+
+    fn offer(&mut self, offer: &Offer, now: u64) -> Result<Sdp, CallError> {
+        self.play(|call, ports| call.offer(offer, Duration::from_secs(now), ports))
+    }
+
+    fn answer(&mut self, answer: &Answer, now: u64) -> Result<Sdp, CallError> {
+        self.play(|call, ports| call.answer(answer, Duration::from_secs(now), ports))
+    }
+
+    /// A call between a UE and the core.
+    fn set_up() -> Self {
+        let mut played = Self::new();
+        let first = offer(tags("ue", None, Some("z1")), srtp(), "RTP/AVP");
+        played.offer(&first, 0).unwrap();
+        let first = answer(tags("ue", Some("as"), Some("z1")), rtp());
+        played.answer(&first, 1).unwrap();
+        played
+    }
+}
+
+#[test]
+fn an_offer_that_nobody_answered_keeps_the_other_side_away_for_a_while() {
+    let mut played = Played::set_up();
+    let by_ue = offer(tags("ue", Some("as"), None), srtp(), "RTP/AVP");
+    let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    played.offer(&by_ue, 100).unwrap();
+    let refused = played.offer(&by_core, 103).unwrap_err();
+    let glare = e2ae::Refusal::Glare;
+    assert!(matches!(refused, CallError::Refused(refusal) if refusal == glare));
+    played.offer(&by_core, 104).unwrap();
+    // Who answers the first offer now is too late.
+    let late = answer(tags("ue", Some("as"), None), rtp());
+    assert!(matches!(
+        played.answer(&late, 105),
+        Err(CallError::Dialogue)
+    ));
+    let timely = answer(tags("as", Some("ue"), None), srtp());
+    played.answer(&timely, 105).unwrap();
+}
+
+#[test]
+fn an_offer_in_a_200_ok_is_answered_in_the_ack() {
+    let mut played = Played::new();
+    let late = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    let offered = played.offer(&late, 0).unwrap();
+    assert_eq!(offered.media()[0].profile().name(), "RTP/SAVP");
+    let wrong = answer(tags("ue", Some("as"), None), srtp());
+    assert!(matches!(played.answer(&wrong, 1), Err(CallError::Dialogue)));
+    let in_ack = answer(tags("as", Some("ue"), None), srtp());
+    // Our keys were offered: any of them may be taken.
+    let crypto = offered.media()[0].section().attributes("crypto");
+    let tag = crypto
+        .filter_map(|crypto| crypto.strip_suffix(crypto.split_once(' ')?.1))
+        .nth(4)
+        .unwrap()
+        .to_owned();
+    let mut text = srtp().write().to_string();
+    text = text.replace("crypto:1 ", &format!("crypto:{tag}"));
+    let in_ack = Answer {
+        sdp: Sdp::parse(text.as_bytes()).unwrap(),
+        ..in_ack
+    };
+    played.answer(&in_ack, 1).unwrap();
+    assert_eq!(played.call.streams().len(), 1);
+}
+
+#[test]
+fn a_call_tried_elsewhere_takes_the_place_of_what_was_refused() {
+    let mut played = Played::set_up();
+    let before = played.call.ports();
+    let again = offer(tags("ue", None, Some("z1")), srtp(), "RTP/AVP");
+    played.offer(&again, 2).unwrap();
+    let ports = played.call.ports();
+    assert_eq!(ports.len(), 2);
+    assert!(ports.is_disjoint(&before));
+    assert!(played.call.is_unanswered());
+    // And once more, after a challenge: the same ports.
+    played.offer(&again, 3).unwrap();
+    assert_eq!(played.call.ports(), ports);
+}
+
+#[test]
+fn a_deletion_ends_what_its_tags_and_branch_fit() {
+    let part = |from: Option<&str>, to: Option<&str>, via: Option<&str>| Part {
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+        via: via.map(str::to_owned),
+    };
+    let mut played = Played::set_up();
+    let second = offer(tags("ue", None, Some("z2")), srtp(), "RTP/AVP");
+    played.offer(&second, 2).unwrap();
+    for (part, left) in [
+        (part(None, None, None), Some(0)),
+        (part(Some("ue"), None, None), Some(0)),
+        (part(Some("as"), None, None), Some(1)),
+        (part(Some("ue"), Some("as"), None), Some(0)),
+        (part(Some("as"), Some("ue"), None), Some(1)),
+        (part(Some("ue"), None, Some("z1")), Some(1)),
+        (part(None, None, Some("z2")), Some(1)),
+        (part(Some("ue"), None, Some("z9")), Some(0)),
+        (part(Some("ue"), Some("who"), Some("z2")), Some(1)),
+        (part(Some("who"), None, None), None),
+        (part(Some("as"), Some("who"), None), None),
+        (part(Some("as"), None, Some("z2")), None),
+    ] {
+        let branches = match played.call.without(&part) {
+            Ok(left) => Some(left.map_or(0, |left| left.branches.len())),
+            Err(_) => None,
+        };
+        assert_eq!(branches, left, "{part:?}");
+    }
+}
+
+#[test]
+fn without_a_word_of_the_proxy_protected_media_is_on_the_access_side() {
+    use Realm::{Access, Core};
+    for (sdp, to, named, realms) in [
+        (srtp(), "RTP/AVP", [None, None], [Access, Core]),
+        (rtp(), "RTP/SAVP", [None, None], [Core, Access]),
+        (rtp(), "RTP/AVP", [None, None], [Access, Core]),
+        (rtp(), "RTP/AVP", [Some(Core), None], [Core, Access]),
+        (rtp(), "RTP/AVP", [None, Some(Access)], [Core, Access]),
+        (
+            rtp(),
+            "RTP/AVP",
+            [Some(Access), Some(Access)],
+            [Access, Access],
+        ),
+    ] {
+        let mut offer = offer(tags("a", None, None), sdp, to);
+        offer.realms = named;
+        assert_eq!(offer.realms(), realms, "{to} {named:?}");
+    }
+}
+
+/// The proxy gets the call of a UE back from the core, for another UE.
+#[test]
+fn a_call_from_a_ue_to_a_ue_passes_twice() {
+    use Realm::{Access, Core};
+    for (vias, is_said) in [
+        ([None, None], true),
+        ([None, None], false),
+        ([Some("z1"), Some("z2")], true),
+        ([Some("z1"), Some("z2")], false),
+    ] {
+        let mut played = Played::new();
+        let exchange = |played: &mut Played, from: &str, to: Option<&str>, now: u64| {
+            let directions = [[Access, Core], [Core, Access]];
+            let vias = vias.map(|via| via.map(|via| if to.is_some() { "again" } else { via }));
+            let mut sent = srtp();
+            for ((profile, via), realms) in ["RTP/AVP", "RTP/SAVP"].iter().zip(vias).zip(directions)
+            {
+                let mut offer = offer(tags(from, to, via), sent, profile);
+                if is_said {
+                    offer.realms = realms.map(Some);
+                }
+                let first = played.offer(&offer, now).unwrap();
+                // Once more, after a challenge.
+                sent = played.offer(&offer, now).unwrap();
+                assert_eq!(sent.media()[0].port(), first.media()[0].port());
+            }
+            // Ringing, then taken.
+            let far = if from == "a" { "b" } else { "a" };
+            for _ in 0..2 {
+                let there = answer(tags(from, Some(far), vias[1]), taken_of(&sent));
+                let back = played.answer(&there, now).unwrap();
+                assert_eq!(back.media()[0].profile().name(), "RTP/AVP");
+                let here = answer(tags(from, Some(far), vias[0]), back);
+                let back = played.answer(&here, now).unwrap();
+                assert_eq!(back.media()[0].profile().name(), "RTP/SAVP");
+            }
+        };
+        exchange(&mut played, "a", None, 0);
+        assert_eq!(played.call.branches.len(), 2);
+        let streams = played.call.streams();
+        assert_eq!(streams.len(), 2);
+        // What leaves the one on the core side goes to the other.
+        let [first, second] = [&streams[0].legs[1], &streams[1].legs[1]];
+        let at = |peer: &Peer| match peer {
+            Peer::Learned { signalled, .. } => *signalled,
+            Peer::Known(ends) => Some(*ends),
+        };
+        assert_eq!(at(&first.peer), Some(second.local));
+        assert_eq!(at(&second.peer), Some(first.local));
+        // Either may offer again.
+        exchange(&mut played, "a", Some("b"), 10);
+        exchange(&mut played, "b", Some("a"), 20);
+        let legs = |streams: &[Stream]| -> Vec<_> {
+            let legs = streams.iter().flat_map(|stream| &stream.legs);
+            legs.map(|leg| (leg.realm, leg.local)).collect()
+        };
+        assert_eq!(legs(&played.call.streams()), legs(&streams));
+        assert_eq!(played.call.branches.len(), 2);
+    }
+}
+
+#[test]
+fn between_two_ues_both_have_protected_media_where_that_is_required() {
+    use Realm::{Access, Core};
+    let required = Policy {
+        rules: vec![Rule {
+            medium: None,
+            access_network: None,
+            e2ae: E2ae::Required,
+        }],
+        ..Policy::default()
+    };
+    for (policy, sdp, to, realms, passes) in [
+        (&required, srtp(), "RTP/AVP", [Access, Access], false),
+        (&required, rtp(), "RTP/SAVP", [Access, Access], false),
+        (&required, srtp(), "RTP/SAVP", [Access, Access], true),
+        (&required, srtp(), "RTP/AVP", [Access, Core], true),
+        (&required, rtp(), "RTP/SAVP", [Core, Access], true),
+        (
+            &Policy::default(),
+            srtp(),
+            "RTP/AVP",
+            [Access, Access],
+            true,
+        ),
+    ] {
+        let mut offer = offer(tags("a", None, None), sdp, to);
+        offer.realms = realms.map(Some);
+        offer.policy = policy.clone();
+        let passed = Played::new().offer(&offer, 0);
+        assert_eq!(passed.is_ok(), passes, "{to} {realms:?}");
+    }
+    // Nor does the called one give protection up later.
+    let mut played = Played::new();
+    let mut first = offer(tags("a", None, None), srtp(), "RTP/SAVP");
+    first.realms = [Some(Access); 2];
+    first.policy = required.clone();
+    let offered = played.offer(&first, 0).unwrap();
+    let taken = taken_of(&offered);
+    played
+        .answer(&answer(tags("a", Some("b"), None), taken), 1)
+        .unwrap();
+    let mut again = offer(tags("b", Some("a"), None), rtp(), "RTP/SAVP");
+    again.policy = required;
+    assert!(played.offer(&again, 2).is_err());
+}
+
+#[test]
+fn a_plain_peer_is_heard_from_where_it_can_be_and_a_protected_one_from_anywhere() {
+    let ends = |text: &str| {
+        let rtp: SocketAddr = text.parse().unwrap();
+        Ends { rtp, rtcp: rtp }
+    };
+    let (nat, public, private) = ("198.51.100.1", "192.0.2.7:5004", "192.168.1.7:5004");
+    for (said, seen, is_protected, from) in [
+        (Some(public), None, false, Some("192.0.2.7/32")),
+        (Some(public), Some(nat), false, Some("192.0.2.7/32")),
+        (Some(private), Some(nat), false, Some("198.51.100.1/32")),
+        (
+            Some(private),
+            Some("10.0.0.5"),
+            false,
+            Some("192.168.1.7/32"),
+        ),
+        (
+            Some("100.64.1.7:5004"),
+            Some(nat),
+            false,
+            Some("198.51.100.1/32"),
+        ),
+        (None, Some(nat), false, Some("198.51.100.1/32")),
+        (None, None, false, None),
+        (Some(private), Some(nat), true, None),
+    ] {
+        let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
+        party.received_from = seen.map(|seen| seen.parse().unwrap());
+        let Peer::Learned {
+            from: found,
+            window,
+            ..
+        } = peer(Some(&party), said.map(ends), is_protected)
+        else {
+            panic!("{said:?}");
+        };
+        let from = from.map(|from| from.parse().unwrap());
+        assert_eq!(found, from, "{said:?} {seen:?}");
+        let wait = from.map_or(Duration::ZERO, |_| WINDOW);
+        assert_eq!(window, (!is_protected).then_some(wait), "{said:?} {seen:?}");
+    }
+    let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
+    party.learning = Learning::Off;
+    let known = peer(Some(&party), Some(ends(public)), false);
+    assert_eq!(known, Peer::Known(ends(public)));
+    party.media_address = Some(nat.parse().unwrap());
+    let known = peer(Some(&party), Some(ends(public)), false);
+    assert_eq!(known, Peer::Known(ends("198.51.100.1:5004")));
+}
+
+#[test]
+fn a_plain_peer_that_says_no_address_is_where_it_was() {
+    let mut played = Played::set_up();
+    let before = played.call.streams();
+    for (now, nowhere) in [(10, "0.0.0.0"), (20, "host.example")] {
+        let held = rtp().write().replace("10.0.0.9", nowhere);
+        let held = Sdp::parse(held.as_bytes()).unwrap();
+        let hold = offer(tags("as", Some("ue"), None), held.clone(), "RTP/SAVP");
+        let offered = played.offer(&hold, now).unwrap();
+        let taken = answer(tags("as", Some("ue"), None), taken_of(&offered));
+        played.answer(&taken, now).unwrap();
+        assert_eq!(
+            played.call.streams()[0].legs[1].peer,
+            before[0].legs[1].peer
+        );
+    }
+    // Whom nothing is known of could be anybody, and is nobody.
+    let mut played = Played::new();
+    let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
+    played.offer(&first, 0).unwrap();
+    let text = rtp().write().replace("10.0.0.9", "host.example");
+    let unknown = Sdp::parse(text.as_bytes()).unwrap();
+    let unknown = answer(tags("ue", Some("as"), None), unknown);
+    played.answer(&unknown, 1).unwrap();
+    let Peer::Learned { from, window, .. } = played.call.streams()[0].legs[1].peer else {
+        panic!("{:?}", played.call.streams());
+    };
+    assert_eq!((from, window), (None, Some(Duration::ZERO)));
+}
+
+#[test]
+fn a_peer_of_the_other_version_of_ip_is_refused() {
+    let mut played = Played::new();
+    let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
+    played.offer(&first, 0).unwrap();
+    let text = "v=0\no=- 1 1 IN IP6 2001:db8::9\ns=-\nc=IN IP6 2001:db8::9\nt=0 0\n\
+                m=audio 6000 RTP/AVP 0\n";
+    let v6 = Sdp::parse(text.as_bytes()).unwrap();
+    let v6 = answer(tags("ue", Some("as"), None), v6);
+    assert!(matches!(played.answer(&v6, 1), Err(CallError::Family)));
+}
