@@ -13,8 +13,8 @@
 //!
 //! The HMAC states are what SHA-1 has become after the first block of the inner and of the outer
 //! hash, which depends on the key only: two compressions per packet saved. The powers of the
-//! GHASH key H are explained in `gcm512`: short packets need those in front, long ones the last
-//! four of them and those at the end, which are in pairs, see [`Powers`].
+//! GHASH key H are explained in `gcm512`: those in front are for short packets and for the last
+//! three vectors of long ones, those at the end for the vectors in front of them.
 
 use core::arch::x86_64::{
     _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32,
@@ -73,30 +73,12 @@ pub(super) struct GcmKey<const ROUNDS: usize> {
     pub(super) salt: u128,
     pub(super) rounds: [[u8; 16]; ROUNDS],
     /// H^4, H^8, H^12, ...
-    pub(super) powers: [Powers; POWERS / 2],
-}
-
-/// Two powers of H, by their halves.
-#[derive(Clone, Copy, Default, Zeroize)]
-#[repr(C)]
-pub(super) struct Powers {
-    /// The lower halves of both.
-    pub(super) low: [u64; 2],
-    /// The upper halves of both.
-    pub(super) high: [u64; 2],
+    pub(super) powers: [[u8; 16]; POWERS],
 }
 
 /// How many lines [`GcmKey::fetch`] and [`CmKey::fetch`] look at.
 const _: () = assert!(size_of::<GcmKey<AES_256>>() == 12 * LINE);
 const _: () = assert!(size_of::<CmKey<AES_256>>() == 5 * LINE);
-
-impl Powers {
-    #[expect(clippy::cast_possible_truncation, reason = "halves")]
-    fn set(&mut self, at: usize, power: u128) {
-        self.low[at] = power as u64;
-        self.high[at] = (power >> 64) as u64;
-    }
-}
 
 impl Block {
     /// `None` when no vector kernel has this suite, or the CPU has no vector kernel.
@@ -155,15 +137,12 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
     /// a short one; the last four, and one for each vector, for others.
     #[inline]
     pub(super) fn fetch(&self, len: usize) {
-        let near = size_of_val(&self.near);
-        // Head and tag may be in the length or not.
-        let (from, to) = if len <= 16 * NEAR {
-            (0, offset_of!(Self, powers))
+        let powers = if len <= 16 * NEAR {
+            0
         } else {
-            let powers = size_of::<Powers>() * (len / 128 + 1);
-            (near - LINE, offset_of!(Self, powers) + powers)
+            (len / 4).saturating_sub(32)
         };
-        fetch::<10, _>(self, from, to);
+        fetch::<12, _>(self, 0, offset_of!(Self, powers) + powers);
     }
 
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]
@@ -172,7 +151,7 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
             near: [[0; 16]; NEAR],
             salt: salt(key),
             rounds: [[0; 16]; ROUNDS],
-            powers: [Powers::default(); POWERS / 2],
+            powers: [[0; 16]; POWERS],
         });
         expand(key.cipher(), &mut block.rounds);
 
@@ -195,7 +174,7 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
                 block.near[NEAR - n] = into_u128(power).to_ne_bytes();
             }
             if n % 4 == 0 {
-                block.powers[(n / 4 - 1) / 2].set((n / 4 - 1) % 2, into_u128(power));
+                block.powers[n / 4 - 1] = into_u128(power).to_ne_bytes();
             }
             power = clmul::multiply(power, hash_key);
         }

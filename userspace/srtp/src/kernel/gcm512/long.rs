@@ -2,478 +2,582 @@
 
 //! Packets of any length.
 //!
-//! # The powers
+//! # The chunks
 //!
-//! A vector of blocks is multiplied by one power for all its places, and the sum of all by those of
-//! the places at the end:
+//! A packet is taken in chunks of [`CHUNK`] vectors; the first has fewer, where they do not come
+//! out even. AES of a chunk waits for itself, ten rounds one after the other, and the hash of a
+//! chunk waits for its AES. So chunks of two packets take turns, AES of one and the hash of the one
+//! before it:
 //!
 //! ```text
-//! vector      blocks                      times       and place by place times
-//! 0           0     0     head  X2        H^8         H^4  H^3  H^2  H^1
-//! 1           X3    X4    X5    X6        H^4         H^4  H^3  H^2  H^1
-//! last        X7    X8    X9    lengths   1           H^4  H^3  H^2  H^1
+//! AES     A0      A1      A2      B0      B1      B2      C0      C1      C2
+//! hash                                A0      A1      A2      B0      B1      B2
 //! ```
 //!
-//! The left factor is stored as one block and broadcast. Products are summed before they are
-//! reduced to 128 bits, so that a packet up to 1264 bytes needs two reductions. A product of two
-//! blocks is made of three of halves, not four (Karatsuba): of the lower halves, of the upper
-//! halves, and of the sums of both, from which the others are subtracted once, in front of the
-//! reduction. Two vectors share a vector for the sums of their halves; that is why powers are
-//! stored in pairs, lower halves first.
+//! Neither waits for the other, and both kinds of work are always at hand for a CPU that looks
+//! ahead no further than two chunks. Packets come sorted by their vectors, so that one has as many
+//! chunks as the other; where it has not, both go alone.
+//!
+//! # The powers
+//!
+//! The vectors of the last chunk are multiplied by a power for each place, `H^12` to `H^1`. A
+//! vector in front of it is multiplied by one power for all its places, by its distance from the
+//! first vector of the last chunk, to which the sum of these products, reduced, is added:
+//!
+//! ```text
+//! vector      blocks                      times
+//! 0           0     0     head  X2        H^8
+//! 1           X3    X4    X5    X6        H^4
+//! 2           X7    X8    X9    X10       H^12 H^11 H^10 H^9      with the sum of 0 and 1
+//! 3           X11   X12   X13   X14       H^8  H^7  H^6  H^5
+//! last        X15   X16   X17   lengths   H^4  H^3  H^2  H^1
+//! ```
+//!
+//! The powers in front are stored as one block each and broadcast. A product of two blocks is made
+//! of three of halves, not four (Karatsuba): of the lower halves, of the upper halves, and of the
+//! sums of both, from which the others are subtracted once, in front of the reduction.
 //!
 //! # The head
 //!
 //! It comes from a load that starts where the head is then in the places just in front of the text,
 //! and reads nothing but the head; where the places are not enough, a vector with the rest of it
 //! goes first.
-//!
-//! # The order
-//!
-//! Packets are taken four at a time. First the keystream of the first vectors and of the last is
-//! made for all four ([`Work::begin`]). Then they are hashed ([`Work::finish`]), and encrypted in
-//! chunks, of which one goes through AES while the one before it is hashed.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_extracti32x4_epi32,
+    __m128i, __m512i, _bzhi_u64, _mm_set_epi64x, _mm512_extracti32x4_epi32, _mm512_inserti32x4,
     _mm512_loadu_si512, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64, _mm512_maskz_loadu_epi8,
-    _mm512_maskz_mov_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512,
-    _mm512_xor_si512,
+    _mm512_maskz_mov_epi8, _mm512_maskz_mov_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8,
+    _mm512_storeu_si512, _mm512_xor_si512,
 };
 use core::mem::MaybeUninit;
 use core::ptr;
 
 use super::super::block::{GcmKey, POWERS};
 use super::super::clmul::from_u128;
-use super::super::ctr::{aes512, counters512, spread512};
+use super::super::ctr::{counters, spread512};
 use super::super::lane::{Lane, MAX_TEXT};
-use super::{
-    GROUP, LAST_PLACE, Product, TAG_COUNTER, TEXT_COUNTER, finish_tags, start, swap, with_lengths,
-};
+use super::product::{Factor, Product, interleaved};
+use super::{GROUP, TEXT_COUNTER, finish_tags, last_counters, start, swap};
 
-/// Vectors that are encrypted at once.
-const CHUNK: usize = 6;
+/// Vectors that are encrypted and hashed at once.
+const CHUNK: usize = 3;
 
-/// Vectors behind a reduction in the middle of a packet that needs one.
+/// The longest packet, in vectors.
+const MAX_VECTORS: usize = MAX_TEXT / 64 + 1;
+
+/// Vectors behind a reduction in the middle of a packet that needs one, but for the last chunk.
 const SECOND_HALF: usize = 18;
 const _: () = assert!(SECOND_HALF <= POWERS && SECOND_HALF.is_multiple_of(CHUNK));
-const _: () = assert!(MAX_TEXT / 64 + 1 - SECOND_HALF <= POWERS);
+const _: () = assert!(MAX_VECTORS + 1 - CHUNK - SECOND_HALF <= POWERS);
+
+/// Packets on their way: a group that waits for its tags, one that is hashed behind it, and one
+/// in AES; a power of two.
+const SLOTS: usize = 2 * GROUP;
+
+/// How many vectors a packet has in front of the last.
+#[inline]
+pub(super) fn vectors<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> usize {
+    (lane.text_len() + 15) / 64
+}
+
+/// How a text lies in its vectors, by its length modulo theirs.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Shape {
+    /// The bytes of the last vector that are text, if it is not the first.
+    last: u64,
+    /// The quarters of the first vector that are text.
+    first: u8,
+    /// Bytes of the first vector in front of the text.
+    free: u32,
+}
+
+static SHAPES: [Shape; 64] = {
+    let mut shapes = [Shape::of(0); 64];
+    let mut len = 0;
+    while len < 64 {
+        shapes[len] = Shape::of(len);
+        len += 1;
+    }
+    shapes
+};
 
 /// A packet on its way.
 #[derive(Clone, Copy)]
+#[repr(C, align(64))]
 struct Work {
-    /// Where the first vector is.
-    at: *mut u8,
-    /// The counter of its first place.
-    counter: isize,
-    /// Vectors in front of the whole chunks: at least one, if there is any but the last.
-    few: usize,
-    /// Chunks in front of the last vector.
-    chunks: usize,
-    /// The bytes of the first and of the last vector that are text.
-    inside: u64,
-    inside_last: u64,
-    /// Keystream of the last vector; zero where there is no text.
-    stream_last: __m512i,
+    shape: Shape,
     /// What the tag is encrypted with.
     stream_tag: __m128i,
+    /// Where the first vector is.
+    at: *mut u8,
 }
 
-/// Keystream of the first vectors of a packet, as many as are not in whole chunks; zero where there
-/// is no text.
-type Stream = [MaybeUninit<__m512i>; CHUNK];
-
-/// Packets of one group, on their way.
-struct Group {
-    works: [Work; GROUP],
-    streams: [Stream; GROUP],
+/// What is remembered of packets on their way, each at the remainder of its number.
+struct Ring {
+    works: [Work; SLOTS],
     /// What are their hashes once places are added and it is reduced.
-    products: [MaybeUninit<Product>; GROUP],
+    products: [MaybeUninit<Product>; SLOTS],
+    /// Their keystream; zero where there is no text.
+    streams: [[MaybeUninit<__m512i>; MAX_VECTORS]; SLOTS],
 }
 
-/// Seals if `ENCRYPT`, opens if not, the lanes at the numbers in `order`.
+/// Seals if `ENCRYPT`, opens if not, the lanes at the numbers in `order`. All packets between the
+/// places in it that are in `ends` have as many vectors.
+#[expect(
+    clippy::large_stack_arrays,
+    reason = "a ring of packets, not initialized"
+)]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     lanes: &mut [Lane<'_, GcmKey<ROUNDS>>],
     order: &[u8],
+    ends: &[u8],
 ) {
-    // This group and the one before it, in turn.
-    let mut all = [const { Group::EMPTY }; 2];
-    let mut this = 0;
-    let mut groups = order.chunks(GROUP);
-    let mut before: Option<&[u8]> = None;
-    loop {
-        let order = groups.next();
-        if let Some(order) = order {
-            let Group { works, streams, .. } = &mut all[this];
-            for (at, (work, stream)) in order.iter().zip(works.iter_mut().zip(streams)) {
-                work.begin::<ENCRYPT, ROUNDS>(&lanes[usize::from(*at)], stream);
+    let mut ring = Ring {
+        works: [Work::EMPTY; SLOTS],
+        products: [const { MaybeUninit::uninit() }; SLOTS],
+        streams: [const { [const { MaybeUninit::uninit() }; MAX_VECTORS] }; SLOTS],
+    };
+    let mut start = 0;
+    let mut tagged = 0;
+    for end in ends {
+        let end = usize::from(*end);
+        let vectors = vectors(lane_at(lanes, order, start));
+        let (first, chunks) = (vectors % CHUNK + 1, vectors / CHUNK);
+        for at in start..=end {
+            macro_rules! packet {
+                ($first:literal) => {
+                    if at == start {
+                        ring.step::<ENCRYPT, ROUNDS, true, false, $first>(lanes, order, at, chunks);
+                    } else if at < end {
+                        ring.step::<ENCRYPT, ROUNDS, true, true, $first>(lanes, order, at, chunks);
+                    } else {
+                        ring.step::<ENCRYPT, ROUNDS, false, true, $first>(lanes, order, at, chunks);
+                    }
+                };
+            }
+            match first {
+                1 => packet!(1),
+                2 => packet!(2),
+                _ => packet!(3),
+            }
+            // Late, because the tags wait for all that was before.
+            if at > tagged + GROUP {
+                ring.tag::<ENCRYPT, ROUNDS>(lanes, order, tagged);
+                tagged += GROUP;
             }
         }
-        // Late, because the tags wait for all that was before.
-        if let Some(before) = before {
-            end::<ENCRYPT, ROUNDS>(lanes, before, &all[1 - this]);
-        }
-        let Some(order) = order else { return };
-        let Group {
-            works,
-            streams,
-            products,
-        } = &mut all[this];
-        for (i, product) in products.iter_mut().enumerate() {
-            product.write(match order.get(i) {
-                Some(at) => {
-                    works[i].finish::<ENCRYPT, ROUNDS>(&lanes[usize::from(*at)], &streams[i])
-                }
-                None => Product::ZERO,
-            });
-        }
-        before = Some(order);
-        this = 1 - this;
+        start = end;
+    }
+    while tagged < order.len() {
+        ring.tag::<ENCRYPT, ROUNDS>(lanes, order, tagged);
+        tagged += GROUP;
     }
 }
 
-/// Makes the tags of a group that is hashed, and writes them if `ENCRYPT`, otherwise compares
-/// them and decrypts what is authentic.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-fn end<const ENCRYPT: bool, const ROUNDS: usize>(
-    lanes: &mut [Lane<'_, GcmKey<ROUNDS>>],
-    order: &[u8],
-    group: &Group,
-) {
-    let stream_tags = group.works.each_ref().map(|work| work.stream_tag);
-    let products = group.products.each_ref();
-    // SAFETY: `run` has written all of them.
-    let products = products.map(|product| unsafe { product.assume_init_ref() });
-    let tags = finish_tags(products, stream_tags);
-    for (i, (at, tag)) in order.iter().zip(tags).enumerate() {
-        let lane = &mut lanes[usize::from(*at)];
-        if ENCRYPT {
-            lane.set_trailer(tag);
+impl Ring {
+    /// AES of a packet if `AES`, and the hash of the one before it if `HASH`. The first chunk has
+    /// `FIRST` vectors, `chunks` are behind it.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn step<
+        const ENCRYPT: bool,
+        const ROUNDS: usize,
+        const AES: bool,
+        const HASH: bool,
+        const FIRST: usize,
+    >(
+        &mut self,
+        lanes: &[Lane<'_, GcmKey<ROUNDS>>],
+        order: &[u8],
+        at: usize,
+        chunks: usize,
+    ) {
+        // Where there is no such packet, the other stands for it, and nothing is done with it.
+        let (next, before) = (
+            if AES { at } else { at - 1 },
+            if HASH { at - 1 } else { at },
+        );
+        let (slot, slot_before) = (next % SLOTS, before % SLOTS);
+        let lane = lane_at(lanes, order, next);
+        let shape = if AES {
+            let work = &mut self.works[slot];
+            work.shape = SHAPES[lane.text_len() % SHAPES.len()];
+            work.at = lane.text().wrapping_sub(work.shape.free as usize);
+            work.shape
         } else {
-            // All bytes at once, so in constant time.
-            *lane.authentic = tag == lane.trailer();
-            if *lane.authentic {
-                group.works[i].decrypt(lane, &group.streams[i]);
+            Shape::of(0)
+        };
+        let mut cipher = Cipher::of(lane, &shape, &mut self.streams[slot]);
+        let lane = lane_at(lanes, order, before);
+        let work = self.works[slot_before];
+        let mut way = Way {
+            at: work.at,
+            stream: self.streams[slot_before].as_ptr(),
+            powers: lane.key.powers.as_ptr().cast(),
+            near: lane.key.near.as_ptr(),
+            taken: 0,
+            distance: distance(FIRST + CHUNK * chunks),
+        };
+        let mut head = _mm512_setzero_si512();
+        let mut sum = Product::ZERO;
+        if HASH {
+            // The head, zero-padded, comes in the places just in front of the text.
+            let place =
+                (work.shape.free as usize).cast_signed() - ((lane.head + 15) & !15).cast_signed();
+            head = head_at(lane, place);
+            if place < 0 {
+                // There are not enough, so that a vector of its own goes first.
+                way.distance = distance(FIRST + CHUNK * chunks + 1).max(1);
+                let early = _mm512_shuffle_epi8(head_at(lane, place + 64), swap());
+                let factors = way.powers::<1, false>();
+                let none = &[_mm512_setzero_si512(); ROUNDS];
+                [sum] = interleaved::<ROUNDS, 1, false, true>(none, &mut [early], [early], factors);
+            }
+        }
+
+        macro_rules! chunk {
+            ($n:ident, $is_first:literal, $is_last:literal) => {{
+                let mut blocks = [_mm512_setzero_si512(); $n];
+                if AES {
+                    blocks = cipher.begin::<$n, $is_last>();
+                }
+                let mut data = [_mm512_setzero_si512(); $n];
+                let mut factors = [Factor::ZERO; $n];
+                if HASH {
+                    data = way.take::<ENCRYPT, $n>();
+                    if $is_first && ($n > 1 || !$is_last) {
+                        data[0] = _mm512_mask_mov_epi64(head, work.shape.first, data[0]);
+                    }
+                    if $is_last {
+                        let around = if $is_first && $n == 1 {
+                            head
+                        } else {
+                            _mm512_setzero_si512()
+                        };
+                        let last = work.shape.last_of::<$n, $is_first>();
+                        data[$n - 1] = _mm512_mask_mov_epi8(around, last, data[$n - 1]);
+                    }
+                    for data in &mut data {
+                        *data = _mm512_shuffle_epi8(*data, swap());
+                    }
+                    if $is_last {
+                        data[$n - 1] = with_lengths(lane, data[$n - 1]);
+                    }
+                    if $is_last || !$is_first && way.distance == 0 {
+                        data[0] = _mm512_xor_si512(data[0], sum.with_middle().reduce());
+                        sum = Product::ZERO;
+                        way.distance = SECOND_HALF;
+                    }
+                    factors = way.powers::<$n, $is_last>();
+                }
+                let products = interleaved::<ROUNDS, $n, AES, HASH>(
+                    &cipher.rounds,
+                    &mut blocks,
+                    data,
+                    factors,
+                );
+                if AES {
+                    cipher.end::<$n, $is_first, $is_last>(blocks, &mut self.works[slot]);
+                }
+                if HASH {
+                    for product in products {
+                        sum = sum.add(product);
+                    }
+                }
+            }};
+        }
+        if chunks == 0 {
+            chunk!(FIRST, true, true);
+        } else {
+            chunk!(FIRST, true, false);
+            for _ in 1..chunks {
+                chunk!(CHUNK, false, false);
+            }
+            chunk!(CHUNK, false, true);
+        }
+        if HASH {
+            self.products[slot_before].write(sum.with_middle());
+        }
+    }
+
+    /// Makes the tags of the group that starts with packet `first`, and writes them if `ENCRYPT`,
+    /// otherwise compares them and decrypts what is authentic.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn tag<const ENCRYPT: bool, const ROUNDS: usize>(
+        &self,
+        lanes: &mut [Lane<'_, GcmKey<ROUNDS>>],
+        order: &[u8],
+        first: usize,
+    ) {
+        let slot = first % SLOTS / GROUP * GROUP;
+        let works = [0, 1, 2, 3].map(|i| &self.works[slot + i]);
+        let products = [0, 1, 2, 3].map(|i| {
+            // At the end there may be fewer.
+            if first + i < order.len() {
+                // SAFETY: `step` has written it.
+                unsafe { self.products[slot + i].assume_init_ref() }
+            } else {
+                &Product::ZERO
+            }
+        });
+        let tags = finish_tags(products, works.map(|work| work.stream_tag));
+        for (i, tag) in tags.into_iter().enumerate().take(order.len() - first) {
+            // SAFETY: the numbers are those of lanes.
+            let lane =
+                unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(first + i))) };
+            if ENCRYPT {
+                lane.set_trailer(tag);
+            } else {
+                // All bytes at once, so in constant time.
+                *lane.authentic = tag == lane.trailer();
+                if *lane.authentic {
+                    let stream = &self.streams[slot + i][..=vectors(lane)];
+                    works[i].decrypt(stream);
+                }
             }
         }
     }
 }
 
-/// Does a macro with a number from 0 to [`CHUNK`], so that the loops in it are unrolled.
-macro_rules! unrolled {
-    ($count:expr, $body:ident) => {
-        match $count {
-            0 => $body!(0),
-            1 => $body!(1),
-            2 => $body!(2),
-            3 => $body!(3),
-            4 => $body!(4),
-            5 => $body!(5),
-            _ => $body!(6),
-        }
-    };
+/// The lane of a packet.
+#[inline]
+fn lane_at<'a, 'b, const ROUNDS: usize>(
+    lanes: &'a [Lane<'b, GcmKey<ROUNDS>>],
+    order: &[u8],
+    at: usize,
+) -> &'a Lane<'b, GcmKey<ROUNDS>> {
+    debug_assert!(at < order.len() && usize::from(order[at]) < lanes.len());
+    // SAFETY: `Classes` has made the order from the numbers of lanes, and its runs end in it.
+    unsafe { lanes.get_unchecked(usize::from(*order.get_unchecked(at))) }
 }
 
-impl Group {
-    const EMPTY: Self = Self {
-        works: [Work::EMPTY; GROUP],
-        streams: [[MaybeUninit::uninit(); CHUNK]; GROUP],
-        products: [const { MaybeUninit::uninit() }; GROUP],
-    };
+/// AES of a packet.
+struct Cipher<const ROUNDS: usize> {
+    /// The round keys; the first with the nonce.
+    rounds: [__m512i; ROUNDS],
+    /// The counters of the first vector, and of the last.
+    counters: *const [u8; 16],
+    last: *const [u8; 16],
+    /// Where the keystream goes.
+    to: *mut MaybeUninit<__m512i>,
+    /// Vectors that are written.
+    written: usize,
+}
+
+impl<const ROUNDS: usize> Cipher<ROUNDS> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn of(
+        lane: &Lane<'_, GcmKey<ROUNDS>>,
+        shape: &Shape,
+        stream: &mut [MaybeUninit<__m512i>; MAX_VECTORS],
+    ) -> Self {
+        let mut rounds = [start(lane); ROUNDS];
+        for (to, from) in rounds[1..].iter_mut().zip(&lane.key.rounds[1..]) {
+            *to = spread512(from);
+        }
+        Self {
+            rounds,
+            counters: counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize),
+            last: last_counters(lane),
+            to: stream.as_mut_ptr(),
+            written: 0,
+        }
+    }
+
+    /// The next vectors, as they go into the rounds.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn begin<const N: usize, const IS_LAST: bool>(&self) -> [__m512i; N] {
+        let mut blocks = [self.rounds[0]; N];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let from = if IS_LAST && i == N - 1 {
+                self.last
+            } else {
+                self.counters.wrapping_add(4 * (self.written + i))
+            };
+            // SAFETY: a text has at most MAX_TEXT / 16 blocks.
+            *block = _mm512_xor_si512(*block, unsafe { _mm512_loadu_si512(from.cast()) });
+        }
+        blocks
+    }
+
+    /// Writes them, as they come from the rounds.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn end<const N: usize, const IS_FIRST: bool, const IS_LAST: bool>(
+        &mut self,
+        mut blocks: [__m512i; N],
+        work: &mut Work,
+    ) {
+        if IS_LAST {
+            let last = &mut blocks[N - 1];
+            work.stream_tag = _mm512_extracti32x4_epi32::<3>(*last);
+            *last = _mm512_maskz_mov_epi8(work.shape.last_of::<N, IS_FIRST>(), *last);
+        }
+        if IS_FIRST && (N > 1 || !IS_LAST) {
+            blocks[0] = _mm512_maskz_mov_epi64(work.shape.first, blocks[0]);
+        }
+        for (i, block) in blocks.into_iter().enumerate() {
+            // SAFETY: a packet has at most MAX_VECTORS.
+            unsafe { (*self.to.add(self.written + i)).write(block) };
+        }
+        self.written += N;
+    }
+}
+
+/// The way of the hash through a packet.
+struct Way {
+    /// Where its first vector and its keystream are.
+    at: *mut u8,
+    stream: *const MaybeUninit<__m512i>,
+    /// The powers of the key by their distance, and those that are near.
+    powers: *const [i64; 2],
+    near: *const [u8; 16],
+    /// Vectors that are taken.
+    taken: usize,
+    /// Vectors in front of the last chunk, or of a reduction.
+    distance: usize,
+}
+
+impl Way {
+    /// Takes the next vectors, and encrypts them if `ENCRYPT`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn take<const ENCRYPT: bool, const N: usize>(&mut self) -> [__m512i; N] {
+        let mut data = [_mm512_setzero_si512(); N];
+        for (i, data) in data.iter_mut().enumerate() {
+            // SAFETY: all vectors are between 48 bytes in front of the text, which are in the
+            // headroom, and 31 bytes behind it. AES has written the keystream.
+            unsafe {
+                let place = self.at.add(64 * (self.taken + i));
+                *data = _mm512_loadu_si512(place.cast());
+                if ENCRYPT {
+                    let stream = (*self.stream.add(self.taken + i)).assume_init();
+                    *data = _mm512_xor_si512(*data, stream);
+                    _mm512_storeu_si512(place.cast(), *data);
+                }
+            }
+        }
+        self.taken += N;
+        data
+    }
+
+    /// What the next vectors are multiplied by.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn powers<const N: usize, const IS_LAST: bool>(&mut self) -> [Factor; N] {
+        let mut factors = [Factor::ZERO; N];
+        if IS_LAST {
+            for (i, factor) in factors.iter_mut().enumerate() {
+                // SAFETY: there are those of CHUNK vectors, four to each.
+                let powers = unsafe {
+                    let near = self.near.add(4 * (CHUNK - N + i));
+                    _mm512_loadu_si512(near.cast())
+                };
+                *factor = Factor::each(powers);
+            }
+        } else {
+            debug_assert!((N..=POWERS).contains(&self.distance));
+            self.distance -= N;
+            for (i, factor) in factors.iter_mut().enumerate() {
+                // SAFETY: `distance` is at most POWERS.
+                let power = unsafe { self.powers.add(self.distance + N - 1 - i).read() };
+                *factor = Factor::all(power);
+            }
+        }
+        factors
+    }
+}
+
+/// Puts the lengths of head and text, in bits, into the last place.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn with_lengths<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>, blocks: __m512i) -> __m512i {
+    let bits = |bytes: usize| 8 * (bytes as u64).cast_signed();
+    let lengths = _mm_set_epi64x(bits(lane.head), bits(lane.text_len()));
+    _mm512_inserti32x4::<3>(blocks, lengths)
+}
+
+/// How far the first vector is in front of the last chunk, or of a reduction, in a packet with so
+/// many vectors.
+#[inline]
+fn distance(vectors: usize) -> usize {
+    let distance = vectors.saturating_sub(CHUNK);
+    if distance > POWERS {
+        distance - SECOND_HALF
+    } else {
+        distance
+    }
+}
+
+impl Shape {
+    #[expect(clippy::cast_possible_truncation, reason = "they are below 64")]
+    const fn of(len: usize) -> Self {
+        let blocks = len.div_ceil(16);
+        let free = 16 * (!blocks & 3);
+        let behind = len + free - 64 * (blocks / 4);
+        Self {
+            last: !(u64::MAX << behind),
+            first: u8::MAX << (free / 8),
+            free: free as u32,
+        }
+    }
+
+    /// The bytes of the last vector that are text.
+    #[inline]
+    fn last_of<const N: usize, const IS_FIRST: bool>(&self) -> u64 {
+        if N == 1 && IS_FIRST {
+            self.last & u64::MAX << self.free
+        } else {
+            self.last
+        }
+    }
 }
 
 impl Work {
     const EMPTY: Self = Self {
-        at: ptr::null_mut(),
-        counter: 0,
-        few: 0,
-        chunks: 0,
-        inside: 0,
-        inside_last: 0,
-        stream_last: super::ZERO,
+        shape: Shape::of(0),
         stream_tag: from_u128(0),
+        at: ptr::null_mut(),
     };
-
-    /// Makes the keystream of what is not in whole chunks.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-    fn begin<const ENCRYPT: bool, const ROUNDS: usize>(
-        &mut self,
-        lane: &Lane<'_, GcmKey<ROUNDS>>,
-        stream: &mut Stream,
-    ) {
-        let blocks = lane.text_len().div_ceil(16);
-        // Places in front of the text.
-        let free = !blocks & 3;
-        let vectors = blocks / 4;
-        self.chunks = vectors.saturating_sub(1) / CHUNK;
-        self.few = vectors - self.chunks * CHUNK;
-        self.at = lane.text().wrapping_sub(16 * free);
-        self.counter = TEXT_COUNTER - free.cast_signed();
-        self.inside = u64::MAX << (16 * free);
-        self.inside_last = !(u64::MAX << (lane.text_len() + 16 * free - 64 * vectors));
-        if vectors == 0 {
-            self.inside_last &= self.inside;
-        }
-
-        let rounds = &lane.key.rounds;
-        let start = start(lane);
-        let tag_counter = _mm512_xor_si512(start, counters512(TAG_COUNTER - 3));
-        let last = counters512(self.counter + 4 * vectors.cast_signed());
-        let last = _mm512_xor_si512(start, last);
-        let last = _mm512_mask_mov_epi64(last, LAST_PLACE, tag_counter);
-        macro_rules! keystream {
-            ($n:literal) => {{
-                let mut blocks = [last; $n + 1];
-                for (i, block) in (0..$n).zip(&mut blocks) {
-                    *block = _mm512_xor_si512(start, counters512(self.counter + 4 * i));
-                }
-                blocks = aes512(rounds, blocks);
-                self.stream_tag = _mm512_extracti32x4_epi32::<3>(blocks[$n]);
-                self.stream_last = _mm512_maskz_mov_epi8(self.inside_last, blocks[$n]);
-                blocks[0] = _mm512_maskz_mov_epi8(self.inside, blocks[0]);
-                for (stream, block) in stream.iter_mut().zip(&blocks[..$n]) {
-                    stream.write(*block);
-                }
-            }};
-        }
-        unrolled!(self.few, keystream);
-    }
-
-    /// Hashes a packet, and encrypts it on the way if `ENCRYPT`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-    fn finish<const ENCRYPT: bool, const ROUNDS: usize>(
-        &self,
-        lane: &Lane<'_, GcmKey<ROUNDS>>,
-        first: &Stream,
-    ) -> Product {
-        let key = lane.key;
-        let swap = swap();
-        let mut sum = Product::ZERO;
-        let mut at = self.at;
-
-        // The head, zero-padded, comes in the places just in front of the text.
-        let head_end = lane.head.next_multiple_of(16).cast_signed();
-        let place = lane.text().addr().wrapping_sub(at.addr()).cast_signed() - head_end;
-        let mut head = head_at(lane, place);
-        let vectors = self.few + self.chunks * CHUNK + usize::from(place < 0);
-        let mut power = vectors;
-        if power > POWERS {
-            // Of what comes later there is a reduction in between.
-            power -= SECOND_HALF;
-        }
-        if place < 0 {
-            // There are not enough, so that a vector of its own goes first.
-            power -= 1;
-            let early = _mm512_shuffle_epi8(head_at(lane, place + 64), swap);
-            sum.add_karatsuba([early], &key.powers, power);
-        }
-
-        macro_rules! hash {
-            ($n:literal, $stream:expr, $first:expr) => {{
-                let mut data: [__m512i; $n] = $stream;
-                for (i, data) in data.iter_mut().enumerate() {
-                    // SAFETY: all vectors but the last are between 48 bytes in front of the text,
-                    // which are in the headroom, and its end.
-                    unsafe {
-                        let place = at.add(64 * i);
-                        let text = _mm512_loadu_si512(place.cast());
-                        if ENCRYPT {
-                            *data = _mm512_xor_si512(text, *data);
-                            _mm512_storeu_si512(place.cast(), *data);
-                        } else {
-                            *data = text;
-                        }
-                    }
-                }
-                data[0] = $first(data[0]);
-                for data in &mut data {
-                    *data = _mm512_shuffle_epi8(*data, swap);
-                }
-                at = at.wrapping_add(64 * $n);
-                power -= $n;
-                data
-            }};
-        }
-        macro_rules! few {
-            (0) => {{}};
-            ($n:literal) => {{
-                let mut stream = [head; $n];
-                for (to, from) in stream.iter_mut().zip(first) {
-                    // SAFETY: `begin` has written so many.
-                    *to = unsafe { from.assume_init() };
-                }
-                let head_and = |data| _mm512_mask_mov_epi8(head, self.inside, data);
-                let data = hash!($n, stream, head_and);
-                sum.add_karatsuba(data, &key.powers, power);
-                head = _mm512_setzero_si512();
-            }};
-        }
-        if self.chunks > 0 {
-            // AES of a chunk and the hash of what is before it by turns, so that what the CPU has
-            // for the one does not wait for the other.
-            let start = start(lane);
-            let rounds = &key.rounds;
-            let mut counter = self.counter + 4 * self.few.cast_signed();
-            let mut counters = || {
-                let mut blocks = [start; CHUNK];
-                if ENCRYPT {
-                    for block in &mut blocks {
-                        *block = _mm512_xor_si512(start, counters512(counter));
-                        counter += 4;
-                    }
-                }
-                blocks
-            };
-            let mut stream = counters();
-            if ENCRYPT {
-                for round in &rounds[1..ROUNDS / 2] {
-                    aes_round(&mut stream, round);
-                }
-            }
-            unrolled!(self.few, few);
-            if ENCRYPT {
-                for round in &rounds[ROUNDS / 2..ROUNDS - 1] {
-                    aes_round(&mut stream, round);
-                }
-                aes_last_round(&mut stream, &rounds[ROUNDS - 1]);
-            }
-            let mut chunks = self.chunks;
-            loop {
-                let mut carry = _mm512_setzero_si512();
-                if power == 0 {
-                    carry = sum.reduce_karatsuba();
-                    sum = Product::ZERO;
-                    power = SECOND_HALF;
-                }
-                macro_rules! pair {
-                    ($i:expr) => {{
-                        let mut data = hash!(2, [stream[2 * $i], stream[2 * $i + 1]], |data| data);
-                        if $i == 0 {
-                            data[0] = _mm512_xor_si512(data[0], carry);
-                        }
-                        sum.add_karatsuba(data, &key.powers, power);
-                    }};
-                }
-                chunks -= 1;
-                if chunks == 0 {
-                    for i in 0..CHUNK / 2 {
-                        pair!(i);
-                    }
-                    break;
-                }
-                let mut next = counters();
-                if ENCRYPT {
-                    let share = (ROUNDS - 2).div_ceil(CHUNK / 2);
-                    for (i, rounds) in rounds[1..ROUNDS - 1].chunks(share).enumerate() {
-                        for round in rounds {
-                            aes_round(&mut next, round);
-                        }
-                        pair!(i);
-                    }
-                    aes_last_round(&mut next, &rounds[ROUNDS - 1]);
-                } else {
-                    for i in 0..CHUNK / 2 {
-                        pair!(i);
-                    }
-                }
-                stream = next;
-            }
-        } else {
-            unrolled!(self.few, few);
-        }
-
-        // The last vector: what is left of the text, and the place of the lengths.
-        // SAFETY: the vector ends at most 31 bytes behind the text.
-        let mut data = unsafe { _mm512_loadu_si512(at.cast()) };
-        if ENCRYPT {
-            data = _mm512_xor_si512(data, self.stream_last);
-            // SAFETY: the same bytes.
-            unsafe { _mm512_storeu_si512(at.cast(), data) }
-        }
-        let data = _mm512_mask_mov_epi8(head, self.inside_last, data);
-        let data = _mm512_shuffle_epi8(data, swap);
-        let data = with_lengths(lane, data);
-        let data = if vectors > 0 {
-            _mm512_xor_si512(data, sum.reduce_karatsuba())
-        } else {
-            data
-        };
-        // SAFETY: four blocks are a vector.
-        let places = unsafe { _mm512_loadu_si512(key.near[8..].as_ptr().cast()) };
-        Product::each(data, places)
-    }
 
     /// Decrypts the packet.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-    fn decrypt<const ROUNDS: usize>(&self, lane: &Lane<'_, GcmKey<ROUNDS>>, first: &Stream) {
-        let mut at = self.at;
-        let mut apply = |stream| {
-            // SAFETY: the vectors are between 48 bytes in front of the text and 31 behind it.
+    fn decrypt(&self, stream: &[MaybeUninit<__m512i>]) {
+        for (i, stream) in stream.iter().enumerate() {
+            // SAFETY: the vectors are between 48 bytes in front of the text and 31 behind it, and
+            // so many were written.
             unsafe {
-                let text = _mm512_loadu_si512(at.cast());
-                _mm512_storeu_si512(at.cast(), _mm512_xor_si512(text, stream));
-            }
-            at = at.wrapping_add(64);
-        };
-        for stream in &first[..self.few] {
-            // SAFETY: `begin` has written so many.
-            apply(unsafe { stream.assume_init() });
-        }
-        if self.chunks > 0 {
-            let start = start(lane);
-            let mut counter = self.counter + 4 * self.few.cast_signed();
-            for _ in 0..self.chunks {
-                let mut blocks = [start; CHUNK];
-                for block in &mut blocks {
-                    *block = _mm512_xor_si512(start, counters512(counter));
-                    counter += 4;
-                }
-                for stream in aes512(&lane.key.rounds, blocks) {
-                    apply(stream);
-                }
+                let place = self.at.add(64 * i);
+                let text = _mm512_loadu_si512(place.cast());
+                let text = _mm512_xor_si512(text, stream.assume_init());
+                _mm512_storeu_si512(place.cast(), text);
             }
         }
-        apply(self.stream_last);
     }
 }
 
 /// What there is of the head in a vector in which it starts at byte `place`, which may be outside.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a head has at most 64 bytes"
+)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
 fn head_at<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>, place: isize) -> __m512i {
-    // In two steps, because there may be 64 bytes.
-    let head = !(u64::MAX << (lane.head / 2) << (lane.head - lane.head / 2));
+    let head = _bzhi_u64(u64::MAX, lane.head as u32);
     let mask = if place < 0 {
-        // In two steps as well.
+        // In two steps, because there may be 64 bytes.
         head >> (-place / 2) >> (-place / 2)
     } else {
         head << place
     };
     // SAFETY: the mask is zero outside of the head.
     unsafe { _mm512_maskz_loadu_epi8(mask, lane.start().wrapping_offset(-place).cast()) }
-}
-
-/// One round of AES.
-#[inline]
-#[target_feature(enable = "avx512f,vaes")]
-fn aes_round<const N: usize>(blocks: &mut [__m512i; N], round: &[u8; 16]) {
-    let round = spread512(round);
-    for block in blocks {
-        *block = _mm512_aesenc_epi128(*block, round);
-    }
-}
-
-/// The last round of AES.
-#[inline]
-#[target_feature(enable = "avx512f,vaes")]
-fn aes_last_round<const N: usize>(blocks: &mut [__m512i; N], round: &[u8; 16]) {
-    let round = spread512(round);
-    for block in blocks {
-        *block = _mm512_aesenclast_epi128(*block, round);
-    }
 }

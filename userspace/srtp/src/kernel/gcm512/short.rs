@@ -26,9 +26,10 @@ use core::arch::x86_64::{
 use core::mem::MaybeUninit;
 
 use super::super::block::{GcmKey, NEAR};
-use super::super::ctr::{aes512, counters};
+use super::super::ctr::{aes512, counters, spread512};
 use super::super::lane::Lane;
-use super::{GROUP, LAST_PLACE, Product, TAG_COUNTER, TEXT_COUNTER, finish_tags, start, swap};
+use super::product::{Factor, Product, interleaved};
+use super::{GROUP, LAST_PLACE, TEXT_COUNTER, finish_tags, last_counters, start, swap};
 
 /// The head of a short packet, in bytes: a header of RTP with nothing added.
 const HEAD: usize = 12;
@@ -62,8 +63,6 @@ struct Shape {
     free: u32,
     /// The quarters of the first vector that are text, unless it is the last.
     first: u8,
-    /// The blocks of text.
-    blocks: u8,
 }
 
 static SHAPES: [Shape; MAX_SHORT + 1] = {
@@ -86,32 +85,6 @@ static LENGTHS: [[u64; 2]; MAX_SHORT + 1] = {
     }
     lengths
 };
-
-/// The counters of the last vector, by the blocks of text: those of three blocks, and that of what
-/// the tag is encrypted with.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a few blocks have small numbers"
-)]
-static LAST_COUNTERS: LastCounters = {
-    let mut all = [[[0; 16]; 4]; MAX_SHORT / 16 + 1];
-    let mut blocks = 0;
-    while blocks < all.len() {
-        let mut place = 0;
-        while place < 3 {
-            // Where there is no text, any counter will do.
-            // The last block of text is in the third place, with the counter of its number.
-            all[blocks][place][15] = (TEXT_COUNTER as u8 + (blocks + place) as u8).wrapping_sub(3);
-            place += 1;
-        }
-        all[blocks][3][15] = TAG_COUNTER as u8;
-        blocks += 1;
-    }
-    LastCounters(all)
-};
-
-#[repr(align(64))]
-struct LastCounters([[[u8; 16]; 4]; MAX_SHORT / 16 + 1]);
 
 /// Groups that are in the ring: as many as there are steps, and one to make it a power of two.
 const GROUPS: usize = 4;
@@ -144,19 +117,34 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize, const VECTORS: usize
     let len = order.len();
     let mut step = 0;
     while step < len.next_multiple_of(GROUP) + 2 * GROUP {
-        for at in step..len.min(step + GROUP) {
-            // SAFETY: below `len`, and so in `order`, whose numbers are those of lanes.
-            let lane = unsafe { lanes.get_unchecked(usize::from(*order.get_unchecked(at))) };
-            ring.begin(at, lane);
-        }
-        if let Some(first) = step.checked_sub(GROUP) {
-            for at in first..len.min(step) {
-                // SAFETY: as above.
-                let lane = unsafe { lanes.get_unchecked(usize::from(*order.get_unchecked(at))) };
-                ring.hash::<ENCRYPT, ROUNDS>(at, lane);
+        if VECTORS > 1 && GROUP <= step && step + GROUP <= len {
+            // AES of a packet of this group beside the hash of one of the group before.
+            for at in step..step + GROUP {
+                // SAFETY: below `len`, and so in `order`, whose numbers are those of lanes.
+                let (lane, before) = unsafe {
+                    (
+                        lanes.get_unchecked(usize::from(*order.get_unchecked(at))),
+                        lanes.get_unchecked(usize::from(*order.get_unchecked(at - GROUP))),
+                    )
+                };
+                ring.turn::<ENCRYPT, ROUNDS>(at, lane, before);
             }
-            for at in len.max(first)..step {
-                ring.leave_out(at);
+        } else {
+            for at in step..len.min(step + GROUP) {
+                // SAFETY: below `len`, and so in `order`, whose numbers are those of lanes.
+                let lane = unsafe { lanes.get_unchecked(usize::from(*order.get_unchecked(at))) };
+                ring.begin(at, lane);
+            }
+            if let Some(first) = step.checked_sub(GROUP) {
+                for at in first..len.min(step) {
+                    // SAFETY: as above.
+                    let lane =
+                        unsafe { lanes.get_unchecked(usize::from(*order.get_unchecked(at))) };
+                    ring.hash::<ENCRYPT, ROUNDS>(at, lane);
+                }
+                for at in len.max(first)..step {
+                    ring.leave_out(at);
+                }
             }
         }
         if let Some(first) = step.checked_sub(2 * GROUP) {
@@ -177,6 +165,43 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize, const VECTORS: usize
         }
         step += GROUP;
     }
+}
+
+/// The counters of a packet, as they go into the rounds of AES.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn counter_blocks<const ROUNDS: usize, const VECTORS: usize>(
+    lane: &Lane<'_, GcmKey<ROUNDS>>,
+) -> [__m512i; VECTORS] {
+    let free = Shape::of_lane(lane).free as usize;
+    let counters = counters(TEXT_COUNTER).wrapping_byte_sub(free);
+    let mut blocks = [start(lane); VECTORS];
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let from = if i == VECTORS - 1 {
+            last_counters(lane)
+        } else {
+            counters.wrapping_add(4 * i)
+        };
+        // SAFETY: there are counters from three below TEXT_COUNTER on, and those of the last
+        // vector for as many blocks as a packet has.
+        *block = _mm512_xor_si512(*block, unsafe { _mm512_loadu_si512(from.cast()) });
+    }
+    blocks
+}
+
+/// The powers that the vectors of a packet are multiplied by.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn powers<const ROUNDS: usize, const VECTORS: usize>(
+    lane: &Lane<'_, GcmKey<ROUNDS>>,
+) -> [__m512i; VECTORS] {
+    let mut all = [_mm512_setzero_si512(); VECTORS];
+    for (i, powers) in all.iter_mut().enumerate() {
+        let from = lane.key.near[NEAR - 4 * (VECTORS - i)..].as_ptr();
+        // SAFETY: four blocks are a vector.
+        *powers = unsafe { _mm512_loadu_si512(from.cast()) };
+    }
+    all
 }
 
 impl Shape {
@@ -204,7 +229,6 @@ impl Shape {
             head: ((1 << HEAD) - 1) << (free - 16),
             free: free as u32,
             first: u8::MAX.unbounded_shl(free as u32 / 8),
-            blocks: blocks as u8,
         }
     }
 
@@ -228,28 +252,8 @@ impl<const VECTORS: usize> Ring<VECTORS> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
     fn begin<const ROUNDS: usize>(&mut self, at: usize, lane: &Lane<'_, GcmKey<ROUNDS>>) {
-        let shape = Shape::of_lane(lane);
-        let start = start(lane);
-        let counters = counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize);
-        let last = LAST_COUNTERS
-            .0
-            .as_ptr()
-            .wrapping_add(usize::from(shape.blocks));
-        let mut blocks = [start; VECTORS];
-        for (i, block) in blocks.iter_mut().enumerate() {
-            let from = if i == VECTORS - 1 {
-                last.cast()
-            } else {
-                counters.wrapping_add(4 * i)
-            };
-            // SAFETY: there are counters from three below TEXT_COUNTER on, and those of the last
-            // vector for as many blocks as a short packet has.
-            *block = _mm512_xor_si512(start, unsafe { _mm512_loadu_si512(from.cast()) });
-        }
-        let stream = aes512(&lane.key.rounds, blocks);
-        for (to, from) in self.streams[at % (GROUPS * GROUP)].iter_mut().zip(stream) {
-            to.write(from);
-        }
+        let stream: [_; VECTORS] = aes512(&lane.key.rounds, counter_blocks(lane));
+        self.set_stream(at, stream);
     }
 
     /// Hashes a packet, and encrypts it on the way if `ENCRYPT`.
@@ -260,6 +264,64 @@ impl<const VECTORS: usize> Ring<VECTORS> {
         at: usize,
         lane: &Lane<'_, GcmKey<ROUNDS>>,
     ) {
+        let data = self.take::<ENCRYPT, ROUNDS>(at, lane);
+        let mut product = Product::ZERO;
+        for (data, powers) in data.into_iter().zip(powers::<ROUNDS, VECTORS>(lane)) {
+            product = product.add(Product::each(data, powers));
+        }
+        self.set_product(at, product);
+    }
+
+    /// [`Self::begin`] of a packet, and [`Self::hash`] of the one before it by a group, together.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn turn<const ENCRYPT: bool, const ROUNDS: usize>(
+        &mut self,
+        at: usize,
+        lane: &Lane<'_, GcmKey<ROUNDS>>,
+        before: &Lane<'_, GcmKey<ROUNDS>>,
+    ) {
+        let mut rounds = [_mm512_setzero_si512(); ROUNDS];
+        for (to, from) in rounds.iter_mut().zip(&lane.key.rounds) {
+            *to = spread512(from);
+        }
+        let mut blocks = counter_blocks(lane);
+        let data = self.take::<ENCRYPT, ROUNDS>(at - GROUP, before);
+        let mut factors = [Factor::ZERO; VECTORS];
+        for (factor, powers) in factors.iter_mut().zip(powers::<ROUNDS, VECTORS>(before)) {
+            *factor = Factor::each(powers);
+        }
+        let mut product = Product::ZERO;
+        for part in interleaved::<ROUNDS, VECTORS, true, true>(&rounds, &mut blocks, data, factors)
+        {
+            product = product.add(part);
+        }
+        self.set_stream(at, blocks);
+        self.set_product(at - GROUP, product.with_middle());
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn set_stream(&mut self, at: usize, stream: [__m512i; VECTORS]) {
+        for (to, from) in self.streams[at % (GROUPS * GROUP)].iter_mut().zip(stream) {
+            to.write(from);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn set_product(&mut self, at: usize, product: Product) {
+        self.products[at / GROUP % GROUPS][at % GROUP].write(product);
+    }
+
+    /// The blocks of a packet as they are hashed, encrypted if `ENCRYPT`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn take<const ENCRYPT: bool, const ROUNDS: usize>(
+        &self,
+        at: usize,
+        lane: &Lane<'_, GcmKey<ROUNDS>>,
+    ) -> [__m512i; VECTORS] {
         let shape = Shape::of_lane(lane);
         let place = shape.start(lane);
         let stream = &self.streams[at % (GROUPS * GROUP)];
@@ -274,12 +336,12 @@ impl<const VECTORS: usize> Ring<VECTORS> {
                 .as_ptr()
                 .wrapping_add(lane.text_len())
                 .wrapping_byte_sub(48);
-            let mut product = Product::ZERO;
-            for i in 0..VECTORS {
+            let mut all = [_mm512_setzero_si512(); VECTORS];
+            for (i, blocks) in all.iter_mut().enumerate() {
                 let place = place.add(64 * i);
                 let text = _mm512_loadu_si512(place.cast());
                 let stream = stream[i].assume_init();
-                let blocks = if i == VECTORS - 1 {
+                *blocks = if i == VECTORS - 1 {
                     let mut data = text;
                     if ENCRYPT {
                         data = _mm512_xor_si512(text, stream);
@@ -309,10 +371,8 @@ impl<const VECTORS: usize> Ring<VECTORS> {
                     }
                     _mm512_shuffle_epi8(data, swap)
                 };
-                let powers = lane.key.near[NEAR - 4 * (VECTORS - i)..].as_ptr();
-                product = product.add(Product::each(blocks, _mm512_loadu_si512(powers.cast())));
             }
-            self.products[at / GROUP % GROUPS][at % GROUP].write(product);
+            all
         }
     }
 
