@@ -38,7 +38,7 @@ use sallyport_signalling::sdp::Sdp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use branch::{Branch, Dialog};
-pub(crate) use party::{About, Learning, Party};
+pub(crate) use party::{About, Learning, Party, Reach};
 pub(crate) use request::{Answer, Dscp, Offer, Part, Registration, Tags, Terms};
 
 use branch::Version;
@@ -194,8 +194,10 @@ impl Call {
             dialog.answerer.as_mut()
         };
         if let Some(party) = party {
-            party.learn(&offer.about);
+            party.name(&offer.about);
         }
+        // Until there is an answer, which may never come, media flows as it did.
+        dialog.offerer_reach = Some(Box::new(offer.about.reach));
         self.is_silenced = offer.about.silences.unwrap_or(self.is_silenced);
         if let Some(dscp) = offer.dscp {
             self.dscp = match dscp {
@@ -249,7 +251,18 @@ impl Call {
         } else {
             &mut branch.offerer
         };
-        party.learn(&answer.about);
+        party.name(&answer.about);
+        party.reach(answer.about.reach);
+        if let Some(reach) = dialog.offerer_reach.take() {
+            let party = if by_offerer {
+                Some(&mut branch.offerer)
+            } else {
+                dialog.answerer.as_mut()
+            };
+            if let Some(party) = party {
+                party.reach(*reach);
+            }
+        }
         for (index, setup) in (0..).zip(dialog.call.setups()) {
             let leg = |side| setup.map(|setup| setup.leg(side));
             branch.offerer.locate(index, leg(branch.side));
@@ -374,6 +387,7 @@ impl Call {
         }
         branch.dialogs.push(Dialog {
             answerer: None,
+            offerer_reach: None,
             slot,
             call: offered.fork(&own),
         });
@@ -399,6 +413,7 @@ impl Call {
             refuses_rtcp_mux: false,
             dialogs: vec![Dialog {
                 answerer: to.clone().map(|tag| Party::new(tag, far, now)),
+                offerer_reach: None,
                 slot,
                 call: e2ae::Call::new(),
             }],

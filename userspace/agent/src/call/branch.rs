@@ -6,7 +6,7 @@ use sallyport_flow::Realm;
 use sallyport_signalling::e2ae::{self, Side};
 use serde::{Deserialize, Serialize};
 
-use super::party::Party;
+use super::party::{Party, Reach};
 
 /// One way that the offer of a call took.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -33,6 +33,8 @@ pub(crate) struct Branch {
 pub(crate) struct Dialog {
     /// `None` until there is an answer.
     pub(crate) answerer: Option<Party>,
+    /// What was said of the way to who made the latest offer, as long as that has no answer.
+    pub(super) offerer_reach: Option<Box<Reach>>,
     pub(super) slot: u16,
     pub(crate) call: e2ae::Call,
 }

@@ -25,13 +25,19 @@ pub(crate) struct Party {
     pub(crate) label: Option<String>,
     pub(crate) since: Duration,
     pub(super) realm: Realm,
-    /// Where its SIP messages come from.
-    received_from: Option<IpAddr>,
-    /// Where its media is, whatever its SDP says.
-    media_address: Option<IpAddr>,
-    learning: Learning,
+    reach: Reach,
     /// Where it said last that it is, by m-line.
     pub(super) known: BTreeMap<u16, e2ae::Ends>,
+}
+
+/// What the proxy says about the way to a party.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Reach {
+    /// Where its SIP messages come from.
+    pub(crate) received_from: Option<IpAddr>,
+    /// Where its media is, whatever its SDP says.
+    pub(crate) media_address: Option<IpAddr>,
+    pub(crate) learning: Learning,
 }
 
 /// How a party's address is learned.
@@ -50,9 +56,7 @@ pub(crate) enum Learning {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) label: Option<String>,
-    pub(crate) received_from: Option<IpAddr>,
-    pub(crate) media_address: Option<IpAddr>,
-    pub(crate) learning: Learning,
+    pub(crate) reach: Reach,
     /// Whether RTP of the whole call is dropped from now on.
     pub(crate) silences: Option<bool>,
 }
@@ -64,9 +68,7 @@ impl Party {
             label: None,
             since,
             realm,
-            received_from: None,
-            media_address: None,
-            learning: Learning::default(),
+            reach: Reach::default(),
             known: BTreeMap::new(),
         }
     }
@@ -84,16 +86,20 @@ impl Party {
         }
     }
 
-    /// Takes over what is said anew.
-    pub(super) fn learn(&mut self, about: &About) {
+    /// Takes over the name that it is given, if it is.
+    pub(super) fn name(&mut self, about: &About) {
         if about.label.is_some() {
             self.label.clone_from(&about.label);
         }
-        if about.received_from.is_some() {
-            self.received_from = about.received_from;
-        }
-        self.media_address = about.media_address;
-        self.learning = about.learning;
+    }
+
+    /// Takes over what is said anew. An address that SIP messages came from stays true.
+    pub(super) fn reach(&mut self, reach: Reach) {
+        let received_from = reach.received_from.or(self.reach.received_from);
+        self.reach = Reach {
+            received_from,
+            ..reach
+        };
     }
 }
 
@@ -105,17 +111,19 @@ pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bo
             rtcp: SocketAddr::new(ip, ends.rtcp.port()),
         }
     };
-    let moved = party.and_then(|party| party.media_address);
+    let Reach {
+        received_from,
+        media_address: moved,
+        learning,
+    } = party.map_or(Reach::default(), |party| party.reach);
     let signalled = match moved {
         Some(ip) => remote.map(at(ip)),
         None => remote,
     };
-    let learning = party.map_or(Learning::default(), |party| party.learning);
     if let (Learning::Off, Some(ends)) = (learning, signalled) {
         return Peer::Known(ends);
     }
     let said = moved.or(signalled.map(|ends| ends.rtp.ip()));
-    let received_from = party.and_then(|party| party.received_from);
     // Behind a NAT a peer says an address that means nothing here, and its media comes from where
     // its SIP messages come from.
     let from = match (said, received_from) {
@@ -176,7 +184,7 @@ mod tests {
             (Some(private), Some(nat), true, None),
         ] {
             let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
-            party.received_from = seen.map(|seen| seen.parse().unwrap());
+            party.reach.received_from = seen.map(|seen| seen.parse().unwrap());
             let Peer::Learned {
                 from: found,
                 window,
@@ -191,10 +199,10 @@ mod tests {
             assert_eq!(window, (!is_protected).then_some(wait), "{said:?} {seen:?}");
         }
         let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
-        party.learning = Learning::Off;
+        party.reach.learning = Learning::Off;
         let known = peer(Some(&party), Some(ends(public)), false);
         assert_eq!(known, Peer::Known(ends(public)));
-        party.media_address = Some(nat.parse().unwrap());
+        party.reach.media_address = Some(nat.parse().unwrap());
         let known = peer(Some(&party), Some(ends(public)), false);
         assert_eq!(known, Peer::Known(ends("198.51.100.1:5004")));
     }

@@ -149,6 +149,64 @@ fn an_offer_that_nobody_answered_keeps_the_other_side_away_for_a_while() {
     played.answer(&timely, 105).unwrap();
 }
 
+/// ng has no way to say that an offer was refused.
+#[test]
+fn a_second_offer_changes_nothing_that_flows_until_it_is_answered() {
+    let mut played = Played::set_up();
+    let flowing = |played: &Played| {
+        let id = "00000000000a0000".parse().unwrap();
+        let mut flows = crate::flows::flows(id, &played.call.streams());
+        let expected = flows
+            .iter_mut()
+            .filter_map(|flow| flow.ingress.expect.take());
+        let expected = expected.count();
+        (flows, expected)
+    };
+    let (before, _) = flowing(&played);
+    // The UE moves, holds the call, has another key and another m-line, and is refused.
+    let key = format!("AES_CM_128_HMAC_SHA1_80 inline:QUJj{}", &KEY[4..]);
+    let lines =
+        format!("m=audio 5008 RTP/SAVP 0\na=crypto:1 {key}\na=sendonly\nm=video 5010 RTP/AVP 31");
+    let mut moved = offer(
+        tags("ue", Some("as"), None),
+        sdp("192.0.2.9", &lines),
+        "RTP/AVP",
+    );
+    moved.about.reach = Reach {
+        received_from: Some([198, 51, 100, 1].into()),
+        media_address: Some([198, 51, 100, 2].into()),
+        learning: Learning::Off,
+    };
+    played.offer(&moved, 100).unwrap();
+    let (during, expected) = flowing(&played);
+    assert_eq!(during, before);
+    // What it sends under its new key would be understood, too.
+    assert_eq!(expected, 2);
+    // The next offer of either side takes its place.
+    let mut by_ue = Played {
+        call: played.call.clone(),
+        ..played
+    };
+    let again = offer(tags("ue", Some("as"), None), srtp(), "RTP/AVP");
+    by_ue.offer(&again, 101).unwrap();
+    assert_eq!(flowing(&by_ue), (before.clone(), 0));
+    by_ue
+        .answer(&answer(tags("ue", Some("as"), None), rtp()), 102)
+        .unwrap();
+    assert_eq!(flowing(&by_ue), (before.clone(), 0));
+    let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    let offered = played.offer(&by_core, 105).unwrap();
+    assert_eq!(flowing(&played), (before, 0));
+    let taken = answer(tags("as", Some("ue"), None), taken_of(&offered));
+    played.answer(&taken, 106).unwrap();
+    // Nothing of what was refused is left.
+    assert_eq!(played.call.ports().len(), 2);
+    let Peer::Learned { signalled, .. } = played.call.streams()[0].legs[0].peer else {
+        panic!("{:?}", played.call.streams());
+    };
+    assert_eq!(signalled.unwrap().rtp, "192.0.2.8:5006".parse().unwrap());
+}
+
 #[test]
 fn an_offer_in_a_200_ok_is_answered_in_the_ack() {
     let mut played = Played::new();
