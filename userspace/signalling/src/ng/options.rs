@@ -108,21 +108,11 @@ pub enum Tos {
 }
 
 /// Flags that are understood and not done.
-const UNDONE: [(Flag, &str); 13] = [
-    // Plain media is always strict, and who has the keys is always followed.
-    (Flag::StrictSource, "strict-source"),
-    (Flag::MediaHandover, "media-handover"),
+const UNDONE: [(Flag, &str); 4] = [
     (Flag::NoPortLatching, "no-port-latching"),
-    (Flag::Reset, "reset"),
-    (Flag::Unidirectional, "unidirectional"),
-    (Flag::PierceNat, "pierce-NAT"),
-    (Flag::NatWait, "NAT-wait"),
     (Flag::TrickleIce, "trickle-ICE"),
     (Flag::Ice2, "ICE2"),
     (Flag::Fragment, "fragment"),
-    (Flag::Debug, "debug"),
-    (Flag::Provisional, "provisional"),
-    (Flag::NewBranch, "new-branch"),
 ];
 
 impl Options {
@@ -194,44 +184,27 @@ impl Options {
                 self.dtls_reverse.is_some_and(|dtls| dtls != Dtls::Off),
             ),
             ("DTLS-fingerprint", self.dtls_fingerprint.is_some()),
-            ("OSRTP", !self.osrtp.is_empty()),
-            ("SDES-lifetime", sdes.lifetime),
-            ("SDES-static", sdes.keep),
-            ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
             (
-                "SDES-unencrypted_srtcp",
-                sdes.unencrypted_srtcp == Some(true),
+                "OSRTP-offer-legacy",
+                self.osrtp.contains(&Osrtp::OfferLegacy),
             ),
+            (
+                "OSRTP-accept-legacy",
+                self.osrtp.contains(&Osrtp::AcceptLegacy),
+            ),
+            ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
             (
                 "SDES-unauthenticated_srtp",
                 sdes.unauthenticated_srtp == Some(true),
             ),
-            (
-                "transport-protocol",
-                self.transport == Some(Transport::Accept),
-            ),
-            (
-                "endpoint-learning",
-                matches!(
-                    self.endpoint_learning,
-                    Some(EndpointLearning::Delayed | EndpointLearning::Heuristic)
-                ),
-            ),
-            ("media-echo", self.media_echo.is_some()),
             ("generate-RTCP", self.generate_rtcp == Some(true)),
             ("codec", self.codecs != Codecs::default()),
             ("metadata", self.metadata.is_some()),
-        ];
-        // What both sides get is said with the offer.
-        let of_answer = [
-            ("SDES", *sdes != Sdes::default()),
-            ("rtcp-mux", !self.rtcp_mux.is_empty()),
-            ("address-family", self.address_family.is_some()),
-            ("TOS", self.tos.is_some()),
+            // Ours is of the family that the offer came with.
+            ("address-family", is_answer && self.address_family.is_some()),
         ];
         let flags = UNDONE.map(|(flag, name)| (name, self.flags.contains(&flag)));
-        let of_answer = of_answer.into_iter().filter(|_| is_answer);
-        for (name, is_asked) in asked.into_iter().chain(flags).chain(of_answer) {
+        for (name, is_asked) in asked.into_iter().chain(flags) {
             if is_asked {
                 self.ignored.add(Why::Unsupported, name);
             }
@@ -584,6 +557,10 @@ mod tests {
                     "DTLS=off",
                     "trust-address",
                     "port-latching",
+                    "strict-source",
+                    "unidirectional",
+                    "provisional",
+                    "new-branch",
                     "original-sendrecv",
                     "no-tls-id",
                     "reject-ICE",
@@ -595,19 +572,25 @@ mod tests {
                 &[][..],
             ),
             (
-                &["ICE=force", "DTLS=passive", "OSRTP-offer"],
-                &["ICE", "DTLS", "OSRTP"],
-                &["ICE", "DTLS", "OSRTP"],
+                &["ICE=force", "DTLS=passive", "OSRTP-offer", "OSRTP-accept"],
+                &["ICE", "DTLS"],
+                &["ICE", "DTLS"],
             ),
             (
-                &["strict-source", "codec-strip-G722", "provisional"],
-                &["codec", "strict-source", "provisional"],
-                &["codec", "strict-source", "provisional"],
+                &["no-port-latching", "generate-RTCP", "debug", "NAT-wait"],
+                &["generate-RTCP", "no-port-latching"],
+                &["generate-RTCP", "no-port-latching"],
             ),
             (
-                &["SDES-lifetime", "SDES-encrypted_srtp", "rtcp-mux-demux"],
-                &["SDES-lifetime"],
-                &["SDES-lifetime", "SDES", "rtcp-mux"],
+                &[
+                    "SDES-lifetime",
+                    "SDES-encrypted_srtp",
+                    "SDES-unencrypted_srtp",
+                    "rtcp-mux-demux",
+                    "address-family=IP4",
+                ],
+                &["SDES-unencrypted_srtp"],
+                &["SDES-unencrypted_srtp", "address-family"],
             ),
         ] {
             for (is_answer, expected) in [(false, of_offer), (true, of_answer)] {

@@ -134,7 +134,6 @@ fn every_option_of_kamailio_is_understood_or_listed() {
             (Why::Unsupported, "ICE"),
             (Why::Unsupported, "ICE-lite"),
             (Why::Unsupported, "DTLS"),
-            (Why::Unsupported, "OSRTP"),
             (Why::Unsupported, "SDES-unauthenticated_srtp"),
             (Why::Unsupported, "codec"),
             (Why::Unsupported, "trickle-ICE"),
