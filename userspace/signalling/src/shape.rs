@@ -102,6 +102,8 @@ impl Shape {
             let before = offer.media().iter().enumerate().take(lines_before);
             after.lines = before.map(|(of, media)| Line::new(of, media)).collect();
         }
+        // What a refused offer had more is not there any more.
+        after.lines.retain(|line| line.of < offer.media().len());
         let is_unwanted = |media: &Media| wanted.without.contains(media.medium());
         for (of, media) in offer.media().iter().enumerate() {
             if after.of(of).next().is_some() {
@@ -361,6 +363,12 @@ mod tests {
         assert_eq!(lines(&all), [PLAIN, VIDEO].concat());
         let (_, folded) = shape.fold_offer(&all, 2, &Wanted::default());
         assert_eq!(lines(&folded), [VIDEO, PLAIN].concat());
+        // A line of an offer that was refused is forgotten.
+        let more = sdp(&[VIDEO, PLAIN, PLAIN].concat());
+        let (shape, _) = shape.unfold_offer(more, 2, &wanted);
+        let (mut shape, less) = shape.unfold_offer(offer.clone(), 3, &wanted);
+        assert_eq!(lines(&less), [PLAIN, "m=video 0 RTP/AVP 31\n"].concat());
+        assert!(shape.fold_answer(&less).is_some());
         // What was seen before stays, refused.
         let (_, less) = Shape::default().unfold_offer(offer, 2, &wanted);
         assert_eq!(lines(&less), ["m=video 0 RTP/AVP 31\n", PLAIN].concat());
