@@ -14,6 +14,7 @@ pub(crate) mod kamailio;
 pub(crate) mod libsrtp;
 pub(crate) mod noise;
 pub(crate) mod phone;
+pub(crate) mod proxy;
 pub(crate) mod sipp;
 pub(crate) mod suite;
 
@@ -25,4 +26,5 @@ pub(crate) use data_plane::DataPlane;
 pub(crate) use frames::Frames;
 pub(crate) use libsrtp::Libsrtp;
 pub(crate) use noise::Noise;
+pub(crate) use proxy::{Proxy, leg, sdp};
 pub(crate) use suite::{Key, Suite};

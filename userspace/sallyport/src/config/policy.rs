@@ -23,6 +23,7 @@ pub(super) fn read(file: &MediaPolicy) -> Result<Policy, ConfigError> {
     }
     policy.needs_indications = file.needs_indications;
     policy.end_to_end = file.end_to_end;
+    policy.sdes.relaxed.unencrypted_srtcp = file.unencrypted_srtcp;
     for (index, rule) in file.e2ae.iter().enumerate() {
         let key = || format!("agent.policy.e2ae[{index}].e2ae");
         policy.rules.push(Rule {
@@ -57,9 +58,12 @@ mod tests {
         let policy = read(&MediaPolicy {
             suites: Some(vec!["AEAD_AES_128_GCM".to_owned()]),
             e2ae: vec![rule("required")],
+            unencrypted_srtcp: true,
             ..MediaPolicy::default()
         })
         .unwrap();
+        assert!(policy.sdes.relaxed.unencrypted_srtcp);
+        assert!(!policy.sdes.relaxed.unencrypted_srtp);
         assert_eq!(policy.sdes.suites.as_slice(), [Suite::AeadAes128Gcm]);
         assert_eq!(policy.e2ae(&Medium::Audio, None), E2ae::Required);
         assert_eq!(policy.e2ae(&Medium::Video, None), E2ae::Optional);

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, Ports, Side, Treatment,
+    Action, Asked, Call, Context, Decision, Ends, Osrtp, Ports, Side, Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::Policy;
@@ -38,6 +38,13 @@ fuzz_target!(|bytes: &[u8]| {
             _ => None,
         },
         recrypt: wanted & 8 != 0,
+        is_reset: wanted & 9 == 9,
+        osrtp: Osrtp {
+            offers: wanted & 128 != 0,
+            accepts: wanted & 128 != 0,
+        },
+        keeps_suite: wanted & 128 != 0,
+        accepts_profile: wanted & 128 != 0,
     };
     let mechanisms = Mechanisms::parse(["sdes-srtp;mediasec"]);
     let context = Context {
@@ -115,7 +122,12 @@ fn check(decision: &Decision, to: Side, context: &Context<'_>) {
         }
         if ends_here && media.port() != 0 {
             let has_keys = media.section().attributes("crypto").count() > 0;
-            assert_eq!(media.profile().is_protected(), has_keys);
+            let is_protected = media.profile().is_protected();
+            // Only where keys may be there or not are they in a plain profile.
+            let is_osrtp = context
+                .asked
+                .is_some_and(|asked| asked.osrtp != Osrtp::default());
+            assert!(is_protected == has_keys || (is_osrtp && has_keys));
             if context.asked.is_none() {
                 assert_eq!(has_keys, to == Side::Access);
             }
