@@ -66,6 +66,7 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
                 realm: near.realm,
                 local: end(near.local, carries),
                 carries,
+                handshakes: near.handshake.is_some(),
                 source: match near.peer {
                     Peer::Known(ends) => Source::Only(end(ends, carries)),
                     Peer::Learned {
