@@ -2,9 +2,11 @@
 
 //! Calls as they come, from the first offer to the last answer.
 
+use sallyport_signalling::e2ae::Asked;
 use sallyport_signalling::policy::Rule;
 
 use super::*;
+use crate::stream::{Peer, Stream};
 
 const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 
@@ -347,57 +349,6 @@ fn between_two_ues_both_have_protected_media_where_that_is_required() {
     let mut again = offer(tags("b", Some("a"), None), rtp(), "RTP/SAVP");
     again.policy = required;
     assert!(played.offer(&again, 2).is_err());
-}
-
-#[test]
-fn a_plain_peer_is_heard_from_where_it_can_be_and_a_protected_one_from_anywhere() {
-    let ends = |text: &str| {
-        let rtp: SocketAddr = text.parse().unwrap();
-        Ends { rtp, rtcp: rtp }
-    };
-    let (nat, public, private) = ("198.51.100.1", "192.0.2.7:5004", "192.168.1.7:5004");
-    for (said, seen, is_protected, from) in [
-        (Some(public), None, false, Some("192.0.2.7/32")),
-        (Some(public), Some(nat), false, Some("192.0.2.7/32")),
-        (Some(private), Some(nat), false, Some("198.51.100.1/32")),
-        (
-            Some(private),
-            Some("10.0.0.5"),
-            false,
-            Some("192.168.1.7/32"),
-        ),
-        (
-            Some("100.64.1.7:5004"),
-            Some(nat),
-            false,
-            Some("198.51.100.1/32"),
-        ),
-        (None, Some(nat), false, Some("198.51.100.1/32")),
-        (None, None, false, None),
-        (Some(private), Some(nat), true, None),
-    ] {
-        let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
-        party.received_from = seen.map(|seen| seen.parse().unwrap());
-        let Peer::Learned {
-            from: found,
-            window,
-            ..
-        } = peer(Some(&party), said.map(ends), is_protected)
-        else {
-            panic!("{said:?}");
-        };
-        let from = from.map(|from| from.parse().unwrap());
-        assert_eq!(found, from, "{said:?} {seen:?}");
-        let wait = from.map_or(Duration::ZERO, |_| WINDOW);
-        assert_eq!(window, (!is_protected).then_some(wait), "{said:?} {seen:?}");
-    }
-    let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
-    party.learning = Learning::Off;
-    let known = peer(Some(&party), Some(ends(public)), false);
-    assert_eq!(known, Peer::Known(ends(public)));
-    party.media_address = Some(nat.parse().unwrap());
-    let known = peer(Some(&party), Some(ends(public)), false);
-    assert_eq!(known, Peer::Known(ends("198.51.100.1:5004")));
 }
 
 #[test]
