@@ -21,3 +21,4 @@ mod secrecy;
 mod sip;
 mod support;
 mod survival;
+mod webrtc;

@@ -16,6 +16,9 @@ mod branch;
 /// How a call flows.
 mod flowing;
 
+/// ICE and DTLS.
+mod handshakes;
+
 /// Who talks.
 mod party;
 
@@ -240,6 +243,7 @@ impl Call {
             .answer(&answer.sdp, &context, &mut SystemRandom)?;
         check_families(&after)?;
         dialog.call = after;
+        dialog.forget_outcomes();
         let answerer = offerer.opposite();
         let party = if by_offerer {
             dialog.answerer.get_or_insert_with(|| {
@@ -376,6 +380,7 @@ impl Call {
             answerer: None,
             slot,
             call: offered.fork(&own),
+            outcomes: BTreeMap::new(),
         });
         Ok(branch.dialogs.len() - 1)
     }
@@ -401,6 +406,7 @@ impl Call {
                 answerer: to.clone().map(|tag| Party::new(tag, far, now)),
                 slot,
                 call: e2ae::Call::new(),
+                outcomes: BTreeMap::new(),
             }],
             active: None,
             versions: [Version::default(); 2],

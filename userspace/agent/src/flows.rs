@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 
 use sallyport_flow::{
-    Carries, Egress, Flow, FlowId, FlowStatistics, Ingress, Latch, Path, Realm, Refusals, Remote,
+    Carries, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm, Refusals, Remote,
     Source, Update,
 };
 use serde::Serialize;
@@ -61,12 +61,16 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
         let (near, far) = (&stream.legs[side], &stream.legs[1 - side]);
         Flow {
             id: number(id, stream.slot, side, carries),
-            gate: near.gate,
+            gate: if near.has_no_keys(carries) || far.has_no_keys(carries) {
+                Gate::Locked
+            } else {
+                near.gate
+            },
             ingress: Ingress {
                 realm: near.realm,
                 local: end(near.local, carries),
                 carries,
-                handshakes: near.handshake.is_some(),
+                handshakes: near.has_socket(carries),
                 source: match near.peer {
                     Peer::Known(ends) => Source::Only(end(ends, carries)),
                     Peer::Learned {

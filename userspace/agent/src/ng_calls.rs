@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use sallyport_flow::{Realm, Refused};
 use sallyport_signalling::Suite;
-use sallyport_signalling::e2ae::Asked;
+use sallyport_signalling::dtls::Hash;
+use sallyport_signalling::e2ae::{Asked, Handshakes, IceAsked};
 use sallyport_signalling::ng::{
-    self, Delete, EndpointLearning, Family, Flag, Limit, Options, Query, Refusal, Report, SdpBody,
+    self, Delete, Dtls, DtlsHash, EndpointLearning, Family, Flag, Ice, Limit, Options, Query, Refusal, Report, SdpBody,
     Statistics, Tos, Traffic, Transport,
 };
 use sallyport_signalling::policy::{Policy, RtcpMux};
@@ -82,7 +83,10 @@ impl Calls for NgCalls {
             },
             to: None,
             sdp,
-            terms: Terms::Asked(Asked::default()),
+            terms: Terms::Asked(Asked {
+                handshakes: self.handshakes(&answer.options, true),
+                ..Asked::default()
+            }),
             policy: self.manager.policy.clone(),
             about,
         };
@@ -145,8 +149,9 @@ impl NgCalls {
                 via: None,
             },
             terms: Terms::Asked(Asked {
-                profile: profile(options)?,
+                profile: profile(options),
                 recrypt: options.flags.contains(&Flag::Recrypt),
+                handshakes: self.handshakes(options, false),
             }),
             policy: policy(&self.manager.policy, options, &sdp)?,
             sdp,
@@ -165,6 +170,39 @@ impl NgCalls {
             }),
             max_streams: self.manager.limits.max_streams,
         })
+    }
+
+    /// What becomes of ICE and DTLS.
+    fn handshakes(&self, options: &Options, is_answer: bool) -> Handshakes {
+        let has = |flag| options.flags.contains(&flag);
+        // In an answer it is about who gets it.
+        let role = if is_answer {
+            options.dtls
+        } else {
+            options.dtls_reverse
+        };
+        // What the offer decided about DTLS the answer does not change.
+        let takes_dtls = is_answer || options.dtls != Some(Dtls::Off);
+        let hash = match options.dtls_fingerprint {
+            Some(DtlsHash::Sha224) => Hash::Sha224,
+            Some(DtlsHash::Sha384) => Hash::Sha384,
+            Some(DtlsHash::Sha512) => Hash::Sha512,
+            _ => Hash::Sha256,
+        };
+        Handshakes {
+            ice: match options.ice {
+                None | Some(Ice::Default) => IceAsked::AsOffered,
+                Some(Ice::Remove) => IceAsked::Never,
+                // Nobody is to go past us.
+                Some(_) => IceAsked::Always,
+            },
+            rejects_ice: has(Flag::RejectIce) || (is_answer && options.ice == Some(Ice::Remove)),
+            trickles: has(Flag::TrickleIce),
+            fingerprint: self.manager.fingerprint(hash).filter(|_| takes_dtls),
+            no_sdes: options.sdes.off,
+            is_active: role == Some(Dtls::Active),
+            no_tls_id: has(Flag::NoTlsId),
+        }
     }
 
     fn realm(&self, name: Option<&str>) -> Result<Option<Realm>, CallError> {
@@ -186,28 +224,16 @@ fn body(sdp: &Sdp) -> SdpBody {
 }
 
 /// The profile for who answers.
-fn profile(options: &Options) -> Result<Option<Profile>, CallError> {
-    let Some(transport) = options.transport else {
-        return Ok(None);
-    };
-    let profile = match transport {
+fn profile(options: &Options) -> Option<Profile> {
+    Some(match options.transport? {
         Transport::Avp => Profile::Avp,
         Transport::Avpf => Profile::Avpf,
-        Transport::Savp | Transport::Savpf if options.sdes.off => {
-            return Err(CallError::Unsupported(
-                "SRTP without SDES: keys from DTLS are not supported; leave out SDES-off",
-            ));
-        }
         Transport::Savp => Profile::Savp,
         Transport::Savpf => Profile::Savpf,
-        Transport::DtlsSavp | Transport::DtlsSavpf => {
-            return Err(CallError::Unsupported(
-                "DTLS-SRTP is not supported; ask for RTP/SAVP",
-            ));
-        }
-        _ => return Ok(None),
-    };
-    Ok(Some(profile))
+        Transport::DtlsSavp => Profile::DtlsSavp,
+        Transport::DtlsSavpf => Profile::DtlsSavpf,
+        _ => return None,
+    })
 }
 
 /// The gateway's policy with the client's wishes for keys. Only suites that the gateway takes
@@ -258,9 +284,10 @@ fn policy(of_gateway: &Policy, options: &Options, sdp: &Sdp) -> Result<Policy, C
     suites.sort_by_key(rank);
     let is_srtp = |media: &Media| {
         let profile = media.profile();
-        media.port() != 0 && profile.is_rtp() && profile.is_protected()
+        media.port() != 0 && profile.is_rtp() && profile.is_protected() && !profile.is_dtls()
     };
-    let is_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
+    let is_srtp_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
+    let is_asked = is_srtp_asked && !wishes.off;
     match Suites::new(suites) {
         Ok(suites) => policy.sdes.suites = suites,
         Err(_) if is_asked || sdp.media().iter().any(is_srtp) => {

@@ -20,8 +20,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use sallyport_signalling::dtls::{Fingerprint, Hash};
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, Leg, Ports, Refusal, Setup, Side, Treatment,
+    Action, Asked, Call, Context, Decision, Ends, IceAsked, Leg, Ports, Protection, Refusal, Setup,
+    Side, Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::{AccessNetwork, Policy, RtcpMux, Rule};
@@ -246,9 +248,26 @@ fn leg(leg: &Leg) -> String {
         .remote
         .map_or_else(|| "who knows where".to_owned(), ends);
     let mut text = format!("{} to {remote}", ends(leg.local));
-    if let Some(protection) = &leg.protection {
-        let (receive, send) = (protection.receive.write(), protection.send.write());
-        write!(text, "\n    receive {}\n    send {}", *receive, *send).unwrap();
+    match &leg.protection {
+        None => Ok(()),
+        Some(Protection::Sdes(keys)) => {
+            let (receive, send) = (keys.receive.write(), keys.send.write());
+            write!(text, "\n    receive {}\n    send {}", *receive, *send)
+        }
+        Some(Protection::Dtls(dtls)) => {
+            let role = if dtls.is_client { "client" } else { "server" };
+            let prints = dtls.peer.fingerprints.iter();
+            let prints: Vec<_> = prints.map(|one| format!(" of {one}")).collect();
+            write!(text, "\n    DTLS {role}, round {}{}", dtls.round, prints.concat())
+        }
+    }
+    .unwrap();
+    if let Some(ice) = &leg.ice {
+        let (local, remote) = (&ice.local, &ice.remote);
+        let lite = if ice.peer_is_lite { ", lite as well" } else { "" };
+        let (fragment, password) = (local.fragment(), local.expose());
+        let of_peer = remote.fragment();
+        write!(text, "\n    ICE {fragment} {password} with {of_peer}{lite}").unwrap();
     }
     text
 }
@@ -324,15 +343,32 @@ impl Case {
                 "max-mki-len" => policy.sdes.max_mki_len = value.parse().unwrap(),
                 "key-derivation-rate" => policy.sdes.key_derivation_rate = true,
                 "indications" => policy.needs_indications = value != "not needed",
-                // Which side offers, and the profile for who is to answer, or `-` for the same.
+                // Which side offers or answers, the profile for who is to answer, or `-` for the
+                // same, and what else is wanted.
                 "asked" => {
                     let mut words = value.split(' ');
                     let from = usize::from(words.next() == Some("core"));
                     let profile = words.next().filter(|profile| *profile != "-");
-                    case.asked[from] = Some(Asked {
+                    let mut asked = Asked {
                         profile: profile.map(Profile::from),
-                        recrypt: words.next() == Some("recrypt"),
-                    });
+                        ..Asked::default()
+                    };
+                    let handshakes = &mut asked.handshakes;
+                    for word in words {
+                        match word {
+                            "recrypt" => asked.recrypt = true,
+                            "DTLS" => handshakes.fingerprint = Some(fingerprint()),
+                            "ICE" => handshakes.ice = IceAsked::Always,
+                            "no-ICE" => handshakes.ice = IceAsked::Never,
+                            "reject-ICE" => handshakes.rejects_ice = true,
+                            "trickle" => handshakes.trickles = true,
+                            "no-SDES" => handshakes.no_sdes = true,
+                            "active" => handshakes.is_active = true,
+                            "no-tls-id" => handshakes.no_tls_id = true,
+                            _ => panic!("{line}"),
+                        }
+                    }
+                    case.asked[from] = Some(asked);
                 }
                 "end-to-end" => policy.end_to_end = value != "no",
                 "access-rtcp-mux" => policy.access_rtcp_mux = mux(),
@@ -353,6 +389,14 @@ impl Case {
             access: ends(self.access, 40000 + offset),
             core: ends(self.core, 50000 + offset),
         }
+    }
+}
+
+/// Of our certificate.
+fn fingerprint() -> Fingerprint {
+    Fingerprint {
+        hash: Hash::Sha256,
+        digest: vec![0x5a; 32],
     }
 }
 

@@ -97,32 +97,60 @@ impl Party {
     }
 }
 
-/// Who is at the far end of a leg.
-pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer {
+/// Where a party says that it is, or the proxy says so in its place.
+pub(super) fn said(party: Option<&Party>, remote: Option<Ends>) -> Option<Ends> {
     let at = |ip: IpAddr| {
         move |ends: Ends| Ends {
             rtp: SocketAddr::new(ip, ends.rtp.port()),
             rtcp: SocketAddr::new(ip, ends.rtcp.port()),
         }
     };
-    let moved = party.and_then(|party| party.media_address);
-    let signalled = match moved {
+    match party.and_then(|party| party.media_address) {
         Some(ip) => remote.map(at(ip)),
         None => remote,
-    };
+    }
+}
+
+/// The address that its packets come from, as far as that is known.
+pub(super) fn origin(party: Option<&Party>, remote: Option<Ends>) -> Option<IpAddr> {
+    let moved = party.and_then(|party| party.media_address);
+    let said = moved.or(remote.map(|ends| ends.rtp.ip()));
+    let received_from = party.and_then(|party| party.received_from);
+    // Behind a NAT a peer says an address that means nothing here, and its media comes from where
+    // its SIP messages come from.
+    match (said, received_from) {
+        (Some(said), Some(seen)) if is_private(said) && !is_private(seen) => Some(seen),
+        (Some(said), _) => Some(said),
+        (None, seen) => seen,
+    }
+}
+
+/// Who is at the far end of a leg where the peer finds the way itself: only where it has
+/// nominated, if packets do not authenticate.
+pub(super) const fn checked_peer(nominated: Option<Ends>, is_protected: bool) -> Peer {
+    match nominated {
+        Some(ends) if !is_protected => Peer::Known(ends),
+        signalled => Peer::Learned {
+            signalled,
+            from: None,
+            window: if is_protected {
+                None
+            } else {
+                Some(Duration::ZERO)
+            },
+            is_asymmetric: false,
+        },
+    }
+}
+
+/// Who is at the far end of a leg.
+pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer {
+    let signalled = said(party, remote);
     let learning = party.map_or(Learning::default(), |party| party.learning);
     if let (Learning::Off, Some(ends)) = (learning, signalled) {
         return Peer::Known(ends);
     }
-    let said = moved.or(signalled.map(|ends| ends.rtp.ip()));
-    let received_from = party.and_then(|party| party.received_from);
-    // Behind a NAT a peer says an address that means nothing here, and its media comes from where
-    // its SIP messages come from.
-    let from = match (said, received_from) {
-        (Some(said), Some(seen)) if is_private(said) && !is_private(seen) => Some(seen),
-        (Some(said), _) => Some(said),
-        (None, seen) => seen,
-    };
+    let from = origin(party, remote);
     // Of a plain peer of which nothing is known, nobody can be told apart: no packet is its first.
     let window = from.map_or(Duration::ZERO, |_| WINDOW);
     Peer::Learned {

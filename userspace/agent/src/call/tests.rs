@@ -53,6 +53,7 @@ fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
         terms: Terms::Asked(Asked {
             profile: Some(profile.into()),
             recrypt: false,
+            ..Asked::default()
         }),
         policy: Policy::default(),
         rtcp_mux: None,

@@ -4,9 +4,11 @@
 
 use super::peer::Peer;
 use super::refusal::Fault;
-use super::rewrite::{Anchor, KeyLines, Plan, RtcpMuxLines};
-use super::stream::{Anchored, Offer, Stream};
-use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
+use super::rewrite::{Anchor, IceLines, KeyLines, Plan, RtcpMuxLines};
+use super::stream::{Anchored, Offer, Ours, Stream, Theirs};
+use super::{Context, Handshakes, Keys, Leg, MediaRefusal, Protection, Setup, Side, Treatment};
+use crate::dtls::{self, Dtls};
+use crate::ice::Credentials;
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
 use crate::sdes::{self, Crypto, InlineKey};
@@ -47,29 +49,43 @@ impl AnsweredLine<'_> {
         if treatment == Treatment::EndToEnd {
             self.check_end_to_end()?;
         }
-        let peer = Peer::new(self.answer, self.media)?;
+        let peer = Peer::new(self.answer, self.media, offered.ice.is_some())?;
         let (offerer, answerer) = (self.offerer, self.offerer.opposite());
-        let before = stream
-            .setup
-            .as_ref()
-            .and_then(|setup| setup.leg(offerer).protection.as_ref());
-        let with_offerer = Self::with_offerer(offered, before, random)?;
-        let with_answerer = self.with_answerer(offered)?;
+        let before = |side| stream.setup.as_ref().map(|setup| setup.leg(side));
+        let with_offerer = self.with_offerer(offered, before(offerer), random)?;
+        let with_answerer = self.with_answerer(offered, &peer, before(answerer))?;
+        let ice_of_offerer = self.ice_with_offerer(offered, before(offerer), random)?;
+        let handshakes = self.handshakes();
         let keys = match (&with_offerer, &with_answerer) {
-            (Some(protection), _) => KeyLines::Replace {
-                keys: vec![protection.send.clone()],
+            (Some(Protection::Sdes(keys)), _) => KeyLines::Replace {
+                keys: vec![keys.send.clone()],
                 is_applied: false,
             },
+            (Some(Protection::Dtls(dtls)), _) => {
+                let setup = if dtls.is_client {
+                    dtls::Setup::Active
+                } else {
+                    dtls::Setup::Passive
+                };
+                KeyLines::dtls(handshakes, setup, &dtls.id)
+            }
             (None, Some(_)) => KeyLines::Remove,
             (None, None) => KeyLines::Keep,
         };
+        let ice = IceLines::new(ice_of_offerer.as_ref(), handshakes);
         let to_offerer_mux =
             offered.peer.has_rtcp_mux && self.context.rtcp_mux(self.offerer) != RtcpMux::Never;
         let to_answerer_mux = offered.offers_rtcp_mux && peer.has_rtcp_mux;
         let offerer_leg = offered
             .peer
-            .leg(ports.of(offerer), to_offerer_mux, with_offerer);
-        let answerer_leg = peer.leg(ports.of(answerer), to_answerer_mux, with_answerer);
+            .leg(ports.of(offerer), to_offerer_mux, with_offerer, ice_of_offerer);
+        let ice_of_answerer = offered.ice.clone();
+        let answerer_leg = peer.leg(
+            ports.of(answerer),
+            to_answerer_mux,
+            with_answerer,
+            ice_of_answerer,
+        );
         let to_answerer = offered.peer.sends() && peer.receives();
         let to_offerer = peer.sends() && offered.peer.receives();
         let setup = match offerer {
@@ -99,37 +115,100 @@ impl AnsweredLine<'_> {
                 RtcpMuxLines::No
             },
             keys,
+            ice,
+            mid: offered.mid.clone(),
         });
         Ok((plan, Some(setup)))
     }
 
     /// The protection of the offerer's leg, if it ends here.
     fn with_offerer(
+        &self,
         offered: &Anchored,
-        before: Option<&Protection>,
+        before: Option<&Leg>,
         random: &mut impl Random,
     ) -> Result<Option<Protection>, Fault> {
-        Ok(match (&offered.theirs, before) {
-            (None, _) => None,
+        let before = before.and_then(|leg| leg.protection.as_ref());
+        Ok(Some(match (&offered.theirs, before) {
+            (None, _) => return Ok(None),
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            (Some(theirs), Some(before)) if before.receive == *theirs => Some(before.clone()),
-            (Some(theirs), _) => Some(Protection {
+            (Some(Theirs::Sdes(theirs)), Some(Protection::Sdes(before)))
+                if before.receive == *theirs =>
+            {
+                Protection::Sdes(before.clone())
+            }
+            (Some(Theirs::Sdes(theirs)), _) => Protection::Sdes(Keys {
                 receive: theirs.clone(),
                 send: sdes::answer(theirs, InlineKey::random(theirs.suite, random)?),
             }),
-        })
+            (Some(Theirs::Dtls(peer)), before) => {
+                let before = before.and_then(Protection::dtls);
+                let is_client = match (peer.setup, before) {
+                    (Some(dtls::Setup::Passive), _) => true,
+                    // Who has started goes on as who has (RFC 8842 section 5.3).
+                    (Some(dtls::Setup::ActPass), Some(before)) => before.is_client,
+                    (Some(dtls::Setup::ActPass), None) => {
+                        let asked = self.handshakes();
+                        offered.is_active || asked.is_some_and(|asked| asked.is_active)
+                    }
+                    (Some(dtls::Setup::Active) | None, _) => false,
+                };
+                let id = match before {
+                    Some(before) => before.id.clone(),
+                    None => Dtls::random_id(random)?,
+                };
+                Protection::Dtls(Dtls::new(before, is_client, id, peer.clone()))
+            }
+        }))
     }
 
     /// The protection of the answerer's leg, if it ends here.
-    fn with_answerer(&self, offered: &Anchored) -> Result<Option<Protection>, Fault> {
-        let Some(ours) = &offered.ours else {
+    fn with_answerer(
+        &self,
+        offered: &Anchored,
+        peer: &Peer,
+        before: Option<&Leg>,
+    ) -> Result<Option<Protection>, Fault> {
+        Ok(Some(match &offered.ours {
+            None => return Ok(None),
+            Some(Ours::Sdes(ours)) => {
+                let answered = self.media.section().attributes(Crypto::NAME);
+                let (send, receive) = (self.context.policy.sdes)
+                    .read_answer(ours, answered)
+                    .map_err(MediaRefusal::Answer)?;
+                Protection::Sdes(Keys { receive, send })
+            }
+            Some(Ours::Dtls(id)) => {
+                let peer = peer.dtls()?;
+                let before = before.and_then(|leg| leg.protection.as_ref()?.dtls());
+                let is_client = peer.setup == Some(dtls::Setup::Passive);
+                Protection::Dtls(Dtls::new(before, is_client, id.clone(), peer))
+            }
+        }))
+    }
+
+    /// Our end of the offerer's ICE, if it has some: another one when it restarts (RFC 8445 section
+    /// 9).
+    fn ice_with_offerer(
+        &self,
+        offered: &Anchored,
+        before: Option<&Leg>,
+        random: &mut impl Random,
+    ) -> Result<Option<Credentials>, Fault> {
+        let is_rejected = self.handshakes().is_none_or(|asked| asked.rejects_ice);
+        let Some(peer) = offered.peer.ice.as_ref().filter(|_| !is_rejected) else {
             return Ok(None);
         };
-        let answered = self.media.section().attributes(Crypto::NAME);
-        let (send, receive) = (self.context.policy.sdes)
-            .read_answer(ours, answered)
-            .map_err(MediaRefusal::Answer)?;
-        Ok(Some(Protection { receive, send }))
+        let before = before.and_then(|leg| leg.ice.as_ref());
+        let same = before.filter(|before| before.remote == peer.credentials);
+        Ok(Some(match same {
+            Some(same) => same.local.clone(),
+            None => Credentials::random(random)?,
+        }))
+    }
+
+    fn handshakes(&self) -> Option<&Handshakes> {
+        self.context.asked.map(|asked| &asked.handshakes)
     }
 
     /// Whether policy allows what the peers have agreed on, which nobody may have offered.
@@ -166,7 +245,8 @@ impl AnsweredLine<'_> {
             offered.treatment
         };
         let profile = match (&offered.theirs, &offered.ours) {
-            (Some(_), None) => answered.protected(),
+            (Some(Theirs::Sdes(_)), None) => answered.protected(),
+            (Some(Theirs::Dtls(_)), None) => answered.dtls(),
             (None, Some(_)) => answered.plain(),
             _ => Some(answered.clone()),
         };

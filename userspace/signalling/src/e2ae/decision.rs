@@ -7,6 +7,8 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::MediaRefusal;
+use crate::dtls::Dtls;
+use crate::ice::Ice;
 use crate::sdes::Crypto;
 use crate::sdp::{Medium, Sdp};
 
@@ -126,6 +128,9 @@ pub struct Leg {
     pub remote: Option<Ends>,
     /// How packets on this leg are protected; `None` where we neither protect nor unprotect.
     pub protection: Option<Protection>,
+    /// How the peer finds the way to us, where both sides have ICE; `remote` is `None` then, unless
+    /// the peer is a lite agent: what the peer says that it is is only a guess.
+    pub ice: Option<Ice>,
 }
 
 impl Leg {
@@ -173,9 +178,36 @@ impl Ports {
     }
 }
 
-/// The protection of a leg: one suite, and for each direction its own keys and parameters.
+/// The protection of a leg.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Protection {
+pub enum Protection {
+    /// With keys from the session descriptions.
+    Sdes(Keys),
+    /// With keys that the peer and we are to agree on: until then nothing may pass.
+    Dtls(Dtls),
+}
+
+impl Protection {
+    /// The keys, where the session descriptions had them.
+    pub const fn keys(&self) -> Option<&Keys> {
+        match self {
+            Self::Sdes(keys) => Some(keys),
+            Self::Dtls(_) => None,
+        }
+    }
+
+    /// The handshake that the keys are from.
+    pub const fn dtls(&self) -> Option<&Dtls> {
+        match self {
+            Self::Sdes(_) => None,
+            Self::Dtls(dtls) => Some(dtls),
+        }
+    }
+}
+
+/// One suite, and for each direction its own keys and parameters.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Keys {
     /// What the peer sends with.
     pub receive: Crypto,
     /// What we send with.

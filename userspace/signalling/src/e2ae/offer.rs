@@ -2,12 +2,14 @@
 
 //! What becomes of one `m=` line of an offer.
 
-use super::asked::Terms;
+use super::asked::{IceAsked, Terms};
 use super::peer::Peer;
 use super::refusal::Fault;
 use super::rewrite::{INDICATION, REQUESTED};
-use super::stream::{Anchored, Offer};
-use super::{Context, MediaRefusal, Setup, Side, Treatment};
+use super::stream::{Anchored, Offer, Ours, Theirs};
+use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
+use crate::dtls::Dtls;
+use crate::ice::Credentials;
 use crate::mediasec::Mechanism;
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
@@ -31,19 +33,24 @@ impl OfferedLine<'_> {
             let profile = media.profile().clone();
             return Ok(Offer::Ended { profile });
         }
-        if !media.profile().is_rtp() {
+        let is_dtls = media.profile().is_dtls();
+        if !media.profile().is_rtp() || (is_dtls && self.context.asked.is_none()) {
             return Ok(self.examine_other()?);
         }
         if media.has_several_ports() {
             return Err(MediaRefusal::SeveralPorts.into());
         }
-        let peer = Peer::new(self.offer, media)?;
+        let handshakes = self.context.asked.map(|asked| &asked.handshakes);
+        let takes_ice = handshakes.is_some_and(|handshakes| !handshakes.rejects_ice);
+        let peer = Peer::new(self.offer, media, takes_ice)?;
         let (treatment, asked) = match self.context.asked {
             None => (self.examine_rtp()?, None),
             Some(asked) => {
-                let terms = asked.terms(self.from, media.profile(), self.setup)?;
+                let profile = media.profile();
+                let has_dtls = profile.is_protected() && peer.wants_dtls(media);
+                let terms = asked.terms(self.from, profile, has_dtls, self.setup)?;
                 self.check_asked(&terms)?;
-                (terms.treatment, Some(terms.profile))
+                (terms.treatment, Some(terms))
             }
         };
         if treatment == Treatment::EndToEnd && self.e2ae() == E2ae::Required {
@@ -53,26 +60,47 @@ impl OfferedLine<'_> {
             (Treatment::EndToAccessEdge, None) => {
                 (self.from == Side::Access, self.from == Side::Core)
             }
-            (Treatment::EndToAccessEdge, Some(profile)) => {
-                (media.profile().is_protected(), profile.is_protected())
-            }
+            (Treatment::EndToAccessEdge, Some(terms)) => (
+                media.profile().is_protected(),
+                terms.profile.is_protected(),
+            ),
             _ => (false, false),
         };
-        let theirs = has_theirs.then(|| self.theirs()).transpose()?;
-        let ours = has_ours.then(|| self.ours(random)).transpose()?;
+        let theirs = match &asked {
+            _ if !has_theirs => None,
+            Some(terms) if terms.has_dtls => Some(Theirs::Dtls(peer.dtls()?)),
+            _ => Some(Theirs::Sdes(self.theirs()?)),
+        };
+        let ours = match &asked {
+            _ if !has_ours => None,
+            Some(terms) if terms.offers_dtls => Some(Ours::Dtls(self.our_id(random)?)),
+            _ => Some(Ours::Sdes(self.ours(random)?)),
+        };
+        let offers_ice = handshakes.is_some_and(|handshakes| match handshakes.ice {
+            IceAsked::AsOffered => Credentials::parse(self.offer, media).is_some(),
+            IceAsked::Always => true,
+            IceAsked::Never => false,
+        });
+        let ice = offers_ice.then(|| self.our_ice(random)).transpose()?;
         let offers_rtcp_mux = match self.context.rtcp_mux(self.from.opposite()) {
             RtcpMux::Never => false,
-            RtcpMux::IfOffered => peer.has_rtcp_mux,
+            // A handshake is led for one port.
+            RtcpMux::IfOffered => peer.has_rtcp_mux || matches!(ours, Some(Ours::Dtls(_))),
             RtcpMux::Always => true,
         };
+        let is_browser = peer.ice.is_some() || matches!(theirs, Some(Theirs::Dtls(_)));
+        let mid = media.section().attribute("mid").filter(|_| is_browser);
         Ok(Offer::Anchored(Box::new(Anchored {
             treatment,
             profile: media.profile().clone(),
-            asked,
+            asked: asked.map(|terms| terms.profile),
             peer,
             offers_rtcp_mux,
             theirs,
             ours,
+            is_active: handshakes.is_some_and(|handshakes| handshakes.is_active),
+            mid: mid.map(str::to_owned),
+            ice,
         })))
     }
 
@@ -108,15 +136,37 @@ impl OfferedLine<'_> {
 
     /// What we offer, where the protection of who is to answer ends here.
     fn ours(&self, random: &mut impl Random) -> Result<Vec<Crypto>, Fault> {
-        let to = self.from.opposite();
-        let before = self
-            .setup
-            .and_then(|setup| setup.leg(to).protection.as_ref());
-        match before {
+        let before = self.protection_before();
+        match before.and_then(Protection::keys) {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
             Some(before) => Ok(vec![before.send.clone()]),
             None => Ok(self.context.policy.sdes.offer(random)?),
         }
+    }
+
+    /// Our `a=tls-id` for who is to answer: the same as before, so that what flows goes on (RFC 8842
+    /// section 5.1).
+    fn our_id(&self, random: &mut impl Random) -> Result<String, Fault> {
+        let before = self.protection_before();
+        match before.and_then(Protection::dtls) {
+            Some(before) => Ok(before.id.clone()),
+            None => Ok(Dtls::random_id(random)?),
+        }
+    }
+
+    /// Our credentials for who is to answer: others would restart ICE (RFC 8445 section 9).
+    fn our_ice(&self, random: &mut impl Random) -> Result<Credentials, Fault> {
+        let leg = self.setup.map(|setup| setup.leg(self.from.opposite()));
+        match leg.and_then(|leg| leg.ice.as_ref()) {
+            Some(before) => Ok(before.local.clone()),
+            None => Ok(Credentials::random(random)?),
+        }
+    }
+
+    /// How the leg of who is to answer was protected.
+    fn protection_before(&self) -> Option<&Protection> {
+        let leg = self.setup?.leg(self.from.opposite());
+        leg.protection.as_ref()
     }
 
     /// Media that we do not handle.

@@ -5,8 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
-use super::rewrite::{Anchor, KeyLines, Plan, RtcpMuxLines};
-use super::{Action, Ports, Setup, Side, Treatment};
+use super::rewrite::{Anchor, IceLines, KeyLines, Plan, RtcpMuxLines};
+use super::{Action, Handshakes, Ports, Setup, Side, Treatment};
+use crate::dtls::{self, DtlsPeer};
+use crate::ice::Credentials;
 use crate::sdes::Crypto;
 use crate::sdp::{Medium, Profile};
 
@@ -46,10 +48,35 @@ pub(super) struct Anchored {
     pub(super) peer: Peer,
     /// Whether we offered RTCP on the port of RTP to the other side.
     pub(super) offers_rtcp_mux: bool,
-    /// What was offered to us and we chose, where the offerer's protection ends here.
-    pub(super) theirs: Option<Crypto>,
+    /// What was offered to us, where the offerer's protection ends here.
+    pub(super) theirs: Option<Theirs>,
     /// What we offered to the other side, where its protection ends here.
-    pub(super) ours: Option<Vec<Crypto>>,
+    pub(super) ours: Option<Ours>,
+    /// Whether we start a handshake with the offerer, if it leaves that to us.
+    pub(super) is_active: bool,
+    /// What a browser calls the stream: it wants to hear that again (RFC 8829 section 5.3.1), and
+    /// nobody else may know it.
+    pub(super) mid: Option<String>,
+    /// Our end of the ICE that we offered to the other side.
+    pub(super) ice: Option<Credentials>,
+}
+
+/// Where the offerer's keys come from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Theirs {
+    /// What it offered, and we chose.
+    Sdes(Crypto),
+    /// A handshake with it.
+    Dtls(DtlsPeer),
+}
+
+/// Where the keys of who is to answer come from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Ours {
+    /// What we offered.
+    Sdes(Vec<Crypto>),
+    /// A handshake, by our `a=tls-id`.
+    Dtls(String),
 }
 
 impl Offer {
@@ -67,9 +94,11 @@ impl Stream {
         let (Offer::Anchored(anchored), Some(setup)) = (&self.offer, &self.setup) else {
             return None;
         };
-        let keys = setup.leg(from).protection.as_ref();
-        let theirs = anchored.theirs.as_ref()?;
-        (keys.map(|keys| &keys.receive) != Some(theirs)).then_some(theirs)
+        let Some(Theirs::Sdes(theirs)) = &anchored.theirs else {
+            return None;
+        };
+        let keys = setup.leg(from).protection.as_ref()?.keys()?;
+        (keys.receive != *theirs).then_some(theirs)
     }
 
     pub(super) fn treatment(&self) -> Treatment {
@@ -92,7 +121,7 @@ impl Stream {
     }
 
     /// What the other side is offered.
-    pub(super) fn plan_offer(&self, to: Side) -> Plan {
+    pub(super) fn plan_offer(&self, to: Side, handshakes: Option<&Handshakes>) -> Plan {
         let (anchored, ports) = match (&self.offer, self.ports) {
             (Offer::Anchored(anchored), Some(ports)) => (anchored, ports),
             (Offer::Ended { .. }, _) => return Plan::Refuse(None),
@@ -102,12 +131,16 @@ impl Stream {
         let (profile, keys) = match (&anchored.theirs, &anchored.ours) {
             (None, None) => (None, KeyLines::Keep),
             (Some(_), None) => (anchored.profile.plain(), KeyLines::Remove),
-            (_, Some(ours)) => (
+            (_, Some(Ours::Sdes(ours))) => (
                 anchored.profile.protected(),
                 KeyLines::Replace {
                     keys: ours.clone(),
                     is_applied: !is_asked,
                 },
+            ),
+            (_, Some(Ours::Dtls(id))) => (
+                anchored.profile.dtls(),
+                KeyLines::dtls(handshakes, dtls::Setup::ActPass, id),
             ),
         };
         let profile = anchored.asked.clone().or(profile);
@@ -122,6 +155,8 @@ impl Stream {
                 RtcpMuxLines::No
             },
             keys,
+            ice: IceLines::new(anchored.ice.as_ref(), handshakes),
+            mid: None,
         })
     }
 }

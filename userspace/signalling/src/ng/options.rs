@@ -108,7 +108,7 @@ pub enum Tos {
 }
 
 /// Flags that are understood and not done.
-const UNDONE: [(Flag, &str); 13] = [
+const UNDONE: [(Flag, &str); 10] = [
     // Plain media is always strict, and who has the keys is always followed.
     (Flag::StrictSource, "strict-source"),
     (Flag::MediaHandover, "media-handover"),
@@ -117,9 +117,6 @@ const UNDONE: [(Flag, &str); 13] = [
     (Flag::Unidirectional, "unidirectional"),
     (Flag::PierceNat, "pierce-NAT"),
     (Flag::NatWait, "NAT-wait"),
-    (Flag::TrickleIce, "trickle-ICE"),
-    (Flag::Ice2, "ICE2"),
-    (Flag::Fragment, "fragment"),
     (Flag::Debug, "debug"),
     (Flag::Provisional, "provisional"),
     (Flag::NewBranch, "new-branch"),
@@ -183,17 +180,17 @@ impl Options {
     pub(super) fn list_undone(&mut self, is_answer: bool) {
         let sdes = &self.sdes;
         let asked = [
-            ("ICE", self.ice.is_some_and(|ice| ice != Ice::Remove)),
+            // Candidates of others lead past us.
             (
-                "ICE-lite",
-                self.ice_lite.is_some_and(|lite| lite != IceLite::Off),
+                "ICE",
+                matches!(self.ice, Some(Ice::ForceRelay | Ice::Optional)),
             ),
-            ("DTLS", self.dtls.is_some_and(|dtls| dtls != Dtls::Off)),
+            // We always are one, towards everybody.
+            ("ICE-lite", self.ice_lite == Some(IceLite::Off)),
             (
-                "DTLS-reverse",
-                self.dtls_reverse.is_some_and(|dtls| dtls != Dtls::Off),
+                "DTLS-fingerprint",
+                self.dtls_fingerprint == Some(DtlsHash::Sha1),
             ),
-            ("DTLS-fingerprint", self.dtls_fingerprint.is_some()),
             ("OSRTP", !self.osrtp.is_empty()),
             ("SDES-lifetime", sdes.lifetime),
             ("SDES-static", sdes.keep),
