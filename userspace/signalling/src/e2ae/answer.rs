@@ -86,6 +86,7 @@ impl AnsweredLine<'_> {
             with_answerer,
             ice_of_answerer,
         );
+        let mid = offerer_leg.mid.clone();
         let to_answerer = offered.peer.sends() && peer.receives();
         let to_offerer = peer.sends() && offered.peer.receives();
         let setup = match offerer {
@@ -116,7 +117,7 @@ impl AnsweredLine<'_> {
             },
             keys,
             ice,
-            mid: offered.mid.clone(),
+            mid,
         });
         Ok((plan, Some(setup)))
     }

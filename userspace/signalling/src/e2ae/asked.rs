@@ -40,7 +40,7 @@ pub struct Handshakes {
 /// Whether ICE is offered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum IceAsked {
-    /// If it was offered to us.
+    /// If it was offered to us, or was there before.
     #[default]
     AsOffered,
     /// In any case.

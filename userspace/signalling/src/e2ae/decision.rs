@@ -131,6 +131,9 @@ pub struct Leg {
     /// How the peer finds the way to us, where both sides have ICE; `remote` is `None` then, unless
     /// the peer is a lite agent: what the peer says that it is is only a guess.
     pub ice: Option<Ice>,
+    /// What a peer with ICE or DTLS calls the stream (`a=mid`): browsers want to hear that again in
+    /// each session description (RFC 8829 section 5.3.1), and nobody on the other side may know it.
+    pub mid: Option<String>,
 }
 
 impl Leg {

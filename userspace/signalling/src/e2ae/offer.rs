@@ -9,7 +9,7 @@ use super::rewrite::{INDICATION, REQUESTED};
 use super::stream::{Anchored, Offer, Ours, Theirs};
 use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
 use crate::dtls::Dtls;
-use crate::ice::Credentials;
+use crate::ice::{Credentials, Ice};
 use crate::mediasec::Mechanism;
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
@@ -77,7 +77,9 @@ impl OfferedLine<'_> {
             _ => Some(Ours::Sdes(self.ours(random)?)),
         };
         let offers_ice = handshakes.is_some_and(|handshakes| match handshakes.ice {
-            IceAsked::AsOffered => Credentials::parse(self.offer, media).is_some(),
+            IceAsked::AsOffered => {
+                self.ice_before().is_some() || Credentials::parse(self.offer, media).is_some()
+            }
             IceAsked::Always => true,
             IceAsked::Never => false,
         });
@@ -88,8 +90,6 @@ impl OfferedLine<'_> {
             RtcpMux::IfOffered => peer.has_rtcp_mux || matches!(ours, Some(Ours::Dtls(_))),
             RtcpMux::Always => true,
         };
-        let is_browser = peer.ice.is_some() || matches!(theirs, Some(Theirs::Dtls(_)));
-        let mid = media.section().attribute("mid").filter(|_| is_browser);
         Ok(Offer::Anchored(Box::new(Anchored {
             treatment,
             profile: media.profile().clone(),
@@ -99,7 +99,6 @@ impl OfferedLine<'_> {
             theirs,
             ours,
             is_active: handshakes.is_some_and(|handshakes| handshakes.is_active),
-            mid: mid.map(str::to_owned),
             ice,
         })))
     }
@@ -156,11 +155,16 @@ impl OfferedLine<'_> {
 
     /// Our credentials for who is to answer: others would restart ICE (RFC 8445 section 9).
     fn our_ice(&self, random: &mut impl Random) -> Result<Credentials, Fault> {
-        let leg = self.setup.map(|setup| setup.leg(self.from.opposite()));
-        match leg.and_then(|leg| leg.ice.as_ref()) {
+        match self.ice_before() {
             Some(before) => Ok(before.local.clone()),
             None => Ok(Credentials::random(random)?),
         }
+    }
+
+    /// ICE of the leg of who is to answer.
+    fn ice_before(&self) -> Option<&Ice> {
+        let leg = self.setup?.leg(self.from.opposite());
+        leg.ice.as_ref()
     }
 
     /// How the leg of who is to answer was protected.

@@ -21,6 +21,7 @@ pub(super) struct Peer {
     pub(super) has_rtcp_mux: bool,
     pub(super) ice: Option<PeerIce>,
     pub(super) dtls: Option<DtlsPeer>,
+    mid: Option<String>,
 }
 
 /// ICE of one peer.
@@ -59,6 +60,7 @@ impl Peer {
             has_rtcp_mux: media.has_rtcp_mux(),
             ice,
             dtls: DtlsPeer::parse(sdp, media),
+            mid: media.section().attribute("mid").map(str::to_owned),
         })
     }
 
@@ -102,12 +104,15 @@ impl Peer {
             remote: peer.credentials.clone(),
             peer_is_lite: peer.is_lite,
         });
+        let has_dtls = protection.as_ref().is_some_and(|it| it.dtls().is_some());
+        let is_browser = ice.is_some() || has_dtls;
         let is_checked = ice.as_ref().is_some_and(|ice| !ice.peer_is_lite);
         Leg {
             local: mux(local),
             remote: self.ends.map(mux).filter(|_| !is_checked),
             protection,
             ice,
+            mid: self.mid.clone().filter(|_| is_browser),
         }
     }
 }

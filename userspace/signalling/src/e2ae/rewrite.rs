@@ -26,7 +26,7 @@ pub(super) struct Anchor {
     pub(super) rtcp_mux: RtcpMuxLines,
     pub(super) keys: KeyLines,
     pub(super) ice: Option<IceLines>,
-    /// The name of the stream, where it has none.
+    /// What the peer calls the stream.
     pub(super) mid: Option<String>,
 }
 
@@ -228,8 +228,8 @@ impl Anchor {
                 }
             }
         }
-        if let Some(mid) = self.mid.as_deref().filter(|_| lines.attribute("mid").is_none()) {
-            lines.add_attribute("mid", Some(mid));
+        if let Some(mid) = &self.mid {
+            lines.set_attribute("mid", Some(mid));
         }
         if let Some(ice) = &self.ice {
             ice.add_to(lines, self.local, self.rtcp_mux == RtcpMuxLines::Agreed);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
 use super::rewrite::{Anchor, IceLines, KeyLines, Plan, RtcpMuxLines};
-use super::{Action, Handshakes, Ports, Setup, Side, Treatment};
+use super::{Action, Handshakes, Ports, Protection, Setup, Side, Treatment};
 use crate::dtls::{self, DtlsPeer};
 use crate::ice::Credentials;
 use crate::sdes::Crypto;
@@ -54,9 +54,6 @@ pub(super) struct Anchored {
     pub(super) ours: Option<Ours>,
     /// Whether we start a handshake with the offerer, if it leaves that to us.
     pub(super) is_active: bool,
-    /// What a browser calls the stream: it wants to hear that again (RFC 8829 section 5.3.1), and
-    /// nobody else may know it.
-    pub(super) mid: Option<String>,
     /// Our end of the ICE that we offered to the other side.
     pub(super) ice: Option<Credentials>,
 }
@@ -97,8 +94,9 @@ impl Stream {
         let Some(Theirs::Sdes(theirs)) = &anchored.theirs else {
             return None;
         };
-        let keys = setup.leg(from).protection.as_ref()?.keys()?;
-        (keys.receive != *theirs).then_some(theirs)
+        let protection = setup.leg(from).protection.as_ref();
+        let keys = protection.and_then(Protection::keys);
+        (keys.map(|keys| &keys.receive) != Some(theirs)).then_some(theirs)
     }
 
     pub(super) fn treatment(&self) -> Treatment {
@@ -156,7 +154,7 @@ impl Stream {
             },
             keys,
             ice: IceLines::new(anchored.ice.as_ref(), handshakes),
-            mid: None,
+            mid: self.setup.as_ref().and_then(|setup| setup.leg(to).mid.clone()),
         })
     }
 }

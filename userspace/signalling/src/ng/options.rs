@@ -592,10 +592,16 @@ mod tests {
                 &[][..],
             ),
             (
-                &["ICE=force", "DTLS=passive", "OSRTP-offer"],
-                &["ICE", "DTLS", "OSRTP"],
-                &["ICE", "DTLS", "OSRTP"],
+                &["ICE=force", "DTLS=passive", "ICE-lite=both", "trickle-ICE"],
+                &[],
+                &[],
             ),
+            (
+                &["ICE=optional", "ICE-lite=off", "DTLS-fingerprint=sha-1"],
+                &["ICE", "ICE-lite", "DTLS-fingerprint"],
+                &["ICE", "ICE-lite", "DTLS-fingerprint"],
+            ),
+            (&["OSRTP-offer"], &["OSRTP"], &["OSRTP"]),
             (
                 &["strict-source", "codec-strip-G722", "provisional"],
                 &["codec", "strict-source", "provisional"],
