@@ -73,12 +73,6 @@ impl WebPeer {
         answer["state"].as_str().expect("a state").to_owned()
     }
 
-    /// How many codes it has heard.
-    pub(crate) fn heard(&mut self) -> u64 {
-        let answer = self.ask(&json!({ "do": "state" }));
-        answer["heard"].as_u64().expect("a number")
-    }
-
     /// Waits until ICE and DTLS are done.
     pub(crate) fn wait_until_connected(&mut self) {
         let is_connected = wait_until(Duration::from_secs(15), || self.state() == "connected");

@@ -221,3 +221,131 @@ impl fmt::Display for Broken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sallyport_signalling::dtls::{DtlsPeer, Hash};
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// One end, and what it has sent.
+    struct End {
+        certificate: Certificate,
+        identity: Identity,
+    }
+
+    impl End {
+        fn new(seed: u8) -> Self {
+            let certificate = Certificate::derive(|purpose| {
+                Zeroizing::new(Sha256::digest([&[seed], purpose].concat()).into())
+            })
+            .unwrap();
+            let identity = Identity::new(&certificate).unwrap();
+            Self {
+                certificate,
+                identity,
+            }
+        }
+
+        fn begin(&self, peer: &Self, is_client: bool, now: Instant) -> Association {
+            let peer = DtlsPeer {
+                fingerprints: vec![peer.certificate.fingerprint(Hash::Sha256)],
+                setup: None,
+                id: None,
+            };
+            let terms = dtls::Dtls::new(None, is_client, String::new(), peer);
+            Association::begin(&self.identity, &terms, now).unwrap()
+        }
+    }
+
+    /// What one end makes of what has arrived: what it sends, and the keys.
+    fn turn(
+        association: &mut Association,
+        arrived: &[Vec<u8>],
+        now: Instant,
+    ) -> Result<(Vec<Vec<u8>>, Option<Keys>), Broken> {
+        let (mut sent, mut keys) = (Vec::new(), None);
+        for datagram in arrived
+            .iter()
+            .map(|datagram| Some(datagram.as_slice()))
+            .chain([None])
+        {
+            association.take(datagram, now)?;
+            let found = association.proceed(|datagram| sent.push(datagram.to_vec()))?;
+            keys = found.or(keys);
+        }
+        Ok((sent, keys))
+    }
+
+    #[test]
+    fn both_ends_have_the_same_keys_even_if_any_flight_is_lost() {
+        let (client, server) = (End::new(1), End::new(2));
+        for lost in 0..8 {
+            let mut now = Instant::now();
+            let mut ends = [
+                client.begin(&server, true, now),
+                server.begin(&client, false, now),
+            ];
+            let mut keys = [None, None];
+            let mut flight = Vec::new();
+            for number in 0..40 {
+                let at = number % 2;
+                now += Duration::from_millis(150);
+                let (sent, found) = turn(&mut ends[at], &flight, now).unwrap();
+                keys[at] = found.or(keys[at].take());
+                flight = if number == lost { Vec::new() } else { sent };
+            }
+            let [Some(of_client), Some(of_server)] = keys else {
+                panic!("no keys when flight {lost} is lost: {keys:?}");
+            };
+            assert_eq!(of_client.send, of_server.receive, "{lost}");
+            assert_eq!(of_client.receive, of_server.send, "{lost}");
+            assert_ne!(of_client.send, of_client.receive, "{lost}");
+            assert_eq!(of_client.send.suite, Suite::AeadAes256Gcm);
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_who_was_announced_gets_no_keys() {
+        let (client, server, other) = (End::new(1), End::new(2), End::new(3));
+        for is_wrong_at_server in [false, true] {
+            let now = Instant::now();
+            let (of_client, of_server) = if is_wrong_at_server {
+                (&server, &other)
+            } else {
+                (&other, &client)
+            };
+            let mut ends = [
+                client.begin(of_client, true, now),
+                server.begin(of_server, false, now),
+            ];
+            let mut flight = Vec::new();
+            let broken = (0..20).find_map(|number| {
+                match turn(&mut ends[number % 2], &flight, now) {
+                    Ok((sent, keys)) => {
+                        let is_deceived = (number % 2 == 1) == is_wrong_at_server;
+                        assert!(keys.is_none() || !is_deceived);
+                        flight = sent;
+                        None
+                    }
+                    Err(broken) => Some((number % 2, broken)),
+                }
+            });
+            let (at, broken) = broken.unwrap();
+            assert_eq!(at == 1, is_wrong_at_server);
+            assert!(matches!(broken, Broken::Certificate), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_begins_with_a_client_hello_only() {
+        let (client, server) = (End::new(1), End::new(2));
+        let now = Instant::now();
+        let (first, _) = turn(&mut client.begin(&server, true, now), &[], now).unwrap();
+        assert!(Association::may_begin(&first[0]));
+        for no in [&[][..], &[22], &[22; 14], &first[0][..13], &[23; 100]] {
+            assert!(!Association::may_begin(no), "{no:?}");
+        }
+    }
+}
