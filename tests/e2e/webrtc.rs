@@ -81,8 +81,12 @@ fn two_browsers_have_keys_of_their_own_with_the_gateway() {
     }
     thread::sleep(Duration::from_secs(SECONDS as u64 + 1));
     let (heard_up, heard_down) = (called.finish(), caller.finish());
-    let up = bed.ue_audio.expect_heard(heard_up.chunks(FRAME), SECONDS, "the called");
-    let down = bed.core_audio.expect_heard(heard_down.chunks(FRAME), SECONDS, "the caller");
+    let up = bed
+        .ue_audio
+        .expect_heard(heard_up.chunks(FRAME), SECONDS, "the called");
+    let down = bed
+        .core_audio
+        .expect_heard(heard_down.chunks(FRAME), SECONDS, "the caller");
     bed.report(up, down, "two_browsers");
     expect_balanced(&gateway);
 }
@@ -114,7 +118,11 @@ fn whoever_has_another_certificate_than_was_announced_neither_hears_nor_is_heard
         assert_eq!(peer.finish(), b"");
         bed.delete(name);
     }
-    assert!(gateway.log().contains("certificate is not that of a=fingerprint"));
+    assert!(
+        gateway
+            .log()
+            .contains("certificate is not that of a=fingerprint")
+    );
     expect_balanced(&gateway);
 }
 
@@ -136,7 +144,12 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
             let stranger = topology.ue.udp((Topology::ue_address(Family::V4), 0));
             let mut sent = 0_u64;
             while !is_over.load(Ordering::Relaxed) {
-                for datagram in [&CLIENT_HELLO[..], &CHECK_OF_NOBODY[..], &[22; 1200], &[0; 20]] {
+                for datagram in [
+                    &CLIENT_HELLO[..],
+                    &CHECK_OF_NOBODY[..],
+                    &[22; 1200],
+                    &[0; 20],
+                ] {
                     sent += u64::from(stranger.send_to(datagram, port).is_ok());
                 }
                 if sent.is_multiple_of(64) {
@@ -161,7 +174,11 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
     });
     let used = cpu_time(gateway.agent_pid()) - before;
     // At most 200 of them a second are looked at.
-    assert!(used < start.elapsed() / 4, "{used:?} of {:?}", start.elapsed());
+    assert!(
+        used < start.elapsed() / 4,
+        "{used:?} of {:?}",
+        start.elapsed()
+    );
     expect_balanced(&gateway);
 }
 
@@ -174,10 +191,16 @@ fn a_browser_stays_connected_though_the_agent_is_killed() {
     let (answer, way) = bed.browser_offers("call", &peer.offer(), &json!({}));
     peer.accept(&answer);
     peer.wait_until_connected();
+    let is_heard = || !bed.play(way, 10).is_empty();
+    assert!(wait_until(Duration::from_secs(5), is_heard), "no media");
     let agent = gateway.agent_pid();
     kill(agent, Signal::SIGKILL).expect("the agent runs");
     let heard = bed.play(way, 50);
-    assert!(heard.len() >= 45, "{} packets without an agent", heard.len());
+    assert!(
+        heard.len() >= 45,
+        "{} packets without an agent",
+        heard.len()
+    );
     let is_back = || gateway.agent_pid() != agent;
     assert!(wait_until(Duration::from_secs(5), is_back), "no new agent");
     gateway.wait_until_healthy();
@@ -325,13 +348,17 @@ impl<'a> Bed<'a> {
         }
         let passed = self.ng.rewrite("offer", call, offer, &all);
         expect_plain(&passed);
-        let answer = self.ng.rewrite("answer", call, &self.phone_sdp(), &json!({}));
+        let answer = self
+            .ng
+            .rewrite("answer", call, &self.phone_sdp(), &json!({}));
         assert!(answer.contains("UDP/TLS/RTP/SAVPF"), "{answer}");
         (answer, media_address(&passed))
     }
 
     fn delete(&self, call: &str) {
-        let deleted = self.ng.ask(&json!({ "command": "delete", "call-id": call }));
+        let deleted = self
+            .ng
+            .ask(&json!({ "command": "delete", "call-id": call }));
         assert_eq!(deleted["result"], "ok", "{deleted}");
     }
 
@@ -353,7 +380,9 @@ impl<'a> Bed<'a> {
             let sequence = first.wrapping_add(number);
             let timestamp = u32::from(sequence) * 160;
             let packet = media::rtp(PCMA, sequence, timestamp, 0x5a11, frame);
-            self.phone.send_to(&packet, gateway).expect("the way is free");
+            self.phone
+                .send_to(&packet, gateway)
+                .expect("the way is free");
             let next = start + MS_20 * (u32::from(number) + 1);
             while Instant::now() < next {
                 let packet = media::receive(&self.phone);
@@ -375,7 +404,9 @@ impl<'a> Bed<'a> {
         let heard = heard.iter().map(|packet| &packet[RTP_HEADER_LEN..]);
         let up = self.ue_audio.expect_heard(heard, SECONDS, "the phone");
         let by_peer = by_peer.chunks(FRAME);
-        let down = self.core_audio.expect_heard(by_peer, SECONDS, "the browser");
+        let down = self
+            .core_audio
+            .expect_heard(by_peer, SECONDS, "the browser");
         self.report(up, down, test);
     }
 

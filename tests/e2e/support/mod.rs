@@ -26,7 +26,7 @@ pub(crate) use collector::Collector;
 pub(crate) use data_plane::DataPlane;
 pub(crate) use frames::Frames;
 pub(crate) use libsrtp::Libsrtp;
-pub(crate) use noise::Noise;
 pub(crate) use ng::Ng;
+pub(crate) use noise::Noise;
 pub(crate) use suite::{Key, Suite};
 pub(crate) use web_peer::WebPeer;

@@ -11,8 +11,8 @@
 use std::net::SocketAddr;
 
 use sallyport_flow::{
-    Carries, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm, Refusals, Remote,
-    Source, Update,
+    Carries, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm, Refusals,
+    Remote, Source, Update,
 };
 use serde::Serialize;
 

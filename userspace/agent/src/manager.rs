@@ -399,9 +399,8 @@ impl Manager {
             return Err(ManagerError::UnknownSession);
         }
         let _changing = Changing::begin(entry);
-        let sockets = |state: Option<&State>| {
-            state.map_or_else(Wanted::new, |state| state.sockets(entry.id))
-        };
+        let sockets =
+            |state: Option<&State>| state.map_or_else(Wanted::new, |state| state.sockets(entry.id));
         let (had, has) = (sockets(before.as_deref()), sockets(after.as_ref()));
         self.turn_sockets(&had, has.clone());
         let applied = match entry.apply(data_plane, &old, &new).await {

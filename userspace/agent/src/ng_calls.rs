@@ -11,8 +11,8 @@ use sallyport_signalling::Suite;
 use sallyport_signalling::dtls::Hash;
 use sallyport_signalling::e2ae::{Asked, Handshakes, IceAsked};
 use sallyport_signalling::ng::{
-    self, Delete, Dtls, DtlsHash, EndpointLearning, Family, Flag, Ice, Limit, Options, Query, Refusal, Report, SdpBody,
-    Statistics, Tos, Traffic, Transport,
+    self, Delete, Dtls, DtlsHash, EndpointLearning, Family, Flag, Ice, Limit, Options, Query,
+    Refusal, Report, SdpBody, Statistics, Tos, Traffic, Transport,
 };
 use sallyport_signalling::policy::{Policy, RtcpMux};
 use sallyport_signalling::sdes::{Preference, Suites};

@@ -110,10 +110,7 @@ fn flags(setup: &Setup, side: Side) -> Vec<&'static str> {
         ("rtcp-mux", leg.has_rtcp_mux()),
         ("SDES", keys.is_some()),
         ("DTLS-SRTP", dtls.is_some()),
-        (
-            "DTLS role active",
-            dtls.is_some_and(|dtls| dtls.is_client),
-        ),
+        ("DTLS role active", dtls.is_some_and(|dtls| dtls.is_client)),
         (
             "DTLS role passive",
             dtls.is_some_and(|dtls| !dtls.is_client),

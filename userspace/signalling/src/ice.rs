@@ -106,8 +106,14 @@ mod tests {
             (format!("a=ice-ufrag:8hhY\na=ice-pwd:{password}\n"), true),
             (format!("a=ice-ufrag:8hh\na=ice-pwd:{password}\n"), false),
             (format!("a=ice-ufrag:8h Y\na=ice-pwd:{password}\n"), false),
-            (format!("a=ice-ufrag:8hhY\na=ice-pwd:{}\n", &password[1..]), false),
-            (format!("a=ice-ufrag:{}\na=ice-pwd:{password}\n", "a".repeat(257)), false),
+            (
+                format!("a=ice-ufrag:8hhY\na=ice-pwd:{}\n", &password[1..]),
+                false,
+            ),
+            (
+                format!("a=ice-ufrag:{}\na=ice-pwd:{password}\n", "a".repeat(257)),
+                false,
+            ),
             ("a=ice-ufrag:8hhY\n".to_owned(), false),
             (format!("a=ice-pwd:{password}\n"), false),
         ] {

@@ -258,13 +258,22 @@ fn leg(leg: &Leg) -> String {
             let role = if dtls.is_client { "client" } else { "server" };
             let prints = dtls.peer.fingerprints.iter();
             let prints: Vec<_> = prints.map(|one| format!(" of {one}")).collect();
-            write!(text, "\n    DTLS {role}, round {}{}", dtls.round, prints.concat())
+            write!(
+                text,
+                "\n    DTLS {role}, round {}{}",
+                dtls.round,
+                prints.concat()
+            )
         }
     }
     .unwrap();
     if let Some(ice) = &leg.ice {
         let (local, remote) = (&ice.local, &ice.remote);
-        let lite = if ice.peer_is_lite { ", lite as well" } else { "" };
+        let lite = if ice.peer_is_lite {
+            ", lite as well"
+        } else {
+            ""
+        };
         let (fragment, password) = (local.fragment(), local.expose());
         let of_peer = remote.fragment();
         write!(text, "\n    ICE {fragment} {password} with {of_peer}{lite}").unwrap();

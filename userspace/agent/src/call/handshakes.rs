@@ -87,9 +87,8 @@ impl Call {
             .branches
             .iter_mut()
             .flat_map(|branch| &mut branch.dialogs);
-        let is_of = |dialog: &&mut Dialog| {
-            (dialog.slot..dialog.slot + MAX_STREAMS).contains(&place.slot)
-        };
+        let is_of =
+            |dialog: &&mut Dialog| (dialog.slot..dialog.slot + MAX_STREAMS).contains(&place.slot);
         let Some(dialog) = dialogs.find(is_of) else {
             return false;
         };
@@ -111,8 +110,7 @@ impl Call {
             }
             Fact::Keys(dtls, keys) => {
                 let wanted = leg.protection.as_ref().and_then(Protection::dtls);
-                let is_wanted =
-                    wanted.is_some_and(|it| it.id == dtls.id && it.round == dtls.round);
+                let is_wanted = wanted.is_some_and(|it| it.id == dtls.id && it.round == dtls.round);
                 if is_wanted {
                     outcome.agreed = Some(Agreed {
                         id: dtls.id.clone(),

@@ -321,8 +321,8 @@ mod tests {
                 server.begin(of_server, false, now),
             ];
             let mut flight = Vec::new();
-            let broken = (0..20).find_map(|number| {
-                match turn(&mut ends[number % 2], &flight, now) {
+            let broken =
+                (0..20).find_map(|number| match turn(&mut ends[number % 2], &flight, now) {
                     Ok((sent, keys)) => {
                         let is_deceived = (number % 2 == 1) == is_wrong_at_server;
                         assert!(keys.is_none() || !is_deceived);
@@ -330,8 +330,7 @@ mod tests {
                         None
                     }
                     Err(broken) => Some((number % 2, broken)),
-                }
-            });
+                });
             let (at, broken) = broken.unwrap();
             assert_eq!(at == 1, is_wrong_at_server);
             assert!(matches!(broken, Broken::Certificate), "{broken}");

@@ -14,12 +14,13 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use x509_cert::TbsCertificate;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder, CertificateBuilder, Error};
-use x509_cert::der::Encode;
+use x509_cert::der::asn1::UtcTime;
+use x509_cert::der::{DateTime, Encode};
 use x509_cert::ext::Extension;
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{SubjectPublicKeyInfo, SubjectPublicKeyInfoRef};
-use x509_cert::time::Validity;
+use x509_cert::time::{Time, Validity};
 use zeroize::Zeroizing;
 
 /// What the derived secrets are for.
@@ -36,9 +37,7 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     /// The certificate that belongs to a source of secrets, each for its purpose.
-    pub(crate) fn derive(
-        secret: impl Fn(&[u8]) -> Zeroizing<[u8; 32]>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn derive(secret: impl Fn(&[u8]) -> Zeroizing<[u8; 32]>) -> Result<Self, Error> {
         // One in 2^32 secrets is no key of the curve.
         let key = (0..=u8::MAX)
             .find_map(|turn| SecretKey::from_slice(&*secret(&[KEY, &[turn]].concat())).ok())
@@ -50,12 +49,8 @@ impl Certificate {
         let serial = SerialNumber::new(&secret(SERIAL)[..16])?;
         let public = SubjectPublicKeyInfo::from_key(signer.verifying_key())?;
         // RFC 5280 section 4.1.2.5: no end.
-        let validity = Validity::new(
-            x509_cert::time::Time::UtcTime(x509_cert::der::asn1::UtcTime::from_unix_duration(
-                std::time::Duration::from_secs(1_577_836_800),
-            )?),
-            x509_cert::time::Time::INFINITY,
-        );
+        let start = UtcTime::from_date_time(DateTime::new(2020, 1, 1, 0, 0, 0)?)?;
+        let validity = Validity::new(Time::UtcTime(start), Time::INFINITY);
         let builder = CertificateBuilder::new(SelfSigned, serial, validity, public)?;
         let certificate = builder.build::<_, DerSignature>(&signer)?;
         Ok(Self {

@@ -189,7 +189,12 @@ impl Endpoint {
             self.known.clear();
             self.nominated = None;
         }
-        let round = |terms: &Terms| terms.dtls.as_ref().map(|dtls| (dtls.id.clone(), dtls.round));
+        let round = |terms: &Terms| {
+            terms
+                .dtls
+                .as_ref()
+                .map(|dtls| (dtls.id.clone(), dtls.round))
+        };
         if round(&terms) != round(&self.terms) {
             self.handshake = None;
             self.next_handshake = Instant::now();
@@ -362,16 +367,16 @@ impl Endpoint {
                 handshake.permit = None;
                 handshake.since = now;
                 let dtls = Box::new(handshake.dtls.clone());
-                self.untold
-                    .retain(|fact| !matches!(fact, Fact::Keys(..)));
+                self.untold.retain(|fact| !matches!(fact, Fact::Keys(..)));
                 self.untold.push_back(Fact::Keys(dtls, Box::new(keys)));
             }
             Err(broken) => {
                 if !had_keys {
                     self.next_handshake = now + PAUSE;
-                    match broken {
-                        Broken::Certificate => warn!(%session, %peer, "{broken}"),
-                        _ => info!(%session, %peer, "{broken}"),
+                    if matches!(broken, Broken::Certificate) {
+                        warn!(%session, %peer, "{broken}");
+                    } else {
+                        info!(%session, %peer, "{broken}");
                     }
                 }
                 // What it gave stays. A new one begins with the peer's next message.

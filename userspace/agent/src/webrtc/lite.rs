@@ -214,11 +214,12 @@ mod tests {
         for (attributes, nominates) in [(GOOD.attributes, false), (&with_nomination, true)] {
             for algorithm in [IntegrityAlgorithm::Sha1, IntegrityAlgorithm::Sha256] {
                 let made = Made {
-                    attributes,
                     algorithm,
+                    attributes,
                     ..GOOD
                 };
-                let Answer { bytes, check } = answer(&made.bytes(), from(), &credentials()).unwrap();
+                let Answer { bytes, check } =
+                    answer(&made.bytes(), from(), &credentials()).unwrap();
                 let priority = 0x0102_0304;
                 assert_eq!(
                     check,

@@ -76,9 +76,12 @@ impl AnsweredLine<'_> {
         let to_offerer_mux =
             offered.peer.has_rtcp_mux && self.context.rtcp_mux(self.offerer) != RtcpMux::Never;
         let to_answerer_mux = offered.offers_rtcp_mux && peer.has_rtcp_mux;
-        let offerer_leg = offered
-            .peer
-            .leg(ports.of(offerer), to_offerer_mux, with_offerer, ice_of_offerer);
+        let offerer_leg = offered.peer.leg(
+            ports.of(offerer),
+            to_offerer_mux,
+            with_offerer,
+            ice_of_offerer,
+        );
         let ice_of_answerer = offered.ice.clone();
         let answerer_leg = peer.leg(
             ports.of(answerer),
@@ -106,7 +109,7 @@ impl AnsweredLine<'_> {
             },
         };
         let local = ports.of(offerer);
-        let plan = Plan::Anchor(Anchor {
+        let plan = Plan::Anchor(Box::new(Anchor {
             local,
             connection: peer.connection(local),
             profile,
@@ -118,7 +121,7 @@ impl AnsweredLine<'_> {
             keys,
             ice,
             mid,
-        });
+        }));
         Ok((plan, Some(setup)))
     }
 

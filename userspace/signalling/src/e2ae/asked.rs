@@ -20,6 +20,10 @@ pub struct Asked {
 
 /// What becomes of ICE and DTLS; by default, of ICE as it is offered, and no DTLS.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of its own that a proxy says or does not"
+)]
 pub struct Handshakes {
     /// Whether who gets the session description is offered ICE.
     pub ice: IceAsked,
@@ -96,8 +100,7 @@ impl Asked {
             return Err(MediaRefusal::DtlsOff);
         }
         // A handshake through us would have to end with us.
-        let can_share_keys =
-            self.profile.is_none() && !self.recrypt && !has_dtls && !offers_dtls;
+        let can_share_keys = self.profile.is_none() && !self.recrypt && !has_dtls && !offers_dtls;
         let has_ended_here = before.is_some() && !is_end_to_end;
         let treatment = match (from_keys, to_keys) {
             (false, false) => Treatment::Plain,

@@ -60,10 +60,9 @@ impl OfferedLine<'_> {
             (Treatment::EndToAccessEdge, None) => {
                 (self.from == Side::Access, self.from == Side::Core)
             }
-            (Treatment::EndToAccessEdge, Some(terms)) => (
-                media.profile().is_protected(),
-                terms.profile.is_protected(),
-            ),
+            (Treatment::EndToAccessEdge, Some(terms)) => {
+                (media.profile().is_protected(), terms.profile.is_protected())
+            }
             _ => (false, false),
         };
         let theirs = match &asked {

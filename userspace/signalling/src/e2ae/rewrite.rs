@@ -15,7 +15,7 @@ pub(super) enum Plan {
     /// Its port becomes 0, and its profile this one, if there is one.
     Refuse(Option<Profile>),
     /// It leads to us.
-    Anchor(Anchor),
+    Anchor(Box<Anchor>),
 }
 
 pub(super) struct Anchor {
@@ -169,7 +169,7 @@ pub(super) fn rewrite(received: &Sdp, plans: &[Plan]) -> Sdp {
     if !plans.iter().zip(received.media()).any(passes) {
         sdp.session_mut().remove_attributes(&ICE);
     }
-    let has_ice = |plan: &Plan| matches!(plan, Plan::Anchor(Anchor { ice: Some(_), .. }));
+    let has_ice = |plan: &Plan| matches!(plan, Plan::Anchor(anchor) if anchor.ice.is_some());
     if plans.iter().any(has_ice) {
         sdp.session_mut().set_attribute("ice-lite", None);
     }

@@ -143,7 +143,7 @@ impl Stream {
         };
         let profile = anchored.asked.clone().or(profile);
         let local = ports.of(to);
-        Plan::Anchor(Anchor {
+        Plan::Anchor(Box::new(Anchor {
             local,
             connection: anchored.peer.connection(local),
             profile: profile.unwrap_or_else(|| anchored.profile.clone()),
@@ -154,7 +154,10 @@ impl Stream {
             },
             keys,
             ice: IceLines::new(anchored.ice.as_ref(), handshakes),
-            mid: self.setup.as_ref().and_then(|setup| setup.leg(to).mid.clone()),
-        })
+            mid: self
+                .setup
+                .as_ref()
+                .and_then(|setup| setup.leg(to).mid.clone()),
+        }))
     }
 }
