@@ -15,6 +15,7 @@ mod hostile;
 mod interworking;
 mod libsrtp;
 mod neighbourhood;
+mod ng;
 mod pcscf;
 mod queues;
 mod secrecy;

@@ -38,10 +38,11 @@ use sallyport_signalling::e2ae::{self, Ports, Side};
 use sallyport_signalling::policy::{E2ae, Policy, RtcpMux};
 use sallyport_signalling::random::SystemRandom;
 use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use branch::{Branch, Dialog};
-pub(crate) use party::{About, Learning, Party};
+pub(crate) use party::{About, Echoes, Learning, Party, Reach};
 pub(crate) use request::{Answer, Dscp, Offer, Part, Registration, Tags, Terms};
 
 use branch::Version;
@@ -142,15 +143,26 @@ impl Call {
         if dialog.call.is_pending() && dialog.call.offerer() != Some(near) && !is_waiting {
             dialog.call = dialog.call.reject().0;
         }
-        let found = offer.sdp.media().len();
+        let is_first = !dialog.call.setups().any(|setup| setup.is_some());
+        let lines = if is_first {
+            0
+        } else {
+            dialog.call.setups().count()
+        };
+        let shapes = branch.shapes.take().filter(|_| !is_first);
+        let mut shapes = shapes.map_or_else(Default::default, |shapes| *shapes);
+        let near_shape = &mut shapes[near as usize];
+        let (shape, folded) = near_shape.fold_offer(&offer.sdp, lines, &offer.shape);
+        *near_shape = shape;
+        let found = folded.media().len();
         let max = usize::from(offer.max_streams.min(MAX_STREAMS));
         if found > max {
             return Err(CallError::Streams { found, max });
         }
         let mut ports = BTreeMap::new();
-        for index in dialog.call.wanted_ports(&offer.sdp) {
-            let media = &offer.sdp.media()[index];
-            let ip = offer.sdp.connection(media).and_then(|at| at.ip());
+        for index in dialog.call.wanted_ports(&folded) {
+            let media = &folded.media()[index];
+            let ip = folded.connection(media).and_then(|at| at.ip());
             let version = ip.map(IpVersion::of);
             let mut take = |side: Side, wanted| {
                 let ends = take_ports(realms[side as usize], wanted)?;
@@ -180,14 +192,18 @@ impl Call {
             };
         }
         let context = offer.terms.context(&policy);
-        let is_first = !dialog.call.setups().any(|setup| setup.is_some());
         let (after, decision) =
             dialog
                 .call
-                .offer(near, &offer.sdp, &ports, &context, &mut SystemRandom)?;
+                .offer(near, &folded, &ports, &context, &mut SystemRandom)?;
         if realms == [Realm::Access; 2] {
-            check_protected(&offer.sdp, &decision.sdp, &policy)?;
+            check_protected(&folded, &decision.sdp, &policy)?;
         }
+        let far_shape = &mut shapes[near.opposite() as usize];
+        let (shape, unfolded) = far_shape.unfold_offer(decision.sdp, lines, &offer.shape);
+        *far_shape = shape;
+        let has_shape = shapes.iter().any(|shape| *shape != Shape::default());
+        branch.shapes = has_shape.then(|| Box::new(shapes));
         branch.refuses_rtcp_mux = context_mux(&policy, near) == RtcpMux::Never;
         branch.offered = (is_first && by_offerer).then(|| Box::new(after.clone()));
         dialog.call = after;
@@ -197,8 +213,11 @@ impl Call {
             dialog.answerer.as_mut()
         };
         if let Some(party) = party {
-            party.learn(&offer.about);
+            party.name(&offer.about);
         }
+        // Until there is an answer, which may never come, media flows as it did.
+        dialog.offerer_reach = Some(Box::new(offer.about.reach));
+        branch.echo(&offer.about, near);
         self.is_silenced = offer.about.silences.unwrap_or(self.is_silenced);
         if let Some(dscp) = offer.dscp {
             self.dscp = match dscp {
@@ -207,7 +226,7 @@ impl Call {
             };
         }
         self.last_signal = now;
-        Ok(self.passed(decision.sdp, at, dialog_at, near.opposite(), !by_offerer))
+        Ok(self.passed(unfolded, at, dialog_at, near.opposite(), !by_offerer))
     }
 
     /// What an answer makes of the call.
@@ -238,13 +257,28 @@ impl Call {
             return Err(CallError::Dialogue);
         }
         let context = answer.terms.context(&policy);
-        let (after, decision) = dialog
-            .call
-            .answer(&answer.sdp, &context, &mut SystemRandom)?;
+        let answerer = offerer.opposite();
+        let mut shapes = branch.shapes.clone();
+        let folded = match &mut shapes {
+            None => answer.sdp.clone(),
+            Some(shapes) => {
+                let shape = &mut shapes[answerer as usize];
+                let refusal = e2ae::Refusal::MediaCount {
+                    expected: shape.lines().unwrap_or(answer.sdp.media().len()),
+                    found: answer.sdp.media().len(),
+                };
+                shape.fold_answer(&answer.sdp).ok_or(refusal)?
+            }
+        };
+        let (after, decision) = dialog.call.answer(&folded, &context, &mut SystemRandom)?;
+        let unfolded = match &shapes {
+            None => decision.sdp,
+            Some(shapes) => shapes[offerer as usize].unfold_answer(decision.sdp),
+        };
+        branch.shapes = shapes;
         check_families(&after)?;
         dialog.call = after;
         dialog.forget_outcomes();
-        let answerer = offerer.opposite();
         let party = if by_offerer {
             dialog.answerer.get_or_insert_with(|| {
                 let tag = answer.tags.to.clone().unwrap_or_default();
@@ -253,7 +287,18 @@ impl Call {
         } else {
             &mut branch.offerer
         };
-        party.learn(&answer.about);
+        party.name(&answer.about);
+        party.reach(answer.about.reach);
+        if let Some(reach) = dialog.offerer_reach.take() {
+            let party = if by_offerer {
+                Some(&mut branch.offerer)
+            } else {
+                dialog.answerer.as_mut()
+            };
+            if let Some(party) = party {
+                party.reach(*reach);
+            }
+        }
         for (index, setup) in (0..).zip(dialog.call.setups()) {
             let leg = |side| setup.map(|setup| setup.leg(side));
             branch.offerer.locate(index, leg(branch.side));
@@ -262,9 +307,10 @@ impl Call {
             }
         }
         branch.active = Some(dialog_at);
+        branch.echo(&answer.about, answerer);
         self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
         self.last_signal = now;
-        Ok(self.passed(decision.sdp, at, dialog_at, offerer, by_offerer))
+        Ok(self.passed(unfolded, at, dialog_at, offerer, by_offerer))
     }
 
     /// What is left once a part of the call has ended; `None` when nothing is.
@@ -329,6 +375,14 @@ impl Call {
         ports
     }
 
+    /// Whether the NAT of somebody in it is to be opened.
+    pub(crate) fn pierces(&self) -> bool {
+        self.branches.iter().any(|branch| {
+            let answerers = branch.dialogs.iter().filter_map(|it| it.answerer.as_ref());
+            answerers.chain([&branch.offerer]).any(Party::is_pierced)
+        })
+    }
+
     /// Whether nobody has answered any offer yet.
     pub(crate) fn is_unanswered(&self) -> bool {
         self.branches.iter().all(|branch| branch.active.is_none())
@@ -378,6 +432,7 @@ impl Call {
         }
         branch.dialogs.push(Dialog {
             answerer: None,
+            offerer_reach: None,
             slot,
             call: offered.fork(&own),
             outcomes: BTreeMap::new(),
@@ -404,11 +459,14 @@ impl Call {
             refuses_rtcp_mux: false,
             dialogs: vec![Dialog {
                 answerer: to.clone().map(|tag| Party::new(tag, far, now)),
+                offerer_reach: None,
                 slot,
                 call: e2ae::Call::new(),
                 outcomes: BTreeMap::new(),
             }],
             active: None,
+            echoes: None,
+            shapes: None,
             versions: [Version::default(); 2],
         });
         Ok(Place {

@@ -22,8 +22,8 @@ use std::path::Path;
 
 use sallyport_signalling::dtls::{Fingerprint, Hash};
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, IceAsked, Leg, Ports, Protection, Refusal, Setup,
-    Side, Treatment,
+    Action, Asked, Call, Context, Decision, Ends, Handshakes, IceAsked, Leg, Osrtp, Ports,
+    Protection, Refusal, Setup, Side, Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::{AccessNetwork, Policy, RtcpMux, Rule};
@@ -252,7 +252,16 @@ fn leg(leg: &Leg) -> String {
         None => Ok(()),
         Some(Protection::Sdes(keys)) => {
             let (receive, send) = (keys.receive.write(), keys.send.write());
-            write!(text, "\n    receive {}\n    send {}", *receive, *send)
+            let opportunistic = if keys.is_opportunistic {
+                "\n    opportunistic"
+            } else {
+                ""
+            };
+            write!(
+                text,
+                "\n    receive {}\n    send {}{opportunistic}",
+                *receive, *send
+            )
         }
         Some(Protection::Dtls(dtls)) => {
             let role = if dtls.is_client { "client" } else { "server" };
@@ -352,32 +361,44 @@ impl Case {
                 "max-mki-len" => policy.sdes.max_mki_len = value.parse().unwrap(),
                 "key-derivation-rate" => policy.sdes.key_derivation_rate = true,
                 "indications" => policy.needs_indications = value != "not needed",
-                // Which side offers or answers, the profile for who is to answer, or `-` for the
-                // same, and what else is wanted.
+                "lifetime" => policy.sdes.lifetime = Some(value.parse().unwrap()),
+                "offered" => {
+                    let suites = value.split(' ').map(|suite| suite.parse().unwrap());
+                    policy.sdes.offered = Some(Suites::new(suites).unwrap());
+                }
+                "asked-srtcp" => policy.sdes.asked.unencrypted_srtcp = Some(value == "clear"),
+                // Whose offers and answers, the profile for who gets them, or `-` for the same,
+                // and what else is asked for.
                 "asked" => {
                     let mut words = value.split(' ');
                     let from = usize::from(words.next() == Some("core"));
                     let profile = words.next().filter(|profile| *profile != "-");
-                    let mut asked = Asked {
+                    let rest: Vec<_> = words.collect();
+                    let asks = |word| rest.contains(&word);
+                    case.asked[from] = Some(Asked {
                         profile: profile.map(Profile::from),
-                        ..Asked::default()
-                    };
-                    let handshakes = &mut asked.handshakes;
-                    for word in words {
-                        match word {
-                            "recrypt" => asked.recrypt = true,
-                            "DTLS" => handshakes.fingerprint = Some(fingerprint()),
-                            "ICE" => handshakes.ice = IceAsked::Always,
-                            "no-ICE" => handshakes.ice = IceAsked::Never,
-                            "reject-ICE" => handshakes.rejects_ice = true,
-                            "trickle" => handshakes.trickles = true,
-                            "no-SDES" => handshakes.no_sdes = true,
-                            "active" => handshakes.is_active = true,
-                            "no-tls-id" => handshakes.no_tls_id = true,
-                            _ => panic!("{line}"),
-                        }
-                    }
-                    case.asked[from] = Some(asked);
+                        recrypt: asks("recrypt"),
+                        is_reset: asks("reset"),
+                        osrtp: Osrtp {
+                            offers: asks("osrtp-offer"),
+                            accepts: asks("osrtp-accept"),
+                        },
+                        keeps_suite: asks("static"),
+                        accepts_profile: asks("accept"),
+                        handshakes: Handshakes {
+                            ice: match (asks("ICE"), asks("no-ICE")) {
+                                (true, _) => IceAsked::Always,
+                                (_, true) => IceAsked::Never,
+                                _ => IceAsked::AsOffered,
+                            },
+                            rejects_ice: asks("reject-ICE"),
+                            trickles: asks("trickle"),
+                            fingerprint: asks("DTLS").then(fingerprint),
+                            no_sdes: asks("no-SDES"),
+                            is_active: asks("active"),
+                            no_tls_id: asks("no-tls-id"),
+                        },
+                    });
                 }
                 "end-to-end" => policy.end_to_end = value != "no",
                 "access-rtcp-mux" => policy.access_rtcp_mux = mux(),

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use sallyport_flow::Realm;
 use sallyport_signalling::e2ae::{self, Side};
+use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
 use super::handshakes::Outcome;
-use super::party::Party;
+use super::party::{About, Echoes, Party, Reach};
 
 /// One way that the offer of a call took.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -27,6 +28,10 @@ pub(crate) struct Branch {
     pub(crate) dialogs: Vec<Dialog>,
     /// Whose media flows.
     pub(super) active: Option<usize>,
+    /// Whether media of either side goes back there, and none to the other.
+    pub(super) echoes: Option<[bool; 2]>,
+    /// The lines of each side, if those of one are not the call's.
+    pub(super) shapes: Option<Box<[Shape; 2]>>,
     /// What was sent to each side of the offerer and the others.
     pub(super) versions: [Version; 2],
 }
@@ -36,6 +41,8 @@ pub(crate) struct Branch {
 pub(crate) struct Dialog {
     /// `None` until there is an answer.
     pub(crate) answerer: Option<Party>,
+    /// What was said of the way to who made the latest offer, as long as that has no answer.
+    pub(super) offerer_reach: Option<Box<Reach>>,
     pub(super) slot: u16,
     pub(crate) call: e2ae::Call,
     /// What peers have proved, by m-line and side.
@@ -82,6 +89,16 @@ impl Branch {
             Some(&self.offerer)
         } else {
             dialog.answerer.as_ref()
+        }
+    }
+
+    /// Whose media goes back to them from now on, if the proxy says so with the SDP of one side.
+    pub(super) fn echo(&mut self, about: &About, from: Side) {
+        if let Some(Echoes { sender, receiver }) = about.echoes {
+            self.echoes = Some(match from {
+                Side::Access => [sender, receiver],
+                Side::Core => [receiver, sender],
+            });
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sallyport_flow::Realm;
+use sallyport_flow::{LatchOn, Realm};
 use sallyport_signalling::e2ae;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,9 @@ use crate::stream::Peer;
 /// peer's own address is listened to.
 const WINDOW: Duration = Duration::from_secs(30);
 
+/// How long a peer is watched before its address counts, where the proxy wants that.
+const WATCH: Duration = Duration::from_secs(3);
+
 /// One of the two who talk.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Party {
@@ -25,21 +28,37 @@ pub(crate) struct Party {
     pub(crate) label: Option<String>,
     pub(crate) since: Duration,
     pub(super) realm: Realm,
-    /// Where its SIP messages come from.
-    received_from: Option<IpAddr>,
-    /// Where its media is, whatever its SDP says.
-    media_address: Option<IpAddr>,
-    learning: Learning,
+    reach: Reach,
     /// Where it said last that it is, by m-line.
     pub(super) known: BTreeMap<u16, e2ae::Ends>,
+}
+
+/// What the proxy says about the way to a party.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Reach {
+    /// Where its SIP messages come from.
+    pub(crate) received_from: Option<IpAddr>,
+    /// Where its media is, whatever its SDP says.
+    pub(crate) media_address: Option<IpAddr>,
+    pub(crate) learning: Learning,
+    /// Nothing is sent to it before it has sent something.
+    pub(crate) waits: bool,
+    /// Empty packets are sent to it until it has sent something, to open its NAT.
+    pub(crate) pierces: bool,
 }
 
 /// How a party's address is learned.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Learning {
-    /// From packets; it sends from where it receives.
+    /// From its first packet; it sends from where it receives.
     #[default]
     Symmetric,
+    /// From its first packet after a while.
+    Delayed,
+    /// From its first packet, unless one soon after fits its SDP better.
+    Heuristic,
+    /// From every packet: it is followed, and so is who pretends to be it.
+    Handover,
     /// It sends from elsewhere than it receives.
     Asymmetric,
     /// It is where its SDP says.
@@ -50,11 +69,18 @@ pub(crate) enum Learning {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) label: Option<String>,
-    pub(crate) received_from: Option<IpAddr>,
-    pub(crate) media_address: Option<IpAddr>,
-    pub(crate) learning: Learning,
+    pub(crate) reach: Reach,
     /// Whether RTP of the whole call is dropped from now on.
     pub(crate) silences: Option<bool>,
+    /// Whose media goes back to them from now on, and nobody else's goes anywhere.
+    pub(crate) echoes: Option<Echoes>,
+}
+
+/// Whose media goes back to them: of who sent an SDP, and of who will get it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Echoes {
+    pub(crate) sender: bool,
+    pub(crate) receiver: bool,
 }
 
 impl Party {
@@ -64,9 +90,7 @@ impl Party {
             label: None,
             since,
             realm,
-            received_from: None,
-            media_address: None,
-            learning: Learning::default(),
+            reach: Reach::default(),
             known: BTreeMap::new(),
         }
     }
@@ -84,16 +108,25 @@ impl Party {
         }
     }
 
-    /// Takes over what is said anew.
-    pub(super) fn learn(&mut self, about: &About) {
+    /// Takes over the name that it is given, if it is.
+    pub(super) fn name(&mut self, about: &About) {
         if about.label.is_some() {
             self.label.clone_from(&about.label);
         }
-        if about.received_from.is_some() {
-            self.received_from = about.received_from;
-        }
-        self.media_address = about.media_address;
-        self.learning = about.learning;
+    }
+
+    /// Whether its NAT is to be opened.
+    pub(super) const fn is_pierced(&self) -> bool {
+        self.reach.pierces
+    }
+
+    /// Takes over what is said anew. An address that SIP messages came from stays true.
+    pub(super) fn reach(&mut self, reach: Reach) {
+        let received_from = reach.received_from.or(self.reach.received_from);
+        self.reach = Reach {
+            received_from,
+            ..reach
+        };
     }
 }
 
@@ -105,7 +138,7 @@ pub(super) fn said(party: Option<&Party>, remote: Option<Ends>) -> Option<Ends> 
             rtcp: SocketAddr::new(ip, ends.rtcp.port()),
         }
     };
-    match party.and_then(|party| party.media_address) {
+    match party.and_then(|party| party.reach.media_address) {
         Some(ip) => remote.map(at(ip)),
         None => remote,
     }
@@ -113,12 +146,11 @@ pub(super) fn said(party: Option<&Party>, remote: Option<Ends>) -> Option<Ends> 
 
 /// The address that its packets come from, as far as that is known.
 pub(super) fn origin(party: Option<&Party>, remote: Option<Ends>) -> Option<IpAddr> {
-    let moved = party.and_then(|party| party.media_address);
-    let said = moved.or(remote.map(|ends| ends.rtp.ip()));
-    let received_from = party.and_then(|party| party.received_from);
+    let said = said(party, remote).map(|ends| ends.rtp.ip());
+    let reach = party.map(|party| party.reach).unwrap_or_default();
     // Behind a NAT a peer says an address that means nothing here, and its media comes from where
     // its SIP messages come from.
-    match (said, received_from) {
+    match (reach.media_address.or(said), reach.received_from) {
         (Some(said), Some(seen)) if is_private(said) && !is_private(seen) => Some(seen),
         (Some(said), _) => Some(said),
         (None, seen) => seen,
@@ -127,17 +159,15 @@ pub(super) fn origin(party: Option<&Party>, remote: Option<Ends>) -> Option<IpAd
 
 /// Who is at the far end of a leg where the peer finds the way itself: only where it has
 /// nominated, if packets do not authenticate.
-pub(super) const fn checked_peer(nominated: Option<Ends>, is_protected: bool) -> Peer {
+pub(super) fn checked_peer(nominated: Option<Ends>, is_protected: bool) -> Peer {
     match nominated {
         Some(ends) if !is_protected => Peer::Known(ends),
         signalled => Peer::Learned {
             signalled,
             from: None,
-            window: if is_protected {
-                None
-            } else {
-                Some(Duration::ZERO)
-            },
+            window: (!is_protected).then_some(Duration::ZERO),
+            on: LatchOn::First,
+            waits: false,
             is_asymmetric: false,
         },
     }
@@ -145,18 +175,29 @@ pub(super) const fn checked_peer(nominated: Option<Ends>, is_protected: bool) ->
 
 /// Who is at the far end of a leg.
 pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer {
+    let Reach {
+        learning, waits, ..
+    } = party.map_or(Reach::default(), |party| party.reach);
     let signalled = said(party, remote);
-    let learning = party.map_or(Learning::default(), |party| party.learning);
     if let (Learning::Off, Some(ends)) = (learning, signalled) {
         return Peer::Known(ends);
     }
     let from = origin(party, remote);
     // Of a plain peer of which nothing is known, nobody can be told apart: no packet is its first.
     let window = from.map_or(Duration::ZERO, |_| WINDOW);
+    // The proxy wants whoever sends to be followed.
+    let from = from.filter(|_| !is_protected && learning != Learning::Handover);
     Peer::Learned {
         signalled,
-        from: from.filter(|_| !is_protected).map(IpNet::from),
+        from: from.map(IpNet::from),
         window: (!is_protected).then_some(window),
+        on: match learning {
+            Learning::Delayed => LatchOn::Late(WATCH),
+            Learning::Heuristic => LatchOn::Best(WATCH),
+            Learning::Handover => LatchOn::Last,
+            Learning::Symmetric | Learning::Asymmetric | Learning::Off => LatchOn::First,
+        },
+        waits,
         is_asymmetric: learning == Learning::Asymmetric,
     }
 }
@@ -204,7 +245,7 @@ mod tests {
             (Some(private), Some(nat), true, None),
         ] {
             let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
-            party.received_from = seen.map(|seen| seen.parse().unwrap());
+            party.reach.received_from = seen.map(|seen| seen.parse().unwrap());
             let Peer::Learned {
                 from: found,
                 window,
@@ -219,10 +260,10 @@ mod tests {
             assert_eq!(window, (!is_protected).then_some(wait), "{said:?} {seen:?}");
         }
         let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
-        party.learning = Learning::Off;
+        party.reach.learning = Learning::Off;
         let known = peer(Some(&party), Some(ends(public)), false);
         assert_eq!(known, Peer::Known(ends(public)));
-        party.media_address = Some(nat.parse().unwrap());
+        party.reach.media_address = Some(nat.parse().unwrap());
         let known = peer(Some(&party), Some(ends(public)), false);
         assert_eq!(known, Peer::Known(ends("198.51.100.1:5004")));
     }

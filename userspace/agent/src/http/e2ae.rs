@@ -63,12 +63,13 @@ use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::{AccessNetwork, Policy, Rule};
 use sallyport_signalling::sdes::Suites;
 use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::shape::Wanted;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Error;
 use super::request::{Secret, read};
-use crate::call::{About, Answer, Offer, Part, Registration, Tags, Terms};
+use crate::call::{About, Answer, Offer, Part, Reach, Registration, Tags, Terms};
 use crate::call_error::CallError;
 use crate::calls::{Finish, Ours};
 use crate::manager::{Manager, to_its_end};
@@ -126,6 +127,7 @@ async fn offer(manager: Arc<Manager>, by: Side, body: &[u8]) -> Answered {
         terms: Terms::Policy(exchange.registration),
         policy: exchange.policy,
         rtcp_mux: None,
+        shape: Wanted::default(),
         version: None,
         dscp: None,
         max_streams: manager.limits.max_streams,
@@ -247,7 +249,10 @@ impl Exchange {
     /// Only of the UE it is said where its messages come from.
     fn about(&self, is_of_ue: bool) -> About {
         About {
-            received_from: self.received_from.filter(|_| is_of_ue),
+            reach: Reach {
+                received_from: self.received_from.filter(|_| is_of_ue),
+                ..Reach::default()
+            },
             ..About::default()
         }
     }

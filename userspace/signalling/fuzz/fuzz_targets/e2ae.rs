@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use libfuzzer_sys::fuzz_target;
 use sallyport_signalling::dtls::Fingerprint;
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, Handshakes, IceAsked, Ports, Side, Treatment,
+    Action, Asked, Call, Context, Decision, Ends, Handshakes, IceAsked, Osrtp, Ports, Side,
+    Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::Policy;
@@ -52,6 +53,13 @@ fuzz_target!(|bytes: &[u8]| {
             no_sdes: wanted & 0x80 != 0,
             ..Handshakes::default()
         },
+        is_reset: wanted & 9 == 9,
+        osrtp: Osrtp {
+            offers: wanted & 128 != 0,
+            accepts: wanted & 128 != 0,
+        },
+        keeps_suite: wanted & 128 != 0,
+        accepts_profile: wanted & 128 != 0,
     };
     let mechanisms = Mechanisms::parse(["sdes-srtp;mediasec"]);
     let context = Context {

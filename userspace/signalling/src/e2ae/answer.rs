@@ -7,11 +7,11 @@ use super::refusal::Fault;
 use super::rewrite::{Anchor, IceLines, KeyLines, Plan, RtcpMuxLines};
 use super::stream::{Anchored, Offer, Ours, Stream, Theirs};
 use super::{Context, Handshakes, Keys, Leg, MediaRefusal, Protection, Setup, Side, Treatment};
-use crate::dtls::{self, Dtls};
+use crate::dtls::{self, Dtls, DtlsPeer};
 use crate::ice::Credentials;
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
-use crate::sdes::{self, Crypto, InlineKey};
+use crate::sdes::{self, Crypto};
 use crate::sdp::{Media, Profile, Sdp};
 
 /// One `m=` line of an answer.
@@ -52,8 +52,12 @@ impl AnsweredLine<'_> {
         let peer = Peer::new(self.answer, self.media, offered.ice.is_some())?;
         let (offerer, answerer) = (self.offerer, self.offerer.opposite());
         let before = |side| stream.setup.as_ref().map(|setup| setup.leg(side));
-        let with_offerer = self.with_offerer(offered, before(offerer), random)?;
         let with_answerer = self.with_answerer(offered, &peer, before(answerer))?;
+        let with_offerer = self.with_offerer(offered, before(offerer), random)?;
+        let treatment = match (&with_offerer, &with_answerer) {
+            (None, None) => treatment,
+            _ => Treatment::EndToAccessEdge,
+        };
         let ice_of_offerer = self.ice_with_offerer(offered, before(offerer), random)?;
         let handshakes = self.handshakes();
         let keys = match (&with_offerer, &with_answerer) {
@@ -70,6 +74,7 @@ impl AnsweredLine<'_> {
                 KeyLines::dtls(handshakes, setup, &dtls.id)
             }
             (None, Some(_)) => KeyLines::Remove,
+            (None, None) if offered.is_osrtp() && !offered.passes_keys => KeyLines::Remove,
             (None, None) => KeyLines::Keep,
         };
         let ice = IceLines::new(ice_of_offerer.as_ref(), handshakes);
@@ -132,38 +137,73 @@ impl AnsweredLine<'_> {
         before: Option<&Leg>,
         random: &mut impl Random,
     ) -> Result<Option<Protection>, Fault> {
+        let asked = self.context.asked;
         let before = before.and_then(|leg| leg.protection.as_ref());
-        Ok(Some(match (&offered.theirs, before) {
-            (None, _) => return Ok(None),
-            // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            (Some(Theirs::Sdes(theirs)), Some(Protection::Sdes(before)))
-                if before.receive == *theirs =>
-            {
-                Protection::Sdes(before.clone())
-            }
-            (Some(Theirs::Sdes(theirs)), _) => Protection::Sdes(Keys {
-                receive: theirs.clone(),
-                send: sdes::answer(theirs, InlineKey::random(theirs.suite, random)?),
-            }),
-            (Some(Theirs::Dtls(peer)), before) => {
+        let kept = offered.kept.as_deref();
+        let kept = kept.filter(|_| asked.is_some_and(|asked| asked.keeps_suite));
+        let theirs = match (kept, &offered.theirs) {
+            (None, None) => return Ok(None),
+            (Some(theirs), _) | (None, Some(Theirs::Sdes(theirs))) => theirs,
+            (None, Some(Theirs::Dtls(peer))) => {
                 let before = before.and_then(Protection::dtls);
-                let is_client = match (peer.setup, before) {
-                    (Some(dtls::Setup::Passive), _) => true,
-                    // Who has started goes on as who has (RFC 8842 section 5.3).
-                    (Some(dtls::Setup::ActPass), Some(before)) => before.is_client,
-                    (Some(dtls::Setup::ActPass), None) => {
-                        let asked = self.handshakes();
-                        offered.is_active || asked.is_some_and(|asked| asked.is_active)
-                    }
-                    (Some(dtls::Setup::Active) | None, _) => false,
-                };
-                let id = match before {
-                    Some(before) => before.id.clone(),
-                    None => Dtls::random_id(random)?,
-                };
-                Protection::Dtls(Dtls::new(before, is_client, id, peer.clone()))
+                let dtls = self.dtls_with_offerer(offered, peer, before, random)?;
+                return Ok(Some(Protection::Dtls(dtls)));
             }
-        }))
+        };
+        let before = before.and_then(Protection::keys);
+        let is_opportunistic = offered.is_osrtp();
+        if is_opportunistic {
+            let is_shared = offered.passes_keys && self.has_keys();
+            let accepts = asked.is_some_and(|asked| asked.osrtp.accepts);
+            if is_shared || !(accepts || before.is_some()) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Protection::Sdes(match before {
+            // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
+            Some(before) if before.receive == *theirs => Keys {
+                is_opportunistic,
+                ..before.clone()
+            },
+            _ => {
+                let key = self.context.policy.sdes.key(theirs.suite, random)?;
+                Keys {
+                    receive: theirs.clone(),
+                    send: sdes::answer(theirs, key),
+                    is_opportunistic,
+                }
+            }
+        })))
+    }
+
+    /// The handshake with the offerer.
+    fn dtls_with_offerer(
+        &self,
+        offered: &Anchored,
+        peer: &DtlsPeer,
+        before: Option<&Dtls>,
+        random: &mut impl Random,
+    ) -> Result<Dtls, Fault> {
+        let is_client = match (peer.setup, before) {
+            (Some(dtls::Setup::Passive), _) => true,
+            // Who has started goes on as who has (RFC 8842 section 5.3).
+            (Some(dtls::Setup::ActPass), Some(before)) => before.is_client,
+            (Some(dtls::Setup::ActPass), None) => {
+                let asked = self.handshakes();
+                offered.is_active || asked.is_some_and(|asked| asked.is_active)
+            }
+            (Some(dtls::Setup::Active) | None, _) => false,
+        };
+        let id = match before {
+            Some(before) => before.id.clone(),
+            None => Dtls::random_id(random)?,
+        };
+        Ok(Dtls::new(before, is_client, id, peer.clone()))
+    }
+
+    /// Whether the answer says how it is protected.
+    fn has_keys(&self) -> bool {
+        self.media.section().attribute(Crypto::NAME).is_some()
     }
 
     /// The protection of the answerer's leg, if it ends here.
@@ -173,16 +213,24 @@ impl AnsweredLine<'_> {
         peer: &Peer,
         before: Option<&Leg>,
     ) -> Result<Option<Protection>, Fault> {
-        Ok(Some(match &offered.ours {
-            None => return Ok(None),
-            Some(Ours::Sdes(ours)) => {
+        let is_opportunistic = offered.offers_osrtp();
+        let ours = offered.ours.as_ref();
+        let Some(ours) = ours.filter(|_| self.has_keys() || !is_opportunistic) else {
+            return Ok(None);
+        };
+        Ok(Some(match ours {
+            Ours::Sdes(ours) => {
                 let answered = self.media.section().attributes(Crypto::NAME);
                 let (send, receive) = (self.context.policy.sdes)
                     .read_answer(ours, answered)
                     .map_err(MediaRefusal::Answer)?;
-                Protection::Sdes(Keys { receive, send })
+                Protection::Sdes(Keys {
+                    receive,
+                    send,
+                    is_opportunistic,
+                })
             }
-            Some(Ours::Dtls(id)) => {
+            Ours::Dtls(id) => {
                 let peer = peer.dtls()?;
                 let before = before.and_then(|leg| leg.protection.as_ref()?.dtls());
                 let is_client = peer.setup == Some(dtls::Setup::Passive);
@@ -237,8 +285,8 @@ impl AnsweredLine<'_> {
     fn examine_profile(&self, offered: &Anchored) -> Result<(Treatment, Profile), MediaRefusal> {
         let answered = self.media.profile();
         let is_protected = answered.is_protected();
-        let must_be = offered.ours.is_some() || offered.treatment == Treatment::EndToEnd;
-        if must_be && !is_protected {
+        let offers_keys = offered.ours.is_some() && !offered.offers_osrtp();
+        if (offers_keys || offered.treatment == Treatment::EndToEnd) && !is_protected {
             return Err(MediaRefusal::Downgrade);
         }
         let has_keys = offered.theirs.is_some() || offered.ours.is_some();
@@ -248,16 +296,29 @@ impl AnsweredLine<'_> {
         } else {
             offered.treatment
         };
-        let profile = match (&offered.theirs, &offered.ours) {
-            (Some(Theirs::Sdes(_)), None) => answered.protected(),
-            (Some(Theirs::Dtls(_)), None) => answered.dtls(),
-            (None, Some(_)) => answered.plain(),
+        if offered.theirs.is_some() && offered.ours.is_none() && is_protected {
+            // Nobody has offered that.
+            return Err(MediaRefusal::Profile);
+        }
+        let offerer_is_protected = match (&offered.theirs, &offered.ours) {
+            (Some(_), _) => offered.profile.is_protected(),
+            (None, Some(_)) => false,
+            (None, None) => is_protected,
+        };
+        let profile = match offerer_is_protected {
+            true if matches!(offered.theirs, Some(Theirs::Dtls(_))) => answered.dtls(),
+            true if !is_protected => answered.protected(),
+            false if is_protected => answered.plain(),
             _ => Some(answered.clone()),
         };
         // A proxy may have asked for another profile than the offerer's; that is the offerer's own
         // again then.
+        let accepts = self
+            .context
+            .asked
+            .is_some_and(|asked| asked.accepts_profile);
         let profile = profile.map(|profile| match offered.asked {
-            Some(_) if profile.is_rtp() && treatment == offered.treatment => {
+            Some(_) if !accepts && profile.is_rtp() && treatment == offered.treatment => {
                 offered.profile.clone()
             }
             _ => profile,

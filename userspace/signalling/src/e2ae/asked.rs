@@ -2,12 +2,16 @@
 
 //! What becomes of an offer by the word of a SIP proxy, as the ng protocol has it.
 
-use super::{MediaRefusal, Protection, Setup, Side, Treatment};
+use super::{MediaRefusal, Setup, Side, Treatment};
 use crate::dtls::Fingerprint;
 use crate::sdp::Profile;
 
-/// What a SIP proxy wants for the media of an offer or an answer.
+/// What a SIP proxy wants for the media of an offer, or of an answer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the ng protocol"
+)]
 pub struct Asked {
     /// The profile for who is to answer: one of those of RTP. Without, it is as offered, and as
     /// protected as it was before.
@@ -16,6 +20,23 @@ pub struct Asked {
     pub recrypt: bool,
     /// What becomes of ICE and DTLS.
     pub handshakes: Handshakes,
+    /// Who is to answer is somebody else than before: what was agreed on that side is forgotten.
+    pub is_reset: bool,
+    /// Protection that need not be (RFC 8643).
+    pub osrtp: Osrtp,
+    /// An answer goes on with the offerer's suite of before, if that is among those offered.
+    pub keeps_suite: bool,
+    /// Who offered gets the profile of the answer, though it is not the one offered.
+    pub accepts_profile: bool,
+}
+
+/// Opportunistic SRTP (RFC 8643): keys in a plain profile, which may be taken or not.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Osrtp {
+    /// Who is to answer a plain offer is offered keys.
+    pub offers: bool,
+    /// Keys that an offer has are taken, though who answers did not take them.
+    pub accepts: bool,
 }
 
 /// What becomes of ICE and DTLS; by default, of ICE as it is offered, and no DTLS.
@@ -63,35 +84,56 @@ pub(super) struct Terms {
     pub(super) has_dtls: bool,
     /// Whether those of who is to answer are.
     pub(super) offers_dtls: bool,
+    /// Whether who is to answer is offered keys in a plain profile.
+    pub(super) offers_osrtp: bool,
+}
+
+/// Where the keys come from that an offer has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Offered {
+    /// From a handshake.
+    pub(super) has_dtls: bool,
+    /// From the offer itself, though its profile is plain.
+    pub(super) is_osrtp: bool,
 }
 
 impl Asked {
-    /// What becomes of a stream that one side offers with a profile, with keys from DTLS or not, and
-    /// that flows like `before`.
+    /// What becomes of a stream that one side offers with a profile and with keys, and that flows
+    /// like `before`.
     ///
-    /// Protection that ended here is never given up on either side, whoever asks for it.
+    /// Protection that ended here is never given up on either side, whoever asks for it, but for
+    /// the one that need not be, and for who has been replaced.
     pub(super) fn terms(
         &self,
         from: Side,
         offered: &Profile,
-        has_dtls: bool,
+        keys_of: Offered,
         before: Option<&Setup>,
     ) -> Result<Terms, MediaRefusal> {
-        let had = |side| before.map(|setup: &Setup| setup.leg(side).protection.as_ref());
-        let had_keys = |side| had(side).map(|protection| protection.is_some());
-        let far_before = had(from.opposite()).flatten();
+        let Offered { has_dtls, is_osrtp } = keys_of;
+        let to = from.opposite();
+        let protection = |setup: &Setup, side| {
+            let protection = setup.leg(side).protection.clone();
+            protection.filter(|_| side == from || !self.is_reset)
+        };
+        let keys = |setup, side| protection(setup, side).map(|it| it.is_opportunistic());
+        let had_keys = |side| before.map(|setup| keys(setup, side) == Some(false));
+        let had_osrtp = before.is_some_and(|setup| keys(setup, to) == Some(true));
         let is_end_to_end = before.is_some_and(|setup| setup.treatment == Treatment::EndToEnd);
-        let profile = match (&self.profile, far_before) {
+        let had_dtls = before
+            .and_then(|setup| protection(setup, to))
+            .is_some_and(|protection| protection.dtls().is_some());
+        let profile = match (&self.profile, had_keys(to)) {
             (Some(profile), _) => Some(profile.clone()),
-            (None, Some(Protection::Sdes(_))) => offered.sdes(),
-            (None, Some(Protection::Dtls(_))) => offered.dtls(),
-            (None, None) if before.is_some() && !is_end_to_end => offered.plain(),
-            (None, None) => None,
+            (None, Some(true)) if had_dtls => offered.dtls(),
+            (None, Some(true)) => offered.sdes(),
+            (None, Some(false)) if !is_end_to_end => offered.plain(),
+            (None, _) => None,
         };
         let profile = profile.unwrap_or_else(|| offered.clone());
         let (from_keys, to_keys) = (offered.is_protected(), profile.is_protected());
         let gives_up = (had_keys(from) == Some(true) || is_end_to_end) && !from_keys
-            || (had_keys(from.opposite()) == Some(true) || is_end_to_end) && !to_keys;
+            || (had_keys(to) == Some(true) || is_end_to_end && !self.is_reset) && !to_keys;
         if gives_up {
             return Err(MediaRefusal::Downgrade);
         }
@@ -107,11 +149,13 @@ impl Asked {
             (true, true) if can_share_keys && !has_ended_here => Treatment::EndToEnd,
             _ => Treatment::EndToAccessEdge,
         };
+        let offers_osrtp = !to_keys && (had_osrtp || self.osrtp.offers && !is_osrtp);
         Ok(Terms {
             treatment,
             profile,
             has_dtls,
             offers_dtls,
+            offers_osrtp,
         })
     }
 }

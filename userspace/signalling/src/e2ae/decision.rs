@@ -199,6 +199,11 @@ impl Protection {
         }
     }
 
+    /// Whether it may be given up again.
+    pub(super) const fn is_opportunistic(&self) -> bool {
+        matches!(self, Self::Sdes(keys) if keys.is_opportunistic)
+    }
+
     /// The handshake that the keys are from.
     pub const fn dtls(&self) -> Option<&Dtls> {
         match self {
@@ -215,4 +220,6 @@ pub struct Keys {
     pub receive: Crypto,
     /// What we send with.
     pub send: Crypto,
+    /// Whether it was agreed on in a plain profile (RFC 8643), and may be given up again.
+    pub is_opportunistic: bool,
 }

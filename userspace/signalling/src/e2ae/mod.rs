@@ -34,7 +34,7 @@ mod refusal;
 mod rewrite;
 mod stream;
 
-pub use asked::{Asked, Handshakes, IceAsked};
+pub use asked::{Asked, Handshakes, IceAsked, Osrtp};
 pub use call::Call;
 pub use decision::{
     Action, Decision, Ends, Keys, Leg, Ports, Protection, Setup, Side, StreamDecision, Treatment,

@@ -2,12 +2,12 @@
 
 //! What becomes of one `m=` line of an offer.
 
-use super::asked::{IceAsked, Terms};
+use super::asked::{IceAsked, Offered, Terms};
 use super::peer::Peer;
 use super::refusal::Fault;
 use super::rewrite::{INDICATION, REQUESTED};
 use super::stream::{Anchored, Offer, Ours, Theirs};
-use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
+use super::{Context, Keys, Leg, MediaRefusal, Protection, Setup, Side, Treatment};
 use crate::dtls::Dtls;
 use crate::ice::{Credentials, Ice};
 use crate::mediasec::Mechanism;
@@ -43,12 +43,18 @@ impl OfferedLine<'_> {
         let handshakes = self.context.asked.map(|asked| &asked.handshakes);
         let takes_ice = handshakes.is_some_and(|handshakes| !handshakes.rejects_ice);
         let peer = Peer::new(self.offer, media, takes_ice)?;
+        let is_protected = media.profile().is_protected();
+        let osrtp = (self.context.asked.is_some() && !is_protected)
+            .then(|| self.theirs().ok())
+            .flatten();
         let (treatment, asked) = match self.context.asked {
             None => (self.examine_rtp()?, None),
             Some(asked) => {
-                let profile = media.profile();
-                let has_dtls = profile.is_protected() && peer.wants_dtls(media);
-                let terms = asked.terms(self.from, profile, has_dtls, self.setup)?;
+                let keys = Offered {
+                    has_dtls: is_protected && peer.wants_dtls(media),
+                    is_osrtp: osrtp.is_some(),
+                };
+                let terms = asked.terms(self.from, media.profile(), keys, self.setup)?;
                 self.check_asked(&terms)?;
                 (terms.treatment, Some(terms))
             }
@@ -61,20 +67,28 @@ impl OfferedLine<'_> {
                 (self.from == Side::Access, self.from == Side::Core)
             }
             (Treatment::EndToAccessEdge, Some(terms)) => {
-                (media.profile().is_protected(), terms.profile.is_protected())
+                (is_protected, terms.profile.is_protected())
             }
             _ => (false, false),
         };
         let theirs = match &asked {
-            _ if !has_theirs => None,
+            _ if !has_theirs => osrtp.map(Theirs::Sdes),
             Some(terms) if terms.has_dtls => Some(Theirs::Dtls(peer.dtls()?)),
             _ => Some(Theirs::Sdes(self.theirs()?)),
         };
+        let has_ours = has_ours || asked.as_ref().is_some_and(|terms| terms.offers_osrtp);
         let ours = match &asked {
             _ if !has_ours => None,
             Some(terms) if terms.offers_dtls => Some(Ours::Dtls(self.our_id(random)?)),
-            _ => Some(Ours::Sdes(self.ours(random)?)),
+            _ => Some(Ours::Sdes(self.ours(theirs.as_ref(), random)?)),
         };
+        // Keys that end here are nobody else's.
+        let passes_keys = theirs.is_some()
+            && !is_protected
+            && ours.is_none()
+            && self.agreed(self.from).is_none()
+            && self.context.policy.end_to_end;
+        let kept = theirs.as_ref().and_then(|theirs| self.kept(theirs));
         let offers_ice = handshakes.is_some_and(|handshakes| match handshakes.ice {
             IceAsked::AsOffered => {
                 self.ice_before().is_some() || Credentials::parse(self.offer, media).is_some()
@@ -96,6 +110,8 @@ impl OfferedLine<'_> {
             peer,
             offers_rtcp_mux,
             theirs,
+            kept,
+            passes_keys,
             ours,
             is_active: handshakes.is_some_and(|handshakes| handshakes.is_active),
             ice,
@@ -133,19 +149,51 @@ impl OfferedLine<'_> {
     }
 
     /// What we offer, where the protection of who is to answer ends here.
-    fn ours(&self, random: &mut impl Random) -> Result<Vec<Crypto>, Fault> {
-        let before = self.protection_before();
-        match before.and_then(Protection::keys) {
+    fn ours(
+        &self,
+        theirs: Option<&Theirs>,
+        random: &mut impl Random,
+    ) -> Result<Vec<Crypto>, Fault> {
+        let before = self.far_leg().and_then(|leg| leg.protection.as_ref());
+        if let Some(before) = before.and_then(Protection::keys) {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            Some(before) => Ok(vec![before.send.clone()]),
-            None => Ok(self.context.policy.sdes.offer(random)?),
+            return Ok(vec![before.send.clone()]);
         }
+        let without = match theirs {
+            Some(Theirs::Sdes(theirs)) => Some(theirs.parameters.relaxed),
+            Some(Theirs::Dtls(_)) | None => None,
+        };
+        let sdes = &self.context.policy.sdes;
+        Ok(sdes.offer(without.unwrap_or_default(), random)?)
+    }
+
+    /// What is offered to us in the suite agreed before, if we would rather take another.
+    fn kept(&self, theirs: &Theirs) -> Option<Box<Crypto>> {
+        let Theirs::Sdes(theirs) = theirs else {
+            return None;
+        };
+        let suite = self.agreed(self.from)?.receive.suite;
+        let offered = self.media.section().attributes(Crypto::NAME);
+        let kept = (suite != theirs.suite).then(|| self.context.policy.sdes.find(suite, offered));
+        kept.flatten().map(Box::new)
+    }
+
+    /// The keys of a leg by now.
+    fn agreed(&self, side: Side) -> Option<&Keys> {
+        self.setup?.leg(side).protection.as_ref()?.keys()
+    }
+
+    /// The leg of who is to answer by now, unless that is somebody else.
+    fn far_leg(&self) -> Option<&Leg> {
+        let is_reset = self.context.asked.is_some_and(|asked| asked.is_reset);
+        let setup = self.setup.filter(|_| !is_reset)?;
+        Some(setup.leg(self.from.opposite()))
     }
 
     /// Our `a=tls-id` for who is to answer: the same as before, so that what flows goes on (RFC 8842
     /// section 5.1).
     fn our_id(&self, random: &mut impl Random) -> Result<String, Fault> {
-        let before = self.protection_before();
+        let before = self.far_leg().and_then(|leg| leg.protection.as_ref());
         match before.and_then(Protection::dtls) {
             Some(before) => Ok(before.id.clone()),
             None => Ok(Dtls::random_id(random)?),
@@ -162,14 +210,7 @@ impl OfferedLine<'_> {
 
     /// ICE of the leg of who is to answer.
     fn ice_before(&self) -> Option<&Ice> {
-        let leg = self.setup?.leg(self.from.opposite());
-        leg.ice.as_ref()
-    }
-
-    /// How the leg of who is to answer was protected.
-    fn protection_before(&self) -> Option<&Protection> {
-        let leg = self.setup?.leg(self.from.opposite());
-        leg.protection.as_ref()
+        self.far_leg()?.ice.as_ref()
     }
 
     /// Media that we do not handle.

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A SIP proxy that speaks ng with the gateway, for one call between `ue` and `core`.
+
+use std::cell::Cell;
+use std::net::{SocketAddr, UdpSocket};
+
+use sallyport_tests::Topology;
+use serde_json::{Value, json};
+
+/// A SIP proxy, and its call.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    socket: UdpSocket,
+    cookie: Cell<u32>,
+    call_id: &'static str,
+}
+
+impl Proxy {
+    /// One beside the gateway.
+    pub(crate) fn new(topology: &Topology, call_id: &'static str) -> Self {
+        let socket = topology.gateway.udp(([127, 0, 0, 1], 0));
+        socket
+            .connect(("127.0.0.1", 2223))
+            .expect("the loopback interface is up");
+        Self {
+            socket,
+            cookie: Cell::new(0),
+            call_id,
+        }
+    }
+
+    /// Passes on an offer; who answers is known in a second one. Returns the SDP for who answers.
+    pub(crate) fn offer(&self, [from, to]: [&str; 2], sdp: &str, options: Value) -> String {
+        self.exchange(
+            "offer",
+            from,
+            Some(to).filter(|to| !to.is_empty()),
+            sdp,
+            options,
+        )
+    }
+
+    /// Passes on an answer. Returns the SDP for who made the offer.
+    pub(crate) fn answer(&self, [from, to]: [&str; 2], sdp: &str, options: Value) -> String {
+        self.exchange("answer", from, Some(to), sdp, options)
+    }
+
+    fn exchange(
+        &self,
+        command: &str,
+        from: &str,
+        to: Option<&str>,
+        sdp: &str,
+        mut request: Value,
+    ) -> String {
+        for (key, value) in [
+            ("command", command),
+            ("call-id", self.call_id),
+            ("from-tag", from),
+            ("sdp", sdp),
+        ] {
+            request[key] = json!(value);
+        }
+        if let Some(to) = to {
+            request["to-tag"] = json!(to);
+        }
+        let cookie = self.cookie.get();
+        self.cookie.set(cookie + 1);
+        let message = format!("{}-{cookie} {request}", self.call_id);
+        self.socket.send(message.as_bytes()).expect("send");
+        let mut reply = vec![0; 1 << 16];
+        let len = self.socket.recv(&mut reply).expect("the gateway answers");
+        let reply = str::from_utf8(&reply[..len]).expect("JSON is text");
+        let (_, document) = reply.split_once(' ').expect("a cookie");
+        let reply: Value = serde_json::from_str(document).expect("JSON");
+        let sdp = reply["sdp"].as_str();
+        sdp.unwrap_or_else(|| panic!("{request}: {reply}"))
+            .to_owned()
+    }
+}
+
+/// What one end says of itself: where it is, its profile, and further lines.
+pub(crate) fn sdp(at: SocketAddr, profile: &str, lines: &str) -> String {
+    let (ip, port) = (at.ip(), at.port());
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio {port} {profile} 8\r\n{lines}"
+    )
+}
+
+/// Where an SDP leads the media of its first medium, as the gateway describes a leg over HTTP.
+pub(crate) fn leg(sdp: &str) -> Value {
+    let behind = |start: &str| {
+        let mut lines = sdp.lines().filter_map(|line| line.strip_prefix(start));
+        lines
+            .next()
+            .unwrap_or_else(|| panic!("no {start} in {sdp}"))
+    };
+    let ip = behind("c=IN IP4 ");
+    let port = behind("m=audio ").split(' ').next().unwrap_or_default();
+    let port: u16 = port.parse().expect("a port");
+    json!({ "local": format!("{ip}:{port}"), "local_rtcp": format!("{ip}:{}", port + 1) })
+}
