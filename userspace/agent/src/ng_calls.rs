@@ -9,6 +9,7 @@ use std::time::Duration;
 use sallyport_flow::{Realm, Refused};
 use sallyport_signalling::dtls::Hash;
 use sallyport_signalling::e2ae::{Asked, Handshakes, IceAsked, Osrtp};
+use sallyport_signalling::ice;
 use sallyport_signalling::ng::{
     self, Delete, Dtls, DtlsHash, EndpointLearning, Family, Flag, Ice, Limit, MediaEcho, Options,
     Query, Refusal, Report, SdpBody, Statistics, Tos, Traffic, Transport,
@@ -50,6 +51,9 @@ impl Calls for NgCalls {
 
     async fn offer(&self, offer: ng::Offer) -> Result<SdpBody, Refusal> {
         let lines = self.lines(&offer.options);
+        if let Some(fragment) = self.fragment(&offer.options, &offer.call_id, &offer.sdp) {
+            return fragment;
+        }
         let sdp = parse(&offer.sdp)?;
         if lines.is_loop(&sdp) {
             return Ok(offer.sdp);
@@ -78,6 +82,9 @@ impl Calls for NgCalls {
 
     async fn answer(&self, answer: ng::Answer) -> Result<SdpBody, Refusal> {
         let lines = self.lines(&answer.options);
+        if let Some(fragment) = self.fragment(&answer.options, &answer.call_id, &answer.sdp) {
+            return fragment;
+        }
         let sdp = parse(&answer.sdp)?;
         if lines.is_loop(&sdp) {
             return Ok(answer.sdp);
@@ -195,6 +202,24 @@ impl NgCalls {
                 Tos::Octet(octet) => Some(Dscp::Marked(octet >> 2)),
             }),
             max_streams: self.manager.limits.max_streams,
+        })
+    }
+
+    /// What is answered to a fragment of trickle ICE; `None` where there is none.
+    fn fragment(
+        &self,
+        options: &Options,
+        call_id: &str,
+        body: &SdpBody,
+    ) -> Option<Result<SdpBody, Refusal>> {
+        let text = std::str::from_utf8(body.expose()).ok()?;
+        let has = options.flags.contains(&Flag::Fragment);
+        let left = ice::without_candidates(text).filter(|_| has)?;
+        let is_known = self.manager.entry_of_call(call_id).is_some();
+        Some(if is_known {
+            Ok(SdpBody::new(left.into_bytes()))
+        } else {
+            Err(Refusal::UnknownCall)
         })
     }
 

@@ -37,5 +37,7 @@ mod lite;
 /// How often strangers are listened to.
 mod pace;
 
+#[cfg(test)]
+pub(crate) use association::Keys;
 pub(crate) use endpoint::{Fact, Place, Report, Terms};
 pub(crate) use endpoints::{Endpoints, Wanted};

@@ -15,6 +15,34 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::random::{Random, RandomError};
 use crate::sdp::{Media, Sdp};
 
+/// Attributes of ICE (RFC 8839). Who found another way by those of somebody else would go past us.
+pub const ATTRIBUTES: [&str; 9] = [
+    "candidate",
+    "end-of-candidates",
+    "ice-lite",
+    "ice-mismatch",
+    "ice-options",
+    "ice-pacing",
+    "ice-pwd",
+    "ice-ufrag",
+    "remote-candidates",
+];
+
+/// What is left of a fragment of a session description, as trickle ICE sends them (RFC 8840 section
+/// 9), without ICE; `None` if that is no fragment, but a whole session description. What it says of
+/// candidates a lite agent need not know, and nobody else may.
+pub fn without_candidates(fragment: &str) -> Option<String> {
+    if fragment.starts_with("v=") {
+        return None;
+    }
+    let is_ice = |line: &str| {
+        let name = line.trim_end().strip_prefix("a=")?.split(':').next()?;
+        Some(ATTRIBUTES.contains(&name))
+    };
+    let lines = fragment.split_inclusive('\n');
+    Some(lines.filter(|line| is_ice(line) != Some(true)).collect())
+}
+
 /// `a=ice-ufrag` and `a=ice-pwd` of one side (RFC 8839 section 5.4). The password is wiped when
 /// dropped and never printed.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize, Zeroize, ZeroizeOnDrop)]
@@ -119,6 +147,17 @@ mod tests {
         ] {
             assert_eq!(parse(&lines).is_some(), is_read, "{lines}");
         }
+    }
+
+    #[test]
+    fn of_a_fragment_everything_is_left_but_ice() {
+        let fragment = "a=ice-ufrag:8hhY\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\nm=audio 9 RTP/AVP \
+                        0\r\na=mid:1\r\na=candidate:1 1 UDP 1 192.0.2.7 4 typ \
+                        host\r\na=end-of-candidates\r\n";
+        let left = without_candidates(fragment);
+        assert_eq!(left.as_deref(), Some("m=audio 9 RTP/AVP 0\r\na=mid:1\r\n"));
+        assert_eq!(without_candidates("v=0\r\n"), None);
+        assert_eq!(without_candidates("").as_deref(), Some(""));
     }
 
     #[test]

@@ -186,3 +186,6 @@ fn add(wanted: &mut Wanted, branch: &Branch, dialog: &Dialog, place: Place, leg:
     }
     wanted.insert(leg.local.rtp, terms);
 }
+
+#[cfg(test)]
+mod tests;

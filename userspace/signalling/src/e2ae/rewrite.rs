@@ -4,7 +4,7 @@
 
 use super::{Ends, Handshakes};
 use crate::dtls::{Fingerprint, Setup};
-use crate::ice::Credentials;
+use crate::ice::{self, Credentials};
 use crate::sdes::Crypto;
 use crate::sdp::{Connection, Media, Profile, Rtcp, Sdp, Section};
 
@@ -128,19 +128,6 @@ const KEYS: [&str; 8] = [
     "pcfg",
 ];
 
-/// Attributes of ICE (RFC 8839): a UE that found another way would go past us.
-const ICE: [&str; 9] = [
-    "candidate",
-    "end-of-candidates",
-    "ice-lite",
-    "ice-mismatch",
-    "ice-options",
-    "ice-pacing",
-    "ice-pwd",
-    "ice-ufrag",
-    "remote-candidates",
-];
-
 /// Carries out one plan per `m=` line.
 pub(super) fn rewrite(received: &Sdp, plans: &[Plan]) -> Sdp {
     let mut sdp = received.clone();
@@ -167,7 +154,7 @@ pub(super) fn rewrite(received: &Sdp, plans: &[Plan]) -> Sdp {
     }
     let passes = |(plan, media): (&Plan, &Media)| matches!(plan, Plan::Pass) && media.port() != 0;
     if !plans.iter().zip(received.media()).any(passes) {
-        sdp.session_mut().remove_attributes(&ICE);
+        sdp.session_mut().remove_attributes(&ice::ATTRIBUTES);
     }
     let has_ice = |plan: &Plan| matches!(plan, Plan::Anchor(anchor) if anchor.ice.is_some());
     if plans.iter().any(has_ice) {
@@ -183,7 +170,7 @@ impl Anchor {
         media.set_profile(self.profile.clone());
         let has_rtcp = media.section().attribute("rtcp").is_some();
         let lines = media.section_mut();
-        lines.remove_attributes(&ICE);
+        lines.remove_attributes(&ice::ATTRIBUTES);
         lines.remove_attributes(&["bundle-only"]);
 
         let has_mux = lines.attribute("rtcp-mux").is_some();
