@@ -20,6 +20,7 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
+from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 
 RATE = 8000
@@ -52,7 +53,10 @@ class Player(MediaStreamTrack):
 
 async def listen(track, heard):
     while True:
-        frame = await track.recv()
+        try:
+            frame = await track.recv()
+        except MediaStreamError:
+            return
         heard.extend(audioop.lin2alaw(bytes(frame.planes[0])[: 2 * frame.samples], 2))
 
 

@@ -56,7 +56,8 @@ impl StreamLeg {
     /// Whether what arrives at such a port, or leaves there, has no keys though it must have some.
     /// RTCP with a port of its own would need a handshake of its own (RFC 5764 section 4.1.2).
     pub(crate) fn has_no_keys(&self, carries: Carries) -> bool {
-        self.handshakes.dtls && (self.receive.is_none() || carries == Carries::Rtcp)
+        let is_apart = carries == Carries::Rtcp && !self.is_muxed();
+        self.handshakes.dtls && (self.receive.is_none() || is_apart)
     }
 }
 
