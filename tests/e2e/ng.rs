@@ -3,6 +3,7 @@
 //! What SIP proxies ask for over ng, as far as media shows it.
 
 use std::net::SocketAddr;
+use std::thread::sleep;
 use std::time::Duration;
 
 use sallyport_tests::{Family, Gateway, GatewayOptions, Topology, media, report, require};
@@ -118,6 +119,38 @@ fn opportunistic_srtp_is_spoken_with_who_takes_it_and_rtp_with_who_does_not() {
 }
 
 #[test]
+fn protected_media_comes_back_under_our_key_where_an_echo_is_asked_for() {
+    if !is_all_there() || !Libsrtp::is_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    let proxy = Proxy::new(&topology, "echo");
+    let options = json!({ "transport-protocol": "RTP/AVP", "media-echo": "backwards" });
+    let offered = sdp(ue(5000), "RTP/SAVP", &crypto(1));
+    let to_core = proxy.offer(["ue", ""], &offered, options);
+    let answered = sdp(core(5000), "RTP/AVP", "");
+    let to_ue = proxy.answer(["ue", "core"], &answered, json!({}));
+    let ue_end = End::new(&topology.ue, ue(5000), false, &leg(&to_ue));
+    let core_end = End::new(&topology.core, core(5000), false, &leg(&to_core));
+    let mut libsrtp = Libsrtp::new(SUITE, &SUITE.key(1), &key_in(&to_ue));
+    for number in 1..=20 {
+        for (kind, packet) in [
+            (Kind::Rtp, media::numbered_rtp(1, number, 160)),
+            (Kind::Rtcp, media::sender_report(1, number, number, number)),
+        ] {
+            ue_end.send(kind, &libsrtp.protect(kind, &packet));
+            let echoed = ue_end.receive(kind).expect("it comes back");
+            assert_eq!(libsrtp.unprotect(kind, &echoed), Ok(packet), "{number}");
+        }
+    }
+    core_end.expect_silence(SILENCE);
+    let direction = "access to access";
+    report::peer(&libsrtp.version, SUITE.name, direction, 40, "media-echo");
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+#[test]
 fn a_plain_peer_is_waited_for_opened_followed_or_echoed_as_asked() {
     if !is_all_there() {
         return;
@@ -148,6 +181,8 @@ fn a_plain_peer_is_waited_for_opened_followed_or_echoed_as_asked() {
         ue_end.send(Kind::Rtp, &packet(1));
         assert_eq!(core_end.receive(Kind::Rtp), Some(packet(1)));
         let elsewhere = topology.ue.udp(ue(port + 4));
+        // Nobody is followed back and forth.
+        sleep(Duration::from_millis(200));
         elsewhere
             .send_to(&packet(2), ue_end.gateway(Kind::Rtp))
             .expect("the gateway is in reach");

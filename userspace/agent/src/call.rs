@@ -202,7 +202,7 @@ impl Call {
         let far_shape = &mut shapes[near.opposite() as usize];
         let (shape, unfolded) = far_shape.unfold_offer(decision.sdp, lines, &offer.shape);
         *far_shape = shape;
-        let has_shape = shapes.iter().any(|shape| *shape != Shape::default());
+        let has_shape = !shapes.iter().all(Shape::is_none);
         branch.shapes = has_shape.then(|| Box::new(shapes));
         branch.refuses_rtcp_mux = context_mux(&policy, near) == RtcpMux::Never;
         branch.offered = (is_first && by_offerer).then(|| Box::new(after.clone()));

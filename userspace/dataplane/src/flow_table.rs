@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
@@ -177,11 +177,14 @@ pub enum LatchOn {
     Late(Instant),
     /// The first, and until this time one that fits better.
     Best(Instant),
-    /// Every one.
-    Last,
+    /// Every one from this time on.
+    Last(Instant),
 }
 
 impl LatchOn {
+    /// How long a peer that has moved stays where it is: each move is told to everybody.
+    pub const STAY: Duration = Duration::from_millis(100);
+
     /// As of now.
     pub fn new(on: sallyport_flow::LatchOn, now: Instant) -> Self {
         use sallyport_flow::LatchOn as On;
@@ -190,7 +193,7 @@ impl LatchOn {
             On::First => Self::First,
             On::Late(time) => after(time).map_or(Self::First, Self::Late),
             On::Best(time) => after(time).map_or(Self::First, Self::Best),
-            On::Last => Self::Last,
+            On::Last => Self::Last(now),
         }
     }
 }
@@ -281,6 +284,14 @@ impl Latching {
         self.former == Some(peer) && !self.is_over(now)
     }
 
+    /// Notes who is latched from now on.
+    pub fn latch(&mut self, peer: SocketAddr, now: Instant) {
+        self.latched = Some(peer);
+        if let LatchOn::Last(from) = &mut self.on {
+            *from = now.checked_add(LatchOn::STAY).unwrap_or(now);
+        }
+    }
+
     /// Whether it is too early for a plain flow to latch.
     pub fn is_early(&self, now: Instant) -> bool {
         matches!(self.on, LatchOn::Late(from) if now < from)
@@ -292,7 +303,7 @@ impl Latching {
         match self.on {
             LatchOn::First | LatchOn::Late(_) => false,
             LatchOn::Best(until) => now < until && self.fit(to) > self.fit(latched),
-            LatchOn::Last => true,
+            LatchOn::Last(from) => now >= from,
         }
     }
 

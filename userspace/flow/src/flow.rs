@@ -160,7 +160,8 @@ pub enum LatchOn {
     /// The first, and within this time one that fits better where the peer says that it is: in
     /// address and port, in the address, in the port.
     Best(Duration),
-    /// Every one: who moves is followed, and who pretends to have moved, too.
+    /// Every one, though not back and forth: who moves is followed, and who pretends to have moved,
+    /// too.
     Last,
 }
 

@@ -45,6 +45,11 @@ pub struct Wanted {
 }
 
 impl Shape {
+    /// Whether the lines have always been those of the call.
+    pub fn is_none(&self) -> bool {
+        self.lines.is_empty() && self.hidden.is_empty()
+    }
+
     /// Whether the lines are those of the call.
     fn is_plain(&self) -> bool {
         let in_order = (0..).zip(&self.lines).all(|(at, line)| line.of == at);
@@ -68,7 +73,7 @@ impl Shape {
         for (at, media) in offer.media().iter().enumerate() {
             let known = match self.lines.get(at) {
                 Some(line) => Some(line.of),
-                None => (self.lines.is_empty() && at < lines_before).then_some(at),
+                None => (self.is_none() && at < lines_before).then_some(at),
             };
             let twin = || {
                 let before = at.checked_sub(1).filter(|_| wanted.accepts_twice)?;
@@ -93,10 +98,12 @@ impl Shape {
     /// Unfolds an offer for this side. Returns the shape from then on.
     pub fn unfold_offer(&self, offer: Sdp, lines_before: usize, wanted: &Wanted) -> (Self, Sdp) {
         let mut after = self.clone();
-        if after.lines.is_empty() {
+        if self.is_none() {
             let before = offer.media().iter().enumerate().take(lines_before);
             after.lines = before.map(|(of, media)| Line::new(of, media)).collect();
         }
+        // What a refused offer had more is not there any more.
+        after.lines.retain(|line| line.of < offer.media().len());
         let is_unwanted = |media: &Media| wanted.without.contains(media.medium());
         for (of, media) in offer.media().iter().enumerate() {
             if after.of(of).next().is_some() {
@@ -135,7 +142,7 @@ impl Shape {
 
     /// Folds an answer of this side; `None` if it has not as many lines as it was offered.
     pub fn fold_answer(&mut self, answer: &Sdp) -> Option<Sdp> {
-        if *self == Self::default() {
+        if self.is_none() {
             return Some(answer.clone());
         }
         (answer.media().len() == self.lines.len()).then(|| self.fold(answer))
@@ -143,7 +150,7 @@ impl Shape {
 
     /// Unfolds an answer for this side.
     pub fn unfold_answer(&self, answer: Sdp) -> Sdp {
-        if *self == Self::default() {
+        if self.is_none() {
             return answer;
         }
         let lines = self.lines.iter().filter_map(|line| {
@@ -156,7 +163,7 @@ impl Shape {
 
     /// How many lines this side has to answer; `None` for those of the call.
     pub fn lines(&self) -> Option<usize> {
-        (*self != Self::default()).then_some(self.lines.len())
+        (!self.is_none()).then_some(self.lines.len())
     }
 
     fn of(&self, of: usize) -> impl Iterator<Item = &Line> {
@@ -233,6 +240,8 @@ fn without_keys(media: &Media) -> Media {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sdp(lines: &str) -> Sdp {
@@ -354,8 +363,75 @@ mod tests {
         assert_eq!(lines(&all), [PLAIN, VIDEO].concat());
         let (_, folded) = shape.fold_offer(&all, 2, &Wanted::default());
         assert_eq!(lines(&folded), [VIDEO, PLAIN].concat());
+        // A line of an offer that was refused is forgotten.
+        let more = sdp(&[VIDEO, PLAIN, PLAIN].concat());
+        let (shape, _) = shape.unfold_offer(more, 2, &wanted);
+        let (mut shape, less) = shape.unfold_offer(offer.clone(), 3, &wanted);
+        assert_eq!(lines(&less), [PLAIN, "m=video 0 RTP/AVP 31\n"].concat());
+        assert!(shape.fold_answer(&less).is_some());
         // What was seen before stays, refused.
         let (_, less) = Shape::default().unfold_offer(offer, 2, &wanted);
         assert_eq!(lines(&less), ["m=video 0 RTP/AVP 31\n", PLAIN].concat());
+    }
+
+    fn any_offer() -> impl Strategy<Value = String> {
+        let line = proptest::sample::select(vec![
+            PLAIN,
+            PROTECTED,
+            VIDEO,
+            "m=audio 4000 RTP/AVP 8\na=crypto:1 x\n",
+            "m=audio 0 RTP/AVP 8\n",
+            "m=video 4000 RTP/SAVP 31\na=crypto:1 x\n",
+            "m=image 4000 udptl t38\n",
+        ]);
+        proptest::collection::vec(line, 0..6).prop_map(|lines| lines.concat())
+    }
+
+    proptest! {
+        /// Whoever offers what: each side is answered what it offered, line by line, and the other
+        /// sees each line of the call at most where it saw it before.
+        #[test]
+        fn each_side_keeps_its_lines(
+            offers in proptest::collection::vec(
+                (any_offer(), 0_usize..2, any::<[bool; 3]>()),
+                1..5,
+            ),
+        ) {
+            let mut shapes = [Shape::default(), Shape::default()];
+            let mut seen: [Vec<String>; 2] = Default::default();
+            let mut lines_before = 0;
+            for (offer, near, [accepts_twice, offers_twice, removes]) in offers {
+                let wanted = Wanted {
+                    accepts_twice,
+                    offers_twice,
+                    without: if removes { vec![Medium::Video] } else { Vec::new() },
+                };
+                let offer = sdp(&offer);
+                let media = |sdp: &Sdp| -> Vec<_> {
+                    let media = sdp.media().iter();
+                    media.map(|media| media.medium().name().to_owned()).collect()
+                };
+                // Lines are never taken away, and stay what they are.
+                if !media(&offer).starts_with(&seen[near]) {
+                    continue;
+                }
+                let (shape, folded) = shapes[near].fold_offer(&offer, lines_before, &wanted);
+                shapes[near] = shape;
+                let all = folded.media().len();
+                prop_assert!(all >= lines_before);
+                let far = 1 - near;
+                let (shape, unfolded) =
+                    shapes[far].unfold_offer(folded, lines_before, &wanted);
+                shapes[far] = shape;
+                prop_assert!(media(&unfolded).starts_with(&seen[far]));
+                let answer = shapes[far].fold_answer(&unfolded);
+                prop_assert_eq!(answer.as_ref().map(|answer| answer.media().len()), Some(all));
+                let back = shapes[near].unfold_answer(answer.unwrap());
+                prop_assert_eq!(media(&back), media(&offer));
+                seen[near] = media(&offer);
+                seen[far] = media(&unfolded);
+                lines_before = all;
+            }
+        }
     }
 }

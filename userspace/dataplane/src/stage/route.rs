@@ -37,7 +37,7 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
             let may_latch =
                 !latching.has_left(packet.source, state.now) && !latching.is_early(state.now);
             if terms.protected || may_latch {
-                latching.latched = Some(packet.source);
+                latching.latch(packet.source, state.now);
                 // If there is no room, as after a restart with many calls, then with the next
                 // packet.
                 latching.told = state.events.offer(Event::Latched {
