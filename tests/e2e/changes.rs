@@ -63,6 +63,7 @@ impl Reinvite {
                 realm: Realm::Core,
                 local,
                 carries,
+                handshakes: false,
                 source: Source::Latch(Latch {
                     signalled: Some(at(peer, port)),
                     from: Some(peer.into()),
@@ -88,6 +89,7 @@ impl Reinvite {
                     realm: Realm::Access,
                     local: access,
                     carries: Carries::Muxed,
+                    handshakes: false,
                     source: Source::Latch(Latch {
                         signalled: Some(ue),
                         ..Latch::default()

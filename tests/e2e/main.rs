@@ -22,3 +22,4 @@ mod secrecy;
 mod sip;
 mod support;
 mod survival;
+mod webrtc;

@@ -46,6 +46,19 @@ pub fn gstreamer_element(name: &str) -> bool {
     or_skip(found, &format!("the GStreamer element {name}"))
 }
 
+/// Whether Debian's Python has this module.
+pub fn python_module(name: &str) -> bool {
+    let found = Command::new(PYTHON)
+        .args(["-c", &format!("import {name}")])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    or_skip(found, &format!("the Python module {name}"))
+}
+
+/// The Python that Debian's packages of modules are for.
+pub const PYTHON: &str = "/usr/bin/python3";
+
 /// Whether this file exists.
 pub fn file(path: impl AsRef<Path>) -> bool {
     let path = path.as_ref();

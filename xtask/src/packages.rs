@@ -40,6 +40,7 @@ pub(crate) const TESTS: &[&str] = &[
     "libc6-dev",
     "libsrtp2-dev",
     "pkg-config",
+    "python3-aiortc",
     "sip-tester",
     "tcpdump",
     "tshark",

@@ -16,6 +16,9 @@ mod branch;
 /// How a call flows.
 mod flowing;
 
+/// ICE and DTLS.
+mod handshakes;
+
 /// Who talks.
 mod party;
 
@@ -275,6 +278,7 @@ impl Call {
         branch.shapes = shapes;
         check_families(&after)?;
         dialog.call = after;
+        dialog.forget_outcomes();
         let party = if by_offerer {
             dialog.answerer.get_or_insert_with(|| {
                 let tag = answer.tags.to.clone().unwrap_or_default();
@@ -431,6 +435,7 @@ impl Call {
             offerer_reach: None,
             slot,
             call: offered.fork(&own),
+            outcomes: BTreeMap::new(),
         });
         Ok(branch.dialogs.len() - 1)
     }
@@ -457,6 +462,7 @@ impl Call {
                 offerer_reach: None,
                 slot,
                 call: e2ae::Call::new(),
+                outcomes: BTreeMap::new(),
             }],
             active: None,
             echoes: None,

@@ -11,8 +11,8 @@
 use std::net::SocketAddr;
 
 use sallyport_flow::{
-    Carries, Egress, Flow, FlowId, FlowStatistics, Ingress, Latch, Path, Realm, Refusals, Remote,
-    Source, Update,
+    Carries, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm, Refusals,
+    Remote, Source, Update,
 };
 use serde::Serialize;
 
@@ -62,11 +62,16 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
         let (near, far) = (&stream.legs[side], &stream.legs[out]);
         Flow {
             id: number(id, stream.slot, side, carries),
-            gate: near.gate,
+            gate: if near.has_no_keys(carries) || far.has_no_keys(carries) {
+                Gate::Locked
+            } else {
+                near.gate
+            },
             ingress: Ingress {
                 realm: near.realm,
                 local: end(near.local, carries),
                 carries,
+                handshakes: near.has_socket(carries),
                 source: match near.peer {
                     Peer::Known(ends) => Source::Only(end(ends, carries)),
                     Peer::Learned {

@@ -74,6 +74,9 @@ mod pierce;
 /// Where the indices of a flow stand, for the data plane that has lost them.
 mod marks;
 
+/// ICE and DTLS.
+mod webrtc;
+
 /// The connection to the data plane.
 mod data_plane;
 
@@ -145,6 +148,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let manager = Arc::clone(&manager);
         async move { manager.watch_deadlines().await }
     };
+    let proofs = {
+        let manager = Arc::clone(&manager);
+        async move { manager.follow_sockets().await }
+    };
     let (stop, stopped) = watch::channel(());
     let end = |mut stopped: watch::Receiver<()>| async move {
         // The one message is that there are no more.
@@ -166,6 +173,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         result = &mut served => return result.map_err(AgentError::Serve),
         never = follow => match never {},
         never = deadlines => match never {},
+        never = proofs => match never {},
         () = shutdown => {}
     }
     drop(stop);

@@ -22,6 +22,9 @@ mod entry;
 /// Why the manager did not do what it was asked.
 mod error;
 
+/// What the sockets of calls report.
+mod proof;
+
 /// What a request takes.
 mod taken;
 
@@ -35,7 +38,7 @@ use std::time::Duration;
 
 use sallyport_flow::{FlowStatistics, Realm, Request, Statistics};
 use sallyport_signalling::policy::Policy;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, mpsc};
 use tracing::{error, info};
 
 pub(crate) use entry::{Entry, NewEntry, Watch};
@@ -55,6 +58,7 @@ use crate::session::{LegRequest, Name, Session, SessionId, SessionKeys, SessionR
 use crate::state::State;
 use crate::store::{Found, Store, StoreError};
 use crate::tally::Tally;
+use crate::webrtc::{Endpoints, Report, Wanted};
 
 /// All sessions.
 pub(crate) struct Manager {
@@ -74,6 +78,9 @@ pub(crate) struct Manager {
     /// When to look at which session again.
     pub(crate) deadlines: Mutex<BTreeSet<(Duration, SessionId)>>,
     pub(crate) store: Store,
+    endpoints: Option<Endpoints>,
+    /// What they report, until somebody follows it.
+    reports: Mutex<Option<mpsc::Receiver<Report>>>,
     /// `None` until the sessions are reconciled with it. Held for reading while a session changes,
     /// so that none does during reconciliation.
     pub(crate) data_plane: RwLock<Option<Arc<DataPlane>>>,
@@ -87,6 +94,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Manager {
     /// Takes over the sessions that the store remembers.
     pub(crate) fn new(config: &Config, store: Store, found: Vec<Found>) -> Self {
+        let (endpoints, reports) = Endpoints::new(|purpose| store.secret(purpose)).unzip();
         let manager = Self {
             access: config.access.clone(),
             core: config.core.clone(),
@@ -102,6 +110,8 @@ impl Manager {
             calls: Mutex::default(),
             deadlines: Mutex::default(),
             store,
+            endpoints,
+            reports: Mutex::new(reports),
             data_plane: RwLock::new(None),
         };
         {
@@ -128,6 +138,7 @@ impl Manager {
             // They were all different when they were given.
             let _ = lock(&self.send_keys).add(keys);
         }
+        self.turn_sockets(&Wanted::new(), state.sockets(id));
         let flows = state.flows(id);
         marks.turn_to(&flows);
         let flows = flows.iter().map(|flow| flow.id).collect();
@@ -388,7 +399,17 @@ impl Manager {
             return Err(ManagerError::UnknownSession);
         }
         let _changing = Changing::begin(entry);
-        let applied = entry.apply(data_plane, &old, &new).await?;
+        let sockets =
+            |state: Option<&State>| state.map_or_else(Wanted::new, |state| state.sockets(entry.id));
+        let (had, has) = (sockets(before.as_deref()), sockets(after.as_ref()));
+        self.turn_sockets(&had, has.clone());
+        let applied = match entry.apply(data_plane, &old, &new).await {
+            Ok(applied) => applied,
+            Err(problem) => {
+                self.turn_sockets(&has, had);
+                return Err(problem.into());
+            }
+        };
         let stored = self.write(entry, after.as_ref(), applied.moves_marks);
         if let Err(problem) = stored.await {
             if after.is_some() {
@@ -396,6 +417,7 @@ impl Manager {
                 if let Err(problem) = entry.apply(data_plane, &new, &old).await {
                     error!(session = %entry.id, "take a change back: {problem}");
                 }
+                self.turn_sockets(&has, had);
                 return Err(problem.into());
             }
             // The record is still there; its session ends at the next start for want of activity.
@@ -429,6 +451,9 @@ impl Manager {
     /// Ends a session whose flows are gone, or not to be removed now.
     pub(crate) async fn forget(&self, entry: &Arc<Entry>) {
         let before = entry.state();
+        if let Some(before) = &before {
+            self.turn_sockets(&before.sockets(entry.id), Wanted::new());
+        }
         self.publish(entry, before.as_deref(), None, self.taken());
         self.schedule(entry);
         if let Err(problem) = self.store.remove(entry.id).await {

@@ -254,6 +254,7 @@ mod tests {
                 realm: Realm::Core,
                 local: at("10.0.0.1:40000"),
                 carries: Carries::Muxed,
+                handshakes: false,
                 source: Source::Only(at("10.0.0.9:6000")),
                 unprotect: None,
                 expect: None,

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_flow::{Realm, Refused};
-use sallyport_signalling::e2ae::{Asked, Osrtp};
+use sallyport_signalling::dtls::Hash;
+use sallyport_signalling::e2ae::{Asked, Handshakes, IceAsked, Osrtp};
+use sallyport_signalling::ice;
 use sallyport_signalling::ng::{
-    self, Delete, EndpointLearning, Family, Flag, Limit, MediaEcho, Options, Query, Refusal,
-    Report, SdpBody, Statistics, Tos, Traffic, Transport,
+    self, Delete, Dtls, DtlsHash, EndpointLearning, Family, Flag, Ice, Limit, MediaEcho, Options,
+    Query, Refusal, Report, SdpBody, Statistics, Tos, Traffic, Transport,
 };
 use sallyport_signalling::policy::RtcpMux;
 use sallyport_signalling::sdp::{Medium, Profile, Sdp};
@@ -49,6 +51,9 @@ impl Calls for NgCalls {
 
     async fn offer(&self, offer: ng::Offer) -> Result<SdpBody, Refusal> {
         let lines = self.lines(&offer.options);
+        if let Some(fragment) = self.fragment(&offer.options, &offer.call_id, &offer.sdp) {
+            return fragment;
+        }
         let sdp = parse(&offer.sdp)?;
         if lines.is_loop(&sdp) {
             return Ok(offer.sdp);
@@ -77,6 +82,9 @@ impl Calls for NgCalls {
 
     async fn answer(&self, answer: ng::Answer) -> Result<SdpBody, Refusal> {
         let lines = self.lines(&answer.options);
+        if let Some(fragment) = self.fragment(&answer.options, &answer.call_id, &answer.sdp) {
+            return fragment;
+        }
         let sdp = parse(&answer.sdp)?;
         if lines.is_loop(&sdp) {
             return Ok(answer.sdp);
@@ -95,7 +103,10 @@ impl Calls for NgCalls {
             },
             to: None,
             sdp,
-            terms: Terms::Asked(words(&answer.options)),
+            terms: Terms::Asked(Asked {
+                handshakes: self.handshakes(&answer.options, true),
+                ..words(&answer.options)
+            }),
             policy: ng_keys::of_answer(&self.manager.policy, &answer.options),
             about,
         };
@@ -162,7 +173,8 @@ impl NgCalls {
                 via: None,
             },
             terms: Terms::Asked(Asked {
-                profile: profile(options)?,
+                profile: profile(options),
+                handshakes: self.handshakes(options, false),
                 ..words(options)
             }),
             policy: ng_keys::of_offer(&self.manager.policy, options, &sdp)?,
@@ -191,6 +203,57 @@ impl NgCalls {
             }),
             max_streams: self.manager.limits.max_streams,
         })
+    }
+
+    /// What is answered to a fragment of trickle ICE; `None` where there is none.
+    fn fragment(
+        &self,
+        options: &Options,
+        call_id: &str,
+        body: &SdpBody,
+    ) -> Option<Result<SdpBody, Refusal>> {
+        let text = std::str::from_utf8(body.expose()).ok()?;
+        let has = options.flags.contains(&Flag::Fragment);
+        let left = ice::without_candidates(text).filter(|_| has)?;
+        let is_known = self.manager.entry_of_call(call_id).is_some();
+        Some(if is_known {
+            Ok(SdpBody::new(left.into_bytes()))
+        } else {
+            Err(Refusal::UnknownCall)
+        })
+    }
+
+    /// What becomes of ICE and DTLS.
+    fn handshakes(&self, options: &Options, is_answer: bool) -> Handshakes {
+        let has = |flag| options.flags.contains(&flag);
+        // In an answer it is about who gets it.
+        let role = if is_answer {
+            options.dtls
+        } else {
+            options.dtls_reverse
+        };
+        // What the offer decided about DTLS the answer does not change.
+        let takes_dtls = is_answer || options.dtls != Some(Dtls::Off);
+        let hash = match options.dtls_fingerprint {
+            Some(DtlsHash::Sha224) => Hash::Sha224,
+            Some(DtlsHash::Sha384) => Hash::Sha384,
+            Some(DtlsHash::Sha512) => Hash::Sha512,
+            _ => Hash::Sha256,
+        };
+        Handshakes {
+            ice: match options.ice {
+                None | Some(Ice::Default) => IceAsked::AsOffered,
+                Some(Ice::Remove) => IceAsked::Never,
+                // Nobody is to go past us.
+                Some(_) => IceAsked::Always,
+            },
+            rejects_ice: has(Flag::RejectIce) || (is_answer && options.ice == Some(Ice::Remove)),
+            trickles: has(Flag::TrickleIce),
+            fingerprint: self.manager.fingerprint(hash).filter(|_| takes_dtls),
+            no_sdes: options.sdes.off,
+            is_active: role == Some(Dtls::Active),
+            no_tls_id: has(Flag::NoTlsId),
+        }
     }
 
     fn realm(&self, name: Option<&str>) -> Result<Option<Realm>, CallError> {
@@ -228,34 +291,24 @@ fn words(options: &Options) -> Asked {
         },
         keeps_suite: options.sdes.keep,
         accepts_profile: options.transport == Some(Transport::Accept),
+        handshakes: Handshakes::default(),
     }
 }
 
 /// The profile for who answers.
-fn profile(options: &Options) -> Result<Option<Profile>, CallError> {
-    let Some(transport) = options.transport else {
-        return Ok(None);
-    };
-    let profile = match transport {
+fn profile(options: &Options) -> Option<Profile> {
+    let profile = match options.transport? {
         Transport::Avp => Profile::Avp,
         Transport::Avpf => Profile::Avpf,
-        Transport::Savp | Transport::Savpf if options.sdes.off => {
-            return Err(CallError::Unsupported(
-                "SRTP without SDES: keys from DTLS are not supported; leave out SDES-off",
-            ));
-        }
         Transport::Savp => Profile::Savp,
         Transport::Savpf => Profile::Savpf,
-        Transport::DtlsSavp | Transport::DtlsSavpf => {
-            return Err(CallError::Unsupported(
-                "DTLS-SRTP is not supported; ask for RTP/SAVP",
-            ));
-        }
-        _ => return Ok(None),
+        Transport::DtlsSavp => Profile::DtlsSavp,
+        Transport::DtlsSavpf => Profile::DtlsSavpf,
+        _ => return None,
     };
     // What is offered twice is plain, with keys, until then.
     let is_twice = osrtp(options, &[ng::Osrtp::OfferLegacy]);
-    Ok(profile.plain().filter(|_| is_twice).or(Some(profile)))
+    profile.plain().filter(|_| is_twice).or(Some(profile))
 }
 
 /// RTCP on the port of RTP, with who offers and with who answers.

@@ -57,7 +57,9 @@ pub(crate) fn of_offer(
     }
     sort(&mut to_offer, &wishes.order);
     let to_offer = Suites::new(to_offer);
-    let is_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
+    let is_srtp_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
+    // Without SDES keys are from DTLS.
+    let is_asked = is_srtp_asked && !wishes.off;
     if to_offer.is_err() && is_asked {
         return Err(no_suite);
     }
@@ -74,7 +76,7 @@ pub(crate) fn of_offer(
     }
     let is_srtp = |media: &Media| {
         let profile = media.profile();
-        media.port() != 0 && profile.is_rtp() && profile.is_protected()
+        media.port() != 0 && profile.is_rtp() && profile.is_protected() && !profile.is_dtls()
     };
     match Suites::new(to_take) {
         Ok(suites) => policy.sdes.suites = suites,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use sallyport_flow::{Carries, FlowStatistics};
-use sallyport_signalling::e2ae::{Setup, Side, Treatment};
+use sallyport_signalling::e2ae::{Protection, Setup, Side, Treatment};
 use sallyport_signalling::ng::{
     Counters, MediaReport, Report, Statistics, StreamKind, StreamReport, TagReport,
 };
@@ -82,7 +82,11 @@ fn medias(
                 flags,
                 streams: carried(leg.has_rtcp_mux())
                     .iter()
-                    .map(|carries| stream(did, slot, setup, side, *carries, now))
+                    .map(|carries| {
+                        let mut stream = stream(did, slot, setup, side, *carries, now);
+                        stream.suite = dialog.suite(slot, setup, side).map(str::to_owned);
+                        stream
+                    })
                     .collect(),
             })
         })
@@ -91,6 +95,11 @@ fn medias(
 
 fn flags(setup: &Setup, side: Side) -> Vec<&'static str> {
     let leg = setup.leg(side);
+    let protection = leg.protection.as_ref();
+    let (keys, dtls) = (
+        protection.and_then(Protection::keys),
+        protection.and_then(Protection::dtls),
+    );
     let (sends, receives) = match side {
         Side::Access => (setup.to_core, setup.to_access),
         Side::Core => (setup.to_access, setup.to_core),
@@ -99,7 +108,19 @@ fn flags(setup: &Setup, side: Side) -> Vec<&'static str> {
         ("send", receives),
         ("recv", sends),
         ("rtcp-mux", leg.has_rtcp_mux()),
-        ("SDES", leg.protection.is_some()),
+        ("SDES", keys.is_some()),
+        ("DTLS-SRTP", dtls.is_some()),
+        ("DTLS role active", dtls.is_some_and(|dtls| dtls.is_client)),
+        (
+            "DTLS role passive",
+            dtls.is_some_and(|dtls| !dtls.is_client),
+        ),
+        ("ICE", leg.ice.is_some()),
+        ("ICE-lite self", leg.ice.is_some()),
+        (
+            "ICE-lite peer",
+            leg.ice.as_ref().is_some_and(|ice| ice.peer_is_lite),
+        ),
         ("passthrough", setup.treatment == Treatment::EndToEnd),
     ]
     .into_iter()
@@ -112,8 +133,13 @@ fn protocol(setup: &Setup, side: Side, offered: &str) -> String {
     let feedback = if offered.ends_with('F') { "F" } else { "" };
     let is_protected =
         setup.leg(side).protection.is_some() || setup.treatment == Treatment::EndToEnd;
+    let protection = setup.leg(side).protection.as_ref();
+    let tls = match protection.and_then(Protection::dtls) {
+        Some(_) => "UDP/TLS/",
+        None => "",
+    };
     let secure = if is_protected { "S" } else { "" };
-    format!("RTP/{secure}AVP{feedback}")
+    format!("{tls}RTP/{secure}AVP{feedback}")
 }
 
 fn stream(
@@ -143,10 +169,6 @@ fn stream(
     report.local = Some(end(leg.local));
     report.advertised = leg.remote.map(end);
     report.endpoint = report.advertised;
-    report.suite = leg
-        .protection
-        .as_ref()
-        .map(|keys| keys.receive.suite.name().to_owned());
     if let Some(flow) = flow(side, carries) {
         report.endpoint = flow.latched.or(report.endpoint);
         report.is_confirmed = flow.latched.is_some();

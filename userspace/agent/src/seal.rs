@@ -105,6 +105,11 @@ impl Seal {
         Ok([&[version], &self.salt[..], &count, &sealed].concat())
     }
 
+    /// A secret for a purpose: the same at each start, and of no use to find out any other.
+    pub(crate) fn secret(&self, purpose: &[u8]) -> Zeroizing<[u8; KEY_LEN]> {
+        expand(&self.master, &[purpose])
+    }
+
     /// Opens records, each under the name that it was sealed with.
     pub(crate) fn opener(&self) -> Opener<'_> {
         Opener {
@@ -150,11 +155,15 @@ impl Opener<'_> {
 }
 
 fn derive(master: &Hkdf<Sha256>, salt: &[u8; SALT_LEN]) -> Aes256Gcm {
+    Aes256Gcm::new((&*expand(master, &[PURPOSE, salt])).into())
+}
+
+fn expand(master: &Hkdf<Sha256>, info: &[&[u8]]) -> Zeroizing<[u8; KEY_LEN]> {
     let mut key = Zeroizing::new([0; KEY_LEN]);
     master
-        .expand_multi_info(&[PURPOSE, salt], key.as_mut_slice())
+        .expand_multi_info(info, key.as_mut_slice())
         .expect("HKDF gives up to 8160 bytes");
-    Aes256Gcm::new((&*key).into())
+    key
 }
 
 fn nonce(count: [u8; COUNT_LEN]) -> [u8; 12] {

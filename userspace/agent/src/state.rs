@@ -12,6 +12,7 @@ use crate::call::Call;
 use crate::flows::flows;
 use crate::session::{Session, SessionId, SessionKeys};
 use crate::stream::Stream;
+use crate::webrtc::Wanted;
 
 /// A session, by the front end that made it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -42,6 +43,14 @@ impl State {
                 .map(|realm| (realm, session.leg(realm).local.rtp))
                 .collect(),
             Self::Call(call) => call.ports(),
+        }
+    }
+
+    /// The sockets that it needs beside its flows.
+    pub(crate) fn sockets(&self, id: SessionId) -> Wanted {
+        match self {
+            Self::Session(..) => Wanted::new(),
+            Self::Call(call) => call.sockets(id),
         }
     }
 

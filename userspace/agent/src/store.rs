@@ -163,6 +163,11 @@ impl Store {
         Ok(())
     }
 
+    /// A secret for a purpose, which is the same as long as the key of the store is.
+    pub(crate) fn secret(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        self.seal.secret(purpose)
+    }
+
     /// The same with nobody who writes.
     #[cfg(test)]
     pub(crate) fn broken(&self) -> Self {

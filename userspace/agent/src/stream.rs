@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sallyport_flow::{Crypto, Gate, LatchOn, Realm};
+use sallyport_flow::{Carries, Crypto, Gate, LatchOn, Realm};
 
 use crate::session::{Ends, Key, Keys, Session, SessionKeys};
 
@@ -25,7 +25,10 @@ pub(crate) struct StreamLeg {
     pub(crate) realm: Realm,
     pub(crate) local: Ends,
     pub(crate) peer: Peer,
-    /// How to unprotect what arrives; `None` for what is plain, or none of our business.
+    /// What is answered by sockets of the kernel.
+    pub(crate) handshakes: Handshakes,
+    /// How to unprotect what arrives; `None` for what is plain, or none of our business, and while
+    /// a handshake has given no keys yet.
     pub(crate) receive: Option<Crypto>,
     /// What the peer may send under soon.
     pub(crate) expect: Option<Crypto>,
@@ -44,6 +47,27 @@ impl StreamLeg {
     pub(crate) fn is_muxed(&self) -> bool {
         self.local.rtp == self.local.rtcp
     }
+
+    /// Whether sockets answer at a port of the leg. A handshake is led for RTP only.
+    pub(crate) fn has_socket(&self, carries: Carries) -> bool {
+        self.handshakes.ice || (self.handshakes.dtls && carries != Carries::Rtcp)
+    }
+
+    /// Whether what arrives at such a port, or leaves there, has no keys though it must have some.
+    /// RTCP with a port of its own would need a handshake of its own (RFC 5764 section 4.1.2).
+    pub(crate) fn has_no_keys(&self, carries: Carries) -> bool {
+        let is_apart = carries == Carries::Rtcp && !self.is_muxed();
+        self.handshakes.dtls && (self.receive.is_none() || is_apart)
+    }
+}
+
+/// What of a leg is answered by sockets of the kernel.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Handshakes {
+    /// The peer checks the way to us.
+    pub(crate) ice: bool,
+    /// Keys come from a handshake with it.
+    pub(crate) dtls: bool,
 }
 
 /// Who is at the far end of a leg.
@@ -94,6 +118,7 @@ impl Stream {
                     },
                     Peer::Known,
                 ),
+                handshakes: Handshakes::default(),
                 receive: crypto(|keys| &keys.receive),
                 expect: None,
                 send: crypto(|keys| &keys.send),

@@ -94,6 +94,8 @@ struct Installed {
     realm: Realm,
     nic: NicId,
     local: SocketAddr,
+    /// Whether STUN and DTLS go up to the kernel.
+    handshakes: bool,
     source: Source,
     egress: Realm,
     rtp: Path,

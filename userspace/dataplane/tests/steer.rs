@@ -32,6 +32,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use sallyport_dataplane::xdp::{AttachMode, NicId, Steer, XdpError, status, unload};
 use sallyport_dataplane::xsk::{BindMode, Socket, SocketConfig, Umem};
 use sallyport_ebpf::Verdict;
+use sallyport_ebpf::layout::PortState;
 
 const ACCESS: NicId = NicId(0);
 const CORE: NicId = NicId(1);
@@ -386,15 +387,23 @@ fn ranges_and_flows_come_and_go() {
             .collect();
         steer.set_ranges(&sixteen).unwrap();
         for port in PORTS {
-            steer.insert_flow(ACCESS, flow(16, port)).unwrap();
+            steer
+                .insert_flow(ACCESS, flow(16, port), PortState::Flow)
+                .unwrap();
         }
-        steer.insert_flow(ACCESS, flow(1, 40_000)).unwrap();
-        steer.insert_flow(ACCESS, flow(1, 40_000)).expect("again");
+        steer
+            .insert_flow(ACCESS, flow(1, 40_000), PortState::Flow)
+            .unwrap();
+        steer
+            .insert_flow(ACCESS, flow(1, 40_000), PortState::Flow)
+            .expect("again");
         assert_eq!(counts(pin), (16, 1600, 101));
         assert_eq!(verdict(&mut steer, 16, 40_099), Verdict::NoSocket);
         assert_eq!(verdict(&mut steer, 15, 40_099), Verdict::UnknownFlow);
         for (host, port) in [(17, 40_000), (1, 39_999), (1, 40_100)] {
-            let error = steer.insert_flow(ACCESS, flow(host, port)).unwrap_err();
+            let error = steer
+                .insert_flow(ACCESS, flow(host, port), PortState::Flow)
+                .unwrap_err();
             assert!(matches!(error, XdpError::NotInRange { .. }), "{error}");
             assert_eq!(verdict(&mut steer, host, port), Verdict::Passed);
         }
@@ -442,7 +451,9 @@ fn ranges_and_flows_come_and_go() {
             .set_ranges(&[(ACCESS, address(16), 40_000..=40_001), kept[1].clone()])
             .unwrap();
         assert_eq!(counts(pin), (2, 4, 0), "other ports, other flows");
-        steer.insert_flow(ACCESS, flow(17, 50_001)).unwrap();
+        steer
+            .insert_flow(ACCESS, flow(17, 50_001), PortState::Flow)
+            .unwrap();
         steer.clear_flows().unwrap();
         assert_eq!(counts(pin), (2, 4, 0));
         steer.set_ranges(&[]).unwrap();
@@ -615,7 +626,9 @@ fn what_a_packet_costs() {
             .flat_map(|a| (0..=u16::MAX).map(move |p| (a, p)))
         {
             if local.1 % 2 == 0 {
-                steer.insert_flow(ACCESS, local.into()).unwrap();
+                steer
+                    .insert_flow(ACCESS, local.into(), PortState::Flow)
+                    .unwrap();
             }
         }
         let (mut umem, mut pool) = Umem::allocate(256).unwrap();
@@ -710,7 +723,7 @@ fn serve(steer: &mut Steer, flows: &[(NicId, &str)]) {
         .collect();
     steer.set_ranges(&ranges).unwrap();
     for (nic, local) in flows {
-        steer.insert_flow(nic, local).unwrap();
+        steer.insert_flow(nic, local, PortState::Flow).unwrap();
     }
 }
 

@@ -34,6 +34,7 @@ use sallyport_dataplane::xsk::{
     XskError, XskStatistics,
 };
 use sallyport_ebpf::Verdict;
+use sallyport_ebpf::layout::PortState;
 
 /// Where our packets go. No interface has this address, so the kernel takes no notice of them.
 const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 40_000);
@@ -656,7 +657,7 @@ impl Steering {
         steer
             .set_range(id, IpAddr::V4(*TO.ip()), TO.port()..=TO.port())
             .unwrap();
-        steer.insert_flow(id, TO.into()).unwrap();
+        steer.insert_flow(id, TO.into(), PortState::Flow).unwrap();
         steer.set_socket(id, 0, socket.as_fd()).unwrap();
         steer.attach(id, mode).unwrap();
         Self { steer, pin }

@@ -42,13 +42,17 @@ impl Flow {
     pub const OVERLAP: Duration = Duration::from_secs(5);
 }
 
-/// Whether RTP packets may pass. RTCP packets always may (RFC 3264 section 5.1).
+/// Whether RTP packets may pass. RTCP packets always may (RFC 3264 section 5.1), but where keys are
+/// missing.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Gate {
     /// They may: `sendrecv`, or the one direction of `sendonly` and `recvonly`.
     Open,
     /// They may not: `inactive`, or the other direction.
     Closed,
+    /// Neither they nor RTCP packets may, and nobody is latched: a leg is to be protected by keys
+    /// that its peers still negotiate (RFC 5764).
+    Locked,
 }
 
 /// One of the two sides of the gateway (TS 23.334: "IP realm").
@@ -89,6 +93,9 @@ pub struct Ingress {
     pub local: SocketAddr,
     /// RTP, RTCP or both.
     pub carries: Carries,
+    /// Whether STUN and DTLS of this port go up to the kernel, where a socket answers them (RFC
+    /// 7983). They are dropped otherwise.
+    pub handshakes: bool,
     /// Who may send.
     pub source: Source,
     /// How to unprotect; `None` when plain RTP arrives (profile RTP/AVP).

@@ -128,6 +128,7 @@ mod tests {
                 realm: Realm::Access,
                 local,
                 carries: Carries::Muxed,
+                handshakes: false,
                 source: Source::Latch(Latch {
                     signalled: Some(local),
                     from: Some("2001:db8::/64".parse().unwrap()),

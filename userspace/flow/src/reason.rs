@@ -15,6 +15,8 @@ pub enum Reason {
     UnknownFlow,
     /// The flow is closed in this direction.
     GateClosed,
+    /// The keys are still being negotiated (DTLS-SRTP).
+    NoKeys,
     /// The sender is not the peer.
     SourceFiltered,
     /// Over the agreed rate.
@@ -43,9 +45,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnknownFlow,
         Self::GateClosed,
+        Self::NoKeys,
         Self::SourceFiltered,
         Self::Policed,
         Self::Malformed,
@@ -68,6 +71,7 @@ impl Reason {
         match self {
             Self::UnknownFlow => "unknown-flow",
             Self::GateClosed => "gate-closed",
+            Self::NoKeys => "no-keys",
             Self::SourceFiltered => "source-filtered",
             Self::Policed => "policed",
             Self::Malformed => "malformed",

@@ -13,6 +13,7 @@ pub(crate) fn execute(path: &Path) -> Result<(), Failure> {
     privileges::give_up()?;
     log::start();
     privileges::keep_memory_private();
+    privileges::raise_file_limit();
     let config = Config::read(path)?.agent;
     event_loop::run(async {
         let ended = sallyport_agent::run(config, event_loop::end_signal()?).await;

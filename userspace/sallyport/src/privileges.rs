@@ -184,6 +184,16 @@ pub(crate) fn keep_memory_private() {
     }
 }
 
+/// Lets this process open as many files as it may at all: each port of a leg with ICE or DTLS is a
+/// socket.
+pub(crate) fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::warn!(%errno, "raise the limit of open files (RLIMIT_NOFILE)");
+    }
+}
+
 fn names<'a>(capabilities: impl IntoIterator<Item = &'a Capability>) -> Vec<String> {
     capabilities.into_iter().map(ToString::to_string).collect()
 }

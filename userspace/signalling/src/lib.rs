@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod decimal;
+pub mod dtls;
 pub mod e2ae;
+pub mod ice;
 pub mod mediasec;
 pub mod ng;
 pub mod policy;

@@ -20,9 +20,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use sallyport_signalling::dtls::{Fingerprint, Hash};
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, Leg, Osrtp, Ports, Refusal, Setup, Side,
-    Treatment,
+    Action, Asked, Call, Context, Decision, Ends, Handshakes, IceAsked, Leg, Osrtp, Ports,
+    Protection, Refusal, Setup, Side, Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::{AccessNetwork, Policy, RtcpMux, Rule};
@@ -247,12 +248,44 @@ fn leg(leg: &Leg) -> String {
         .remote
         .map_or_else(|| "who knows where".to_owned(), ends);
     let mut text = format!("{} to {remote}", ends(leg.local));
-    if let Some(protection) = &leg.protection {
-        let (receive, send) = (protection.receive.write(), protection.send.write());
-        write!(text, "\n    receive {}\n    send {}", *receive, *send).unwrap();
-        if protection.is_opportunistic {
-            text.push_str("\n    opportunistic");
+    match &leg.protection {
+        None => Ok(()),
+        Some(Protection::Sdes(keys)) => {
+            let (receive, send) = (keys.receive.write(), keys.send.write());
+            let opportunistic = if keys.is_opportunistic {
+                "\n    opportunistic"
+            } else {
+                ""
+            };
+            write!(
+                text,
+                "\n    receive {}\n    send {}{opportunistic}",
+                *receive, *send
+            )
         }
+        Some(Protection::Dtls(dtls)) => {
+            let role = if dtls.is_client { "client" } else { "server" };
+            let prints = dtls.peer.fingerprints.iter();
+            let prints: Vec<_> = prints.map(|one| format!(" of {one}")).collect();
+            write!(
+                text,
+                "\n    DTLS {role}, round {}{}",
+                dtls.round,
+                prints.concat()
+            )
+        }
+    }
+    .unwrap();
+    if let Some(ice) = &leg.ice {
+        let (local, remote) = (&ice.local, &ice.remote);
+        let lite = if ice.peer_is_lite {
+            ", lite as well"
+        } else {
+            ""
+        };
+        let (fragment, password) = (local.fragment(), local.expose());
+        let of_peer = remote.fragment();
+        write!(text, "\n    ICE {fragment} {password} with {of_peer}{lite}").unwrap();
     }
     text
 }
@@ -352,6 +385,19 @@ impl Case {
                         },
                         keeps_suite: asks("static"),
                         accepts_profile: asks("accept"),
+                        handshakes: Handshakes {
+                            ice: match (asks("ICE"), asks("no-ICE")) {
+                                (true, _) => IceAsked::Always,
+                                (_, true) => IceAsked::Never,
+                                _ => IceAsked::AsOffered,
+                            },
+                            rejects_ice: asks("reject-ICE"),
+                            trickles: asks("trickle"),
+                            fingerprint: asks("DTLS").then(fingerprint),
+                            no_sdes: asks("no-SDES"),
+                            is_active: asks("active"),
+                            no_tls_id: asks("no-tls-id"),
+                        },
                     });
                 }
                 "end-to-end" => policy.end_to_end = value != "no",
@@ -373,6 +419,14 @@ impl Case {
             access: ends(self.access, 40000 + offset),
             core: ends(self.core, 50000 + offset),
         }
+    }
+}
+
+/// Of our certificate.
+fn fingerprint() -> Fingerprint {
+    Fingerprint {
+        hash: Hash::Sha256,
+        digest: vec![0x5a; 32],
     }
 }
 

@@ -2,11 +2,14 @@
 
 //! The ways that the offers of a call took, and who answers there.
 
+use std::collections::BTreeMap;
+
 use sallyport_flow::Realm;
 use sallyport_signalling::e2ae::{self, Side};
 use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
+use super::handshakes::Outcome;
 use super::party::{About, Echoes, Party, Reach};
 
 /// One way that the offer of a call took.
@@ -42,6 +45,8 @@ pub(crate) struct Dialog {
     pub(super) offerer_reach: Option<Box<Reach>>,
     pub(super) slot: u16,
     pub(crate) call: e2ae::Call,
+    /// What peers have proved, by m-line and side.
+    pub(super) outcomes: BTreeMap<u16, [Outcome; 2]>,
 }
 
 /// The version of the session descriptions sent one way.
@@ -75,6 +80,15 @@ impl Branch {
             self.offerer.realm
         } else {
             self.far_realm
+        }
+    }
+
+    /// Who talks on one side.
+    pub(super) fn party<'a>(&'a self, dialog: &'a Dialog, side: Side) -> Option<&'a Party> {
+        if side == self.side {
+            Some(&self.offerer)
+        } else {
+            dialog.answerer.as_ref()
         }
     }
 

@@ -3,14 +3,15 @@
 //! How a call flows: its streams, as the data plane has them.
 
 use sallyport_flow::{Crypto, Gate, MasterKey, Secret};
-use sallyport_signalling::e2ae::{self, Side};
+use sallyport_signalling::e2ae::{self, Protection, Side};
 use sallyport_signalling::sdes;
 
 use super::Call;
 use super::branch::{Branch, Dialog};
-use super::party::{Party, peer};
+use super::handshakes::{Outcome, is_checked};
+use super::party::{Party, checked_peer, peer};
 use crate::session::Ends;
-use crate::stream::{Stream, StreamLeg};
+use crate::stream::{Handshakes, Stream, StreamLeg};
 
 impl Call {
     /// What flows.
@@ -42,15 +43,26 @@ impl Call {
         let echoes = branch.echoes;
         let leg = |side: Side| {
             let leg = setup.leg(side);
-            let party = if side == branch.side {
-                Some(&branch.offerer)
-            } else {
-                dialog.answerer.as_ref()
-            };
+            let party = branch.party(dialog, side);
+            let index = slot - dialog.slot;
             // Who is held in the old way, or says a host name, is still where it was.
-            let known = party.and_then(|party| party.known.get(&(slot - dialog.slot)));
+            let known = party.and_then(|party| party.known.get(&index));
             let remote = leg.remote.or(known.copied());
             let protection = leg.protection.as_ref();
+            let outcome = dialog.outcome(index, side);
+            let keys = match protection {
+                None => None,
+                Some(Protection::Sdes(keys)) => Some((crypto(&keys.receive), crypto(&keys.send))),
+                Some(Protection::Dtls(dtls)) => {
+                    let agreed = outcome.and_then(|outcome| outcome.keys(dtls));
+                    agreed.map(|(receive, send)| (receive.clone(), send.clone()))
+                }
+            };
+            let (receive, send) = keys.unzip();
+            let handshakes = Handshakes {
+                ice: is_checked(leg),
+                dtls: protection.is_some_and(|protection| protection.dtls().is_some()),
+            };
             let is_open = match side {
                 Side::Access => setup.to_core,
                 Side::Core => setup.to_access,
@@ -58,12 +70,18 @@ impl Call {
             StreamLeg {
                 realm: branch.realms()[side as usize],
                 local: ends(leg.local),
-                peer: peer(party, remote.map(ends), protection.is_some()),
-                receive: protection.map(|keys| crypto(&keys.receive)),
+                peer: if handshakes.ice {
+                    let nominated = outcome.and_then(Outcome::nominated);
+                    checked_peer(nominated, protection.is_some())
+                } else {
+                    peer(party, remote.map(ends), protection.is_some())
+                },
+                handshakes,
+                receive,
                 expect: expected
                     .filter(|(of, _)| *of == side && protection.is_some())
                     .map(|(_, keys)| crypto(keys)),
-                send: protection.map(|keys| crypto(&keys.send)),
+                send,
                 gate: if is_open && !self.is_silenced && echoes.is_none_or(|it| it[side as usize]) {
                     Gate::Open
                 } else {

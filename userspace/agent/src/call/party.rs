@@ -130,36 +130,59 @@ impl Party {
     }
 }
 
-/// Who is at the far end of a leg.
-pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer {
+/// Where a party says that it is, or the proxy says so in its place.
+pub(super) fn said(party: Option<&Party>, remote: Option<Ends>) -> Option<Ends> {
     let at = |ip: IpAddr| {
         move |ends: Ends| Ends {
             rtp: SocketAddr::new(ip, ends.rtp.port()),
             rtcp: SocketAddr::new(ip, ends.rtcp.port()),
         }
     };
-    let Reach {
-        received_from,
-        media_address: moved,
-        learning,
-        waits,
-        ..
-    } = party.map_or(Reach::default(), |party| party.reach);
-    let signalled = match moved {
+    match party.and_then(|party| party.reach.media_address) {
         Some(ip) => remote.map(at(ip)),
         None => remote,
-    };
-    if let (Learning::Off, Some(ends)) = (learning, signalled) {
-        return Peer::Known(ends);
     }
-    let said = moved.or(signalled.map(|ends| ends.rtp.ip()));
+}
+
+/// The address that its packets come from, as far as that is known.
+pub(super) fn origin(party: Option<&Party>, remote: Option<Ends>) -> Option<IpAddr> {
+    let said = said(party, remote).map(|ends| ends.rtp.ip());
+    let reach = party.map(|party| party.reach).unwrap_or_default();
     // Behind a NAT a peer says an address that means nothing here, and its media comes from where
     // its SIP messages come from.
-    let from = match (said, received_from) {
+    match (reach.media_address.or(said), reach.received_from) {
         (Some(said), Some(seen)) if is_private(said) && !is_private(seen) => Some(seen),
         (Some(said), _) => Some(said),
         (None, seen) => seen,
-    };
+    }
+}
+
+/// Who is at the far end of a leg where the peer finds the way itself: only where it has
+/// nominated, if packets do not authenticate.
+pub(super) fn checked_peer(nominated: Option<Ends>, is_protected: bool) -> Peer {
+    match nominated {
+        Some(ends) if !is_protected => Peer::Known(ends),
+        signalled => Peer::Learned {
+            signalled,
+            from: None,
+            window: (!is_protected).then_some(Duration::ZERO),
+            on: LatchOn::First,
+            waits: false,
+            is_asymmetric: false,
+        },
+    }
+}
+
+/// Who is at the far end of a leg.
+pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bool) -> Peer {
+    let Reach {
+        learning, waits, ..
+    } = party.map_or(Reach::default(), |party| party.reach);
+    let signalled = said(party, remote);
+    if let (Learning::Off, Some(ends)) = (learning, signalled) {
+        return Peer::Known(ends);
+    }
+    let from = origin(party, remote);
     // Of a plain peer of which nothing is known, nobody can be told apart: no packet is its first.
     let window = from.map_or(Duration::ZERO, |_| WINDOW);
     // The proxy wants whoever sends to be followed.

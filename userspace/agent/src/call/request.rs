@@ -109,8 +109,7 @@ impl Offer {
             _ => None,
         };
         let first = self.sdp.media().first().map(|media| media.profile().name());
-        let is_to_ue =
-            first.is_some_and(is_plain) && to.is_some_and(|to| to.starts_with("RTP/SAVP"));
+        let is_to_ue = first.is_some_and(is_plain) && to.is_some_and(|to| to.contains("RTP/SAVP"));
         let opposite = |realm| match realm {
             Realm::Access => Realm::Core,
             Realm::Core => Realm::Access,

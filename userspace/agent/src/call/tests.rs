@@ -12,7 +12,7 @@ use crate::stream::{Peer, Stream};
 
 const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 
-fn sdp(ip: &str, media: &str) -> Sdp {
+pub(super) fn sdp(ip: &str, media: &str) -> Sdp {
     let text = format!("v=0\no=- 1 1 IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\n{media}\n");
     Sdp::parse(text.as_bytes()).unwrap()
 }
@@ -22,7 +22,7 @@ fn srtp() -> Sdp {
     sdp("192.0.2.7", &format!("m=audio 5004 RTP/SAVP 0\n{crypto}"))
 }
 
-fn rtp() -> Sdp {
+pub(super) fn rtp() -> Sdp {
     sdp("10.0.0.9", "m=audio 6000 RTP/AVP 0")
 }
 
@@ -37,7 +37,7 @@ fn taken_of(offered: &Sdp) -> Sdp {
     sdp("192.0.2.8", &line)
 }
 
-fn tags(from: &str, to: Option<&str>, via: Option<&str>) -> Tags {
+pub(super) fn tags(from: &str, to: Option<&str>, via: Option<&str>) -> Tags {
     Tags {
         call_id: "c".to_owned(),
         from: from.to_owned(),
@@ -46,7 +46,7 @@ fn tags(from: &str, to: Option<&str>, via: Option<&str>) -> Tags {
     }
 }
 
-fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
+pub(super) fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
     Offer {
         tags,
         sdp,
@@ -66,7 +66,7 @@ fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
     }
 }
 
-fn answer(tags: Tags, sdp: Sdp) -> Answer {
+pub(super) fn answer(tags: Tags, sdp: Sdp) -> Answer {
     Answer {
         tags,
         to: None,
@@ -78,13 +78,13 @@ fn answer(tags: Tags, sdp: Sdp) -> Answer {
 }
 
 /// A call and the ports that it takes, one after the other.
-struct Played {
-    call: Call,
+pub(super) struct Played {
+    pub(super) call: Call,
     next: u16,
 }
 
 impl Played {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             call: Call::new("c".to_owned(), Duration::ZERO),
             next: 40000,
@@ -113,11 +113,11 @@ impl Played {
         Ok(passed.sdp)
     }
 
-    fn offer(&mut self, offer: &Offer, now: u64) -> Result<Sdp, CallError> {
+    pub(super) fn offer(&mut self, offer: &Offer, now: u64) -> Result<Sdp, CallError> {
         self.play(|call, ports| call.offer(offer, Duration::from_secs(now), ports))
     }
 
-    fn answer(&mut self, answer: &Answer, now: u64) -> Result<Sdp, CallError> {
+    pub(super) fn answer(&mut self, answer: &Answer, now: u64) -> Result<Sdp, CallError> {
         self.play(|call, ports| call.answer(answer, Duration::from_secs(now), ports))
     }
 

@@ -546,12 +546,12 @@ fn what_a_client_asks_for_is_in_the_sdp_and_in_the_flows() {
             "no realm has the name \"dmz\"",
         ),
         (
-            json!({ "transport-protocol": "UDP/TLS/RTP/SAVPF" }),
-            "DTLS-SRTP",
+            json!({ "transport-protocol": "UDP/TLS/RTP/SAVPF", "DTLS": "off" }),
+            "may not come from DTLS",
         ),
         (
-            json!({ "transport-protocol": "RTP/SAVP", "SDES": ["off"] }),
-            "SDES-off",
+            json!({ "transport-protocol": "RTP/SAVP", "SDES": ["off"], "DTLS": "off" }),
+            "may not come from DTLS",
         ),
     ] {
         let refused = reason(&agent, &request("offer", ("alice", None), &plain, &options));

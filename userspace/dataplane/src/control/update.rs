@@ -13,9 +13,10 @@ use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
 use sallyport_ebpf::FlowKey;
+use sallyport_ebpf::layout::PortState;
 use sallyport_flow::{
-    Crypto, Flow, FlowId, FlowStatistics, Latch, Mark, Realm, Refused, Remote, Request, Source,
-    Update,
+    Crypto, Flow, FlowId, FlowStatistics, Ingress, Latch, Mark, Realm, Refused, Remote, Request,
+    Source, Update,
 };
 use sallyport_srtp::{
     ContextSet, KeyDerivationRate, KeySetError, MasterKey, Policy, ReplayWindow, Suite,
@@ -57,7 +58,14 @@ impl Control {
             .map(|checked| &checked.flow.ingress)
             .map(|ingress| (self.nic_of(ingress.realm), ingress.local))
             .collect();
-        self.steer_to_us(&opened)?;
+        let told = install.iter().chain(&change);
+        let told: Vec<_> = told
+            .map(|checked| &checked.flow)
+            .filter(|flow| self.steers_otherwise(flow))
+            .map(|flow| &flow.ingress)
+            .map(|ingress| (self.nic_of(ingress.realm), ingress.local, state(ingress)))
+            .collect();
+        self.steer_to_us(&told)?;
 
         // The workers use these until they have been told of the flows.
         let mut left = Vec::with_capacity(2 * (remove.len() + change.len()));
@@ -295,12 +303,18 @@ impl Control {
         flows.map(|flow| (flow.nic, flow.local)).collect()
     }
 
+    /// Whether the XDP program has to be told of a flow that is to be installed or changed.
+    fn steers_otherwise(&self, flow: &Flow) -> bool {
+        let installed = self.flows.by_id.get(&flow.id);
+        installed.is_none_or(|installed| installed.handshakes != flow.ingress.handshakes)
+    }
+
     /// Has the XDP program steer packets to us. Those of flows that are about to be replaced it
     /// steers already.
-    fn steer_to_us(&mut self, locals: &[(NicId, SocketAddr)]) -> Result<(), Refused> {
-        for (place, (nic, local)) in locals.iter().enumerate() {
-            if let Err(error) = self.steer.insert_flow(*nic, *local) {
-                for (nic, local) in &locals[..place] {
+    fn steer_to_us(&mut self, locals: &[(NicId, SocketAddr, PortState)]) -> Result<(), Refused> {
+        for (place, (nic, local, state)) in locals.iter().enumerate() {
+            if let Err(error) = self.steer.insert_flow(*nic, *local, *state) {
+                for (nic, local, _) in &locals[..place] {
                     if !self.flows.by_local.contains_key(&(*nic, *local)) {
                         let _ = self.steer.remove_flow(*nic, *local);
                     }
@@ -338,6 +352,7 @@ impl Control {
             realm: ingress.realm,
             nic: self.nic_of(ingress.realm),
             local: ingress.local,
+            handshakes: ingress.handshakes,
             source: ingress.source,
             egress: egress.realm,
             rtp: egress.rtp,
@@ -527,6 +542,15 @@ const fn suite(suite: sallyport_flow::Suite) -> Option<Suite> {
         sallyport_flow::Suite::NullHmacSha1_32 => Suite::NullHmacSha1_32,
         _ => return None,
     })
+}
+
+/// What the XDP program does with the packets of a flow.
+const fn state(ingress: &Ingress) -> PortState {
+    if ingress.handshakes {
+        PortState::KernelDemux
+    } else {
+        PortState::Flow
+    }
 }
 
 fn out_of_range(flow: FlowId, field: &str) -> Refused {

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use sallyport_flow::{Carries, Reason};
+use sallyport_flow::{Carries, Gate, Reason};
 use sallyport_srtp::Kind;
 use sallyport_srtp::header::{RtcpHeader, RtpHeader};
 
@@ -13,7 +13,8 @@ use crate::burst::Burst;
 use crate::flow_table::{SourceFilter, Terms};
 use crate::state::WorkerState;
 
-/// Refuses packets of strangers, of the wrong kind for their port, and without a whole header.
+/// Refuses packets while keys are missing, those of strangers, of the wrong kind for their port, and
+/// without a whole header.
 pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
         let Some(entry) = state.flows.entry(packet.flow) else {
@@ -21,6 +22,10 @@ pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
             continue;
         };
         let terms = &entry.terms;
+        if terms.gate == Gate::Locked {
+            packet.refuse(Reason::NoKeys);
+            continue;
+        }
         if is_stranger(terms, packet.source, state.now) {
             packet.refuse(Reason::SourceFiltered);
             continue;

@@ -721,6 +721,20 @@ fn a_closed_gate_refuses_rtp_and_lets_rtcp_pass() {
 }
 
 #[test]
+fn while_keys_are_missing_nothing_passes_and_nobody_is_latched() {
+    let mut bed = Bed::with_contexts(PLAIN, |entry| {
+        entry.terms.gate = Gate::Locked;
+        entry.terms.source = LATCH;
+    });
+    let fates = bed.fates(&[rtp(7, b"in clear"), sender_report()]);
+    assert_eq!(fates, [Fate::Refused(Reason::NoKeys); 2]);
+    let SourceFilter::Latch(latching) = bed.entry().terms.source else {
+        panic!()
+    };
+    assert_eq!(latching.latched, None);
+}
+
+#[test]
 fn a_peer_that_sends_at_a_closed_gate_is_followed() {
     let mut bed = Bed::new(|entry| {
         entry.terms.gate = Gate::Closed;

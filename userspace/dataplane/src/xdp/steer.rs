@@ -241,15 +241,21 @@ impl Steer {
         Ok(())
     }
 
-    /// Lets the media for a local address and port through.
+    /// Lets the media for a local address and port through; what else they get goes nowhere, or
+    /// with [`PortState::KernelDemux`] STUN and DTLS go to the kernel.
     ///
     /// # Errors
     /// [`XdpError::NotInRange`], or what the kernel says.
-    pub fn insert_flow(&mut self, nic: NicId, local: SocketAddr) -> Result<(), XdpError> {
+    pub fn insert_flow(
+        &mut self,
+        nic: NicId,
+        local: SocketAddr,
+        state: PortState,
+    ) -> Result<(), XdpError> {
         self.check_nic(nic)?;
         match self.range_of(nic, local.ip())? {
             Some((index, range)) if range.has_port(local.port()) => {
-                self.set_state(index, local.port(), PortState::Flow)
+                self.set_state(index, local.port(), state)
             }
             _ => Err(XdpError::NotInRange { local }),
         }

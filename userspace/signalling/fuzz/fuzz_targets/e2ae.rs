@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
+use sallyport_signalling::dtls::Fingerprint;
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, Osrtp, Ports, Side, Treatment,
+    Action, Asked, Call, Context, Decision, Ends, Handshakes, IceAsked, Osrtp, Ports, Side,
+    Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::Policy;
@@ -35,9 +37,22 @@ fuzz_target!(|bytes: &[u8]| {
             1 => Some(Profile::Avpf),
             2 => Some(Profile::Savp),
             3 => Some(Profile::Savpf),
+            4 => Some(Profile::DtlsSavpf),
             _ => None,
         },
         recrypt: wanted & 8 != 0,
+        handshakes: Handshakes {
+            ice: match wanted >> 4 & 7 {
+                4 | 5 => IceAsked::Always,
+                6 => IceAsked::Never,
+                _ => IceAsked::AsOffered,
+            },
+            trickles: wanted & 8 != 0,
+            fingerprint: Fingerprint::parse(&format!("sha-256 {}", ["AB"; 32].join(":")))
+                .filter(|_| wanted & 2 == 0),
+            no_sdes: wanted & 0x80 != 0,
+            ..Handshakes::default()
+        },
         is_reset: wanted & 9 == 9,
         osrtp: Osrtp {
             offers: wanted & 128 != 0,
@@ -121,7 +136,8 @@ fn check(decision: &Decision, to: Side, context: &Context<'_>) {
             }
         }
         if ends_here && media.port() != 0 {
-            let has_keys = media.section().attributes("crypto").count() > 0;
+            let has = |name| media.section().attribute(name).is_some();
+            let has_keys = has("crypto") != has("fingerprint");
             let is_protected = media.profile().is_protected();
             // Only where keys may be there or not are they in a plain profile.
             let is_osrtp = context

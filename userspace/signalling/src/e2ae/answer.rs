@@ -4,9 +4,11 @@
 
 use super::peer::Peer;
 use super::refusal::Fault;
-use super::rewrite::{Anchor, KeyLines, Plan, RtcpMuxLines};
-use super::stream::{Anchored, Offer, Stream};
-use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
+use super::rewrite::{Anchor, IceLines, KeyLines, Plan, RtcpMuxLines};
+use super::stream::{Anchored, Offer, Ours, Stream, Theirs};
+use super::{Context, Handshakes, Keys, Leg, MediaRefusal, Protection, Setup, Side, Treatment};
+use crate::dtls::{self, Dtls, DtlsPeer};
+use crate::ice::Credentials;
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
 use crate::sdes::{self, Crypto};
@@ -47,34 +49,52 @@ impl AnsweredLine<'_> {
         if treatment == Treatment::EndToEnd {
             self.check_end_to_end()?;
         }
-        let peer = Peer::new(self.answer, self.media)?;
+        let peer = Peer::new(self.answer, self.media, offered.ice.is_some())?;
         let (offerer, answerer) = (self.offerer, self.offerer.opposite());
-        let before = stream
-            .setup
-            .as_ref()
-            .and_then(|setup| setup.leg(offerer).protection.as_ref());
-        let with_answerer = self.with_answerer(offered)?;
-        let with_offerer = self.with_offerer(offered, before, random)?;
+        let before = |side| stream.setup.as_ref().map(|setup| setup.leg(side));
+        let with_answerer = self.with_answerer(offered, &peer, before(answerer))?;
+        let with_offerer = self.with_offerer(offered, before(offerer), random)?;
         let treatment = match (&with_offerer, &with_answerer) {
             (None, None) => treatment,
             _ => Treatment::EndToAccessEdge,
         };
+        let ice_of_offerer = self.ice_with_offerer(offered, before(offerer), random)?;
+        let handshakes = self.handshakes();
         let keys = match (&with_offerer, &with_answerer) {
-            (Some(protection), _) => KeyLines::Replace {
-                keys: vec![protection.send.clone()],
+            (Some(Protection::Sdes(keys)), _) => KeyLines::Replace {
+                keys: vec![keys.send.clone()],
                 is_applied: false,
             },
+            (Some(Protection::Dtls(dtls)), _) => {
+                let setup = if dtls.is_client {
+                    dtls::Setup::Active
+                } else {
+                    dtls::Setup::Passive
+                };
+                KeyLines::dtls(handshakes, setup, &dtls.id)
+            }
             (None, Some(_)) => KeyLines::Remove,
             (None, None) if offered.is_osrtp() && !offered.passes_keys => KeyLines::Remove,
             (None, None) => KeyLines::Keep,
         };
+        let ice = IceLines::new(ice_of_offerer.as_ref(), handshakes);
         let to_offerer_mux =
             offered.peer.has_rtcp_mux && self.context.rtcp_mux(self.offerer) != RtcpMux::Never;
         let to_answerer_mux = offered.offers_rtcp_mux && peer.has_rtcp_mux;
-        let offerer_leg = offered
-            .peer
-            .leg(ports.of(offerer), to_offerer_mux, with_offerer);
-        let answerer_leg = peer.leg(ports.of(answerer), to_answerer_mux, with_answerer);
+        let offerer_leg = offered.peer.leg(
+            ports.of(offerer),
+            to_offerer_mux,
+            with_offerer,
+            ice_of_offerer,
+        );
+        let ice_of_answerer = offered.ice.clone();
+        let answerer_leg = peer.leg(
+            ports.of(answerer),
+            to_answerer_mux,
+            with_answerer,
+            ice_of_answerer,
+        );
+        let mid = offerer_leg.mid.clone();
         let to_answerer = offered.peer.sends() && peer.receives();
         let to_offerer = peer.sends() && offered.peer.receives();
         let setup = match offerer {
@@ -94,7 +114,7 @@ impl AnsweredLine<'_> {
             },
         };
         let local = ports.of(offerer);
-        let plan = Plan::Anchor(Anchor {
+        let plan = Plan::Anchor(Box::new(Anchor {
             local,
             connection: peer.connection(local),
             profile,
@@ -104,7 +124,9 @@ impl AnsweredLine<'_> {
                 RtcpMuxLines::No
             },
             keys,
-        });
+            ice,
+            mid,
+        }));
         Ok((plan, Some(setup)))
     }
 
@@ -112,15 +134,23 @@ impl AnsweredLine<'_> {
     fn with_offerer(
         &self,
         offered: &Anchored,
-        before: Option<&Protection>,
+        before: Option<&Leg>,
         random: &mut impl Random,
     ) -> Result<Option<Protection>, Fault> {
         let asked = self.context.asked;
+        let before = before.and_then(|leg| leg.protection.as_ref());
         let kept = offered.kept.as_deref();
         let kept = kept.filter(|_| asked.is_some_and(|asked| asked.keeps_suite));
-        let Some(theirs) = kept.or(offered.theirs.as_ref()) else {
-            return Ok(None);
+        let theirs = match (kept, &offered.theirs) {
+            (None, None) => return Ok(None),
+            (Some(theirs), _) | (None, Some(Theirs::Sdes(theirs))) => theirs,
+            (None, Some(Theirs::Dtls(peer))) => {
+                let before = before.and_then(Protection::dtls);
+                let dtls = self.dtls_with_offerer(offered, peer, before, random)?;
+                return Ok(Some(Protection::Dtls(dtls)));
+            }
         };
+        let before = before.and_then(Protection::keys);
         let is_opportunistic = offered.is_osrtp();
         if is_opportunistic {
             let is_shared = offered.passes_keys && self.has_keys();
@@ -129,21 +159,46 @@ impl AnsweredLine<'_> {
                 return Ok(None);
             }
         }
-        Ok(match before {
+        Ok(Some(Protection::Sdes(match before {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            Some(before) if before.receive == *theirs => Some(Protection {
+            Some(before) if before.receive == *theirs => Keys {
                 is_opportunistic,
                 ..before.clone()
-            }),
+            },
             _ => {
                 let key = self.context.policy.sdes.key(theirs.suite, random)?;
-                Some(Protection {
+                Keys {
                     receive: theirs.clone(),
                     send: sdes::answer(theirs, key),
                     is_opportunistic,
-                })
+                }
             }
-        })
+        })))
+    }
+
+    /// The handshake with the offerer.
+    fn dtls_with_offerer(
+        &self,
+        offered: &Anchored,
+        peer: &DtlsPeer,
+        before: Option<&Dtls>,
+        random: &mut impl Random,
+    ) -> Result<Dtls, Fault> {
+        let is_client = match (peer.setup, before) {
+            (Some(dtls::Setup::Passive), _) => true,
+            // Who has started goes on as who has (RFC 8842 section 5.3).
+            (Some(dtls::Setup::ActPass), Some(before)) => before.is_client,
+            (Some(dtls::Setup::ActPass), None) => {
+                let asked = self.handshakes();
+                offered.is_active || asked.is_some_and(|asked| asked.is_active)
+            }
+            (Some(dtls::Setup::Active) | None, _) => false,
+        };
+        let id = match before {
+            Some(before) => before.id.clone(),
+            None => Dtls::random_id(random)?,
+        };
+        Ok(Dtls::new(before, is_client, id, peer.clone()))
     }
 
     /// Whether the answer says how it is protected.
@@ -152,21 +207,60 @@ impl AnsweredLine<'_> {
     }
 
     /// The protection of the answerer's leg, if it ends here.
-    fn with_answerer(&self, offered: &Anchored) -> Result<Option<Protection>, Fault> {
+    fn with_answerer(
+        &self,
+        offered: &Anchored,
+        peer: &Peer,
+        before: Option<&Leg>,
+    ) -> Result<Option<Protection>, Fault> {
         let is_opportunistic = offered.offers_osrtp();
         let ours = offered.ours.as_ref();
         let Some(ours) = ours.filter(|_| self.has_keys() || !is_opportunistic) else {
             return Ok(None);
         };
-        let answered = self.media.section().attributes(Crypto::NAME);
-        let (send, receive) = (self.context.policy.sdes)
-            .read_answer(ours, answered)
-            .map_err(MediaRefusal::Answer)?;
-        Ok(Some(Protection {
-            receive,
-            send,
-            is_opportunistic,
+        Ok(Some(match ours {
+            Ours::Sdes(ours) => {
+                let answered = self.media.section().attributes(Crypto::NAME);
+                let (send, receive) = (self.context.policy.sdes)
+                    .read_answer(ours, answered)
+                    .map_err(MediaRefusal::Answer)?;
+                Protection::Sdes(Keys {
+                    receive,
+                    send,
+                    is_opportunistic,
+                })
+            }
+            Ours::Dtls(id) => {
+                let peer = peer.dtls()?;
+                let before = before.and_then(|leg| leg.protection.as_ref()?.dtls());
+                let is_client = peer.setup == Some(dtls::Setup::Passive);
+                Protection::Dtls(Dtls::new(before, is_client, id.clone(), peer))
+            }
         }))
+    }
+
+    /// Our end of the offerer's ICE, if it has some: another one when it restarts (RFC 8445 section
+    /// 9).
+    fn ice_with_offerer(
+        &self,
+        offered: &Anchored,
+        before: Option<&Leg>,
+        random: &mut impl Random,
+    ) -> Result<Option<Credentials>, Fault> {
+        let is_rejected = self.handshakes().is_none_or(|asked| asked.rejects_ice);
+        let Some(peer) = offered.peer.ice.as_ref().filter(|_| !is_rejected) else {
+            return Ok(None);
+        };
+        let before = before.and_then(|leg| leg.ice.as_ref());
+        let same = before.filter(|before| before.remote == peer.credentials);
+        Ok(Some(match same {
+            Some(same) => same.local.clone(),
+            None => Credentials::random(random)?,
+        }))
+    }
+
+    fn handshakes(&self) -> Option<&Handshakes> {
+        self.context.asked.map(|asked| &asked.handshakes)
     }
 
     /// Whether policy allows what the peers have agreed on, which nobody may have offered.
@@ -212,6 +306,7 @@ impl AnsweredLine<'_> {
             (None, None) => is_protected,
         };
         let profile = match offerer_is_protected {
+            true if matches!(offered.theirs, Some(Theirs::Dtls(_))) => answered.dtls(),
             true if !is_protected => answered.protected(),
             false if is_protected => answered.plain(),
             _ => Some(answered.clone()),

@@ -155,7 +155,8 @@ impl Call {
                 setup,
                 offer: offered,
             };
-            plans.push(stream.plan_offer(from.opposite()));
+            let handshakes = context.asked.map(|asked| &asked.handshakes);
+            plans.push(stream.plan_offer(from.opposite(), handshakes));
             decisions.push(StreamDecision {
                 medium: media.medium().clone(),
                 treatment: refused.unwrap_or_else(|| stream.treatment()),

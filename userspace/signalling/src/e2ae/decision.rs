@@ -7,6 +7,8 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::MediaRefusal;
+use crate::dtls::Dtls;
+use crate::ice::Ice;
 use crate::sdes::Crypto;
 use crate::sdp::{Medium, Sdp};
 
@@ -126,6 +128,12 @@ pub struct Leg {
     pub remote: Option<Ends>,
     /// How packets on this leg are protected; `None` where we neither protect nor unprotect.
     pub protection: Option<Protection>,
+    /// How the peer finds the way to us, where both sides have ICE; `remote` is `None` then, unless
+    /// the peer is a lite agent: what the peer says that it is is only a guess.
+    pub ice: Option<Ice>,
+    /// What a peer with ICE or DTLS calls the stream (`a=mid`): browsers want to hear that again in
+    /// each session description (RFC 8829 section 5.3.1), and nobody on the other side may know it.
+    pub mid: Option<String>,
 }
 
 impl Leg {
@@ -173,19 +181,45 @@ impl Ports {
     }
 }
 
-/// The protection of a leg: one suite, and for each direction its own keys and parameters.
+/// The protection of a leg.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Protection {
+pub enum Protection {
+    /// With keys from the session descriptions.
+    Sdes(Keys),
+    /// With keys that the peer and we are to agree on: until then nothing may pass.
+    Dtls(Dtls),
+}
+
+impl Protection {
+    /// The keys, where the session descriptions had them.
+    pub const fn keys(&self) -> Option<&Keys> {
+        match self {
+            Self::Sdes(keys) => Some(keys),
+            Self::Dtls(_) => None,
+        }
+    }
+
+    /// Whether it may be given up again.
+    pub(super) const fn is_opportunistic(&self) -> bool {
+        matches!(self, Self::Sdes(keys) if keys.is_opportunistic)
+    }
+
+    /// The handshake that the keys are from.
+    pub const fn dtls(&self) -> Option<&Dtls> {
+        match self {
+            Self::Sdes(_) => None,
+            Self::Dtls(dtls) => Some(dtls),
+        }
+    }
+}
+
+/// One suite, and for each direction its own keys and parameters.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Keys {
     /// What the peer sends with.
     pub receive: Crypto,
     /// What we send with.
     pub send: Crypto,
     /// Whether it was agreed on in a plain profile (RFC 8643), and may be given up again.
     pub is_opportunistic: bool,
-}
-
-impl Protection {
-    pub(super) const fn is_opportunistic(&self) -> bool {
-        self.is_opportunistic
-    }
 }

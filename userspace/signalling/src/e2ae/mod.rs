@@ -34,10 +34,10 @@ mod refusal;
 mod rewrite;
 mod stream;
 
-pub use asked::{Asked, Osrtp};
+pub use asked::{Asked, Handshakes, IceAsked, Osrtp};
 pub use call::Call;
 pub use decision::{
-    Action, Decision, Ends, Leg, Ports, Protection, Setup, Side, StreamDecision, Treatment,
+    Action, Decision, Ends, Keys, Leg, Ports, Protection, Setup, Side, StreamDecision, Treatment,
 };
 pub use refusal::{MediaRefusal, Refusal};
 

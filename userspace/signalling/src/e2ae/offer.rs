@@ -2,12 +2,14 @@
 
 //! What becomes of one `m=` line of an offer.
 
-use super::asked::Terms;
+use super::asked::{IceAsked, Offered, Terms};
 use super::peer::Peer;
 use super::refusal::Fault;
 use super::rewrite::{INDICATION, REQUESTED};
-use super::stream::{Anchored, Offer};
-use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
+use super::stream::{Anchored, Offer, Ours, Theirs};
+use super::{Context, Keys, Leg, MediaRefusal, Protection, Setup, Side, Treatment};
+use crate::dtls::Dtls;
+use crate::ice::{Credentials, Ice};
 use crate::mediasec::Mechanism;
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
@@ -31,23 +33,30 @@ impl OfferedLine<'_> {
             let profile = media.profile().clone();
             return Ok(Offer::Ended { profile });
         }
-        if !media.profile().is_rtp() {
+        let is_dtls = media.profile().is_dtls();
+        if !media.profile().is_rtp() || (is_dtls && self.context.asked.is_none()) {
             return Ok(self.examine_other()?);
         }
         if media.has_several_ports() {
             return Err(MediaRefusal::SeveralPorts.into());
         }
-        let peer = Peer::new(self.offer, media)?;
+        let handshakes = self.context.asked.map(|asked| &asked.handshakes);
+        let takes_ice = handshakes.is_some_and(|handshakes| !handshakes.rejects_ice);
+        let peer = Peer::new(self.offer, media, takes_ice)?;
         let is_protected = media.profile().is_protected();
         let osrtp = (self.context.asked.is_some() && !is_protected)
             .then(|| self.theirs().ok())
             .flatten();
-        let (treatment, asked, offers_osrtp) = match self.context.asked {
-            None => (self.examine_rtp()?, None, false),
+        let (treatment, asked) = match self.context.asked {
+            None => (self.examine_rtp()?, None),
             Some(asked) => {
-                let terms = asked.terms(self.from, media.profile(), osrtp.is_some(), self.setup)?;
+                let keys = Offered {
+                    has_dtls: is_protected && peer.wants_dtls(media),
+                    is_osrtp: osrtp.is_some(),
+                };
+                let terms = asked.terms(self.from, media.profile(), keys, self.setup)?;
                 self.check_asked(&terms)?;
-                (terms.treatment, Some(terms.profile), terms.offers_osrtp)
+                (terms.treatment, Some(terms))
             }
         };
         if treatment == Treatment::EndToEnd && self.e2ae() == E2ae::Required {
@@ -57,13 +66,22 @@ impl OfferedLine<'_> {
             (Treatment::EndToAccessEdge, None) => {
                 (self.from == Side::Access, self.from == Side::Core)
             }
-            (Treatment::EndToAccessEdge, Some(profile)) => (is_protected, profile.is_protected()),
+            (Treatment::EndToAccessEdge, Some(terms)) => {
+                (is_protected, terms.profile.is_protected())
+            }
             _ => (false, false),
         };
-        let theirs = has_theirs.then(|| self.theirs()).transpose()?.or(osrtp);
-        let has_ours = has_ours || offers_osrtp;
-        let ours = has_ours.then(|| self.ours(theirs.as_ref(), random));
-        let ours = ours.transpose()?;
+        let theirs = match &asked {
+            _ if !has_theirs => osrtp.map(Theirs::Sdes),
+            Some(terms) if terms.has_dtls => Some(Theirs::Dtls(peer.dtls()?)),
+            _ => Some(Theirs::Sdes(self.theirs()?)),
+        };
+        let has_ours = has_ours || asked.as_ref().is_some_and(|terms| terms.offers_osrtp);
+        let ours = match &asked {
+            _ if !has_ours => None,
+            Some(terms) if terms.offers_dtls => Some(Ours::Dtls(self.our_id(random)?)),
+            _ => Some(Ours::Sdes(self.ours(theirs.as_ref(), random)?)),
+        };
         // Keys that end here are nobody else's.
         let passes_keys = theirs.is_some()
             && !is_protected
@@ -71,21 +89,32 @@ impl OfferedLine<'_> {
             && self.agreed(self.from).is_none()
             && self.context.policy.end_to_end;
         let kept = theirs.as_ref().and_then(|theirs| self.kept(theirs));
+        let offers_ice = handshakes.is_some_and(|handshakes| match handshakes.ice {
+            IceAsked::AsOffered => {
+                self.ice_before().is_some() || Credentials::parse(self.offer, media).is_some()
+            }
+            IceAsked::Always => true,
+            IceAsked::Never => false,
+        });
+        let ice = offers_ice.then(|| self.our_ice(random)).transpose()?;
         let offers_rtcp_mux = match self.context.rtcp_mux(self.from.opposite()) {
             RtcpMux::Never => false,
-            RtcpMux::IfOffered => peer.has_rtcp_mux,
+            // A handshake is led for one port.
+            RtcpMux::IfOffered => peer.has_rtcp_mux || matches!(ours, Some(Ours::Dtls(_))),
             RtcpMux::Always => true,
         };
         Ok(Offer::Anchored(Box::new(Anchored {
             treatment,
             profile: media.profile().clone(),
-            asked,
+            asked: asked.map(|terms| terms.profile),
             peer,
             offers_rtcp_mux,
             theirs,
             kept,
             passes_keys,
             ours,
+            is_active: handshakes.is_some_and(|handshakes| handshakes.is_active),
+            ice,
         })))
     }
 
@@ -122,31 +151,66 @@ impl OfferedLine<'_> {
     /// What we offer, where the protection of who is to answer ends here.
     fn ours(
         &self,
-        theirs: Option<&Crypto>,
+        theirs: Option<&Theirs>,
         random: &mut impl Random,
     ) -> Result<Vec<Crypto>, Fault> {
-        let is_reset = self.context.asked.is_some_and(|asked| asked.is_reset);
-        let before = self.agreed(self.from.opposite()).filter(|_| !is_reset);
-        if let Some(before) = before {
+        let before = self.far_leg().and_then(|leg| leg.protection.as_ref());
+        if let Some(before) = before.and_then(Protection::keys) {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
             return Ok(vec![before.send.clone()]);
         }
-        let without = theirs.map(|theirs| theirs.parameters.relaxed);
+        let without = match theirs {
+            Some(Theirs::Sdes(theirs)) => Some(theirs.parameters.relaxed),
+            Some(Theirs::Dtls(_)) | None => None,
+        };
         let sdes = &self.context.policy.sdes;
         Ok(sdes.offer(without.unwrap_or_default(), random)?)
     }
 
     /// What is offered to us in the suite agreed before, if we would rather take another.
-    fn kept(&self, theirs: &Crypto) -> Option<Box<Crypto>> {
+    fn kept(&self, theirs: &Theirs) -> Option<Box<Crypto>> {
+        let Theirs::Sdes(theirs) = theirs else {
+            return None;
+        };
         let suite = self.agreed(self.from)?.receive.suite;
         let offered = self.media.section().attributes(Crypto::NAME);
         let kept = (suite != theirs.suite).then(|| self.context.policy.sdes.find(suite, offered));
         kept.flatten().map(Box::new)
     }
 
-    /// The protection of a leg by now.
-    fn agreed(&self, side: Side) -> Option<&Protection> {
-        self.setup?.leg(side).protection.as_ref()
+    /// The keys of a leg by now.
+    fn agreed(&self, side: Side) -> Option<&Keys> {
+        self.setup?.leg(side).protection.as_ref()?.keys()
+    }
+
+    /// The leg of who is to answer by now, unless that is somebody else.
+    fn far_leg(&self) -> Option<&Leg> {
+        let is_reset = self.context.asked.is_some_and(|asked| asked.is_reset);
+        let setup = self.setup.filter(|_| !is_reset)?;
+        Some(setup.leg(self.from.opposite()))
+    }
+
+    /// Our `a=tls-id` for who is to answer: the same as before, so that what flows goes on (RFC 8842
+    /// section 5.1).
+    fn our_id(&self, random: &mut impl Random) -> Result<String, Fault> {
+        let before = self.far_leg().and_then(|leg| leg.protection.as_ref());
+        match before.and_then(Protection::dtls) {
+            Some(before) => Ok(before.id.clone()),
+            None => Ok(Dtls::random_id(random)?),
+        }
+    }
+
+    /// Our credentials for who is to answer: others would restart ICE (RFC 8445 section 9).
+    fn our_ice(&self, random: &mut impl Random) -> Result<Credentials, Fault> {
+        match self.ice_before() {
+            Some(before) => Ok(before.local.clone()),
+            None => Ok(Credentials::random(random)?),
+        }
+    }
+
+    /// ICE of the leg of who is to answer.
+    fn ice_before(&self) -> Option<&Ice> {
+        self.far_leg()?.ice.as_ref()
     }
 
     /// Media that we do not handle.

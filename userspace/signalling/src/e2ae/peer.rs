@@ -5,6 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Ends, Leg, MediaRefusal, Protection};
+use crate::dtls::DtlsPeer;
+use crate::ice::{Credentials, Ice};
+use crate::sdes::Crypto;
 use crate::sdp::{Connection, Direction, Media, Sdp};
 
 /// What one peer says about itself.
@@ -16,10 +19,21 @@ pub(super) struct Peer {
     nowhere: Option<Connection>,
     direction: Direction,
     pub(super) has_rtcp_mux: bool,
+    pub(super) ice: Option<PeerIce>,
+    pub(super) dtls: Option<DtlsPeer>,
+    mid: Option<String>,
+}
+
+/// ICE of one peer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct PeerIce {
+    pub(super) credentials: Credentials,
+    pub(super) is_lite: bool,
 }
 
 impl Peer {
-    pub(super) fn new(sdp: &Sdp, media: &Media) -> Result<Self, MediaRefusal> {
+    /// `takes_ice`: whether the peer gets the ICE that it has.
+    pub(super) fn new(sdp: &Sdp, media: &Media, takes_ice: bool) -> Result<Self, MediaRefusal> {
         let connection = sdp.connection(media).ok_or(MediaRefusal::Address)?;
         let port = media.port();
         let ends = connection.ip().filter(|ip| !ip.is_unspecified()).map(|ip| {
@@ -31,12 +45,36 @@ impl Peer {
                 rtcp: rtcp.into(),
             }
         });
+        let ice = Credentials::parse(sdp, media)
+            .filter(|_| takes_ice)
+            .map(|credentials| PeerIce {
+                credentials,
+                is_lite: sdp.session().attribute("ice-lite").is_some(),
+            });
+        // With ICE no address at all means that there are no candidates yet (RFC 8840 section 4).
+        let nowhere = Some(connection).filter(|at| at.is_nowhere() && ice.is_none());
         Ok(Self {
             ends,
-            nowhere: Some(connection).filter(Connection::is_nowhere),
+            nowhere,
             direction: sdp.direction(media),
             has_rtcp_mux: media.has_rtcp_mux(),
+            ice,
+            dtls: DtlsPeer::parse(sdp, media),
+            mid: media.section().attribute("mid").map(str::to_owned),
         })
+    }
+
+    /// Whether keys are from DTLS, in a protected profile.
+    pub(super) fn wants_dtls(&self, media: &Media) -> bool {
+        let has_keys = media.section().attribute(Crypto::NAME).is_some();
+        media.profile().is_dtls() || (self.dtls.is_some() && !has_keys)
+    }
+
+    /// Its end of a handshake.
+    pub(super) fn dtls(&self) -> Result<DtlsPeer, MediaRefusal> {
+        let dtls = self.dtls.clone();
+        dtls.filter(|dtls| !dtls.fingerprints.is_empty())
+            .ok_or(MediaRefusal::Fingerprint)
     }
 
     /// Where its counterpart is told to send.
@@ -58,12 +96,23 @@ impl Peer {
         local: Ends,
         has_rtcp_mux: bool,
         protection: Option<Protection>,
+        ice: Option<Credentials>,
     ) -> Leg {
         let mux = |ends: Ends| if has_rtcp_mux { ends.muxed() } else { ends };
+        let ice = ice.zip(self.ice.as_ref()).map(|(local, peer)| Ice {
+            local,
+            remote: peer.credentials.clone(),
+            peer_is_lite: peer.is_lite,
+        });
+        let has_dtls = protection.as_ref().is_some_and(|it| it.dtls().is_some());
+        let is_browser = ice.is_some() || has_dtls;
+        let is_checked = ice.as_ref().is_some_and(|ice| !ice.peer_is_lite);
         Leg {
             local: mux(local),
-            remote: self.ends.map(mux),
+            remote: self.ends.map(mux).filter(|_| !is_checked),
             protection,
+            ice,
+            mid: self.mid.clone().filter(|_| is_browser),
         }
     }
 }

@@ -65,9 +65,13 @@ impl Refusal {
                 | MediaRefusal::Downgrade
                 | MediaRefusal::EndToEnd
                 | MediaRefusal::Off
-                | MediaRefusal::Profile => 302,
+                | MediaRefusal::Profile
+                | MediaRefusal::DtlsOff => 302,
                 // Attribute not understood
-                MediaRefusal::Offer(_) | MediaRefusal::Answer(_) | MediaRefusal::NotRtp => 306,
+                MediaRefusal::Offer(_)
+                | MediaRefusal::Answer(_)
+                | MediaRefusal::NotRtp
+                | MediaRefusal::Fingerprint => 306,
                 MediaRefusal::SeveralPorts => 399,
             },
             // Miscellaneous
@@ -129,6 +133,10 @@ pub enum MediaRefusal {
     Address,
     /// It is answered with another profile than was offered.
     Profile,
+    /// Its keys are to be from DTLS, and no fingerprint that can be checked is there.
+    Fingerprint,
+    /// Its keys are to be from DTLS, and nobody wants that.
+    DtlsOff,
 }
 
 impl fmt::Display for MediaRefusal {
@@ -158,6 +166,13 @@ impl fmt::Display for MediaRefusal {
             Self::Profile => {
                 f.write_str("the profile is not the offered one; answer with that, or with port 0")
             }
+            Self::Fingerprint => f.write_str(
+                "keys from DTLS need the certificate's a=fingerprint, by SHA-256 or another hash of \
+                 the SHA-2 family",
+            ),
+            Self::DtlsOff => f.write_str(
+                "keys may not come from DTLS; offer RTP/SAVP with a=crypto, or allow DTLS",
+            ),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 //! A session description as it is passed on.
 
-use super::Ends;
+use super::{Ends, Handshakes};
+use crate::dtls::{Fingerprint, Setup};
+use crate::ice::{self, Credentials};
 use crate::sdes::Crypto;
-use crate::sdp::{Connection, Media, Profile, Rtcp, Sdp};
+use crate::sdp::{Connection, Media, Profile, Rtcp, Sdp, Section};
 
 /// What becomes of one `m=` line and the lines behind it.
 pub(super) enum Plan {
@@ -13,7 +15,7 @@ pub(super) enum Plan {
     /// Its port becomes 0, and its profile this one, if there is one.
     Refuse(Option<Profile>),
     /// It leads to us.
-    Anchor(Anchor),
+    Anchor(Box<Anchor>),
 }
 
 pub(super) struct Anchor {
@@ -23,6 +25,9 @@ pub(super) struct Anchor {
     pub(super) profile: Profile,
     pub(super) rtcp_mux: RtcpMuxLines,
     pub(super) keys: KeyLines,
+    pub(super) ice: Option<IceLines>,
+    /// What the peer calls the stream.
+    pub(super) mid: Option<String>,
 }
 
 /// What is said about RTCP on the port of RTP.
@@ -44,6 +49,66 @@ pub(super) enum KeyLines {
     Remove,
     /// How we protect, and whether that is by our own will.
     Replace { keys: Vec<Crypto>, is_applied: bool },
+    /// How a handshake goes that they come from.
+    Dtls {
+        /// Of our certificate.
+        fingerprint: Fingerprint,
+        setup: Setup,
+        id: Option<String>,
+    },
+}
+
+impl KeyLines {
+    /// For a handshake with our `a=tls-id`. (Who asks for one has a certificate: this is checked
+    /// with the offer.)
+    pub(super) fn dtls(handshakes: Option<&Handshakes>, setup: Setup, id: &str) -> Self {
+        match handshakes.and_then(|asked| Some((asked, asked.fingerprint.clone()?))) {
+            None => Self::Remove,
+            Some((asked, fingerprint)) => Self::Dtls {
+                fingerprint,
+                setup,
+                id: (!asked.no_tls_id).then(|| id.to_owned()),
+            },
+        }
+    }
+}
+
+/// What is said about ICE: that there is one way, to us.
+pub(super) struct IceLines {
+    credentials: Credentials,
+    trickles: bool,
+}
+
+impl IceLines {
+    pub(super) fn new(
+        credentials: Option<&Credentials>,
+        handshakes: Option<&Handshakes>,
+    ) -> Option<Self> {
+        Some(Self {
+            credentials: credentials?.clone(),
+            trickles: handshakes.is_some_and(|handshakes| handshakes.trickles),
+        })
+    }
+
+    fn add_to(&self, lines: &mut Section, local: Ends, is_muxed: bool) {
+        let mut add = |name, value: &str| lines.add_attribute(name, Some(value));
+        add("ice-ufrag", self.credentials.fragment());
+        add("ice-pwd", self.credentials.expose());
+        let trickle = if self.trickles { " trickle" } else { "" };
+        // RFC 8445 section 10: what this RFC made of ICE.
+        add("ice-options", &format!("ice2{trickle}"));
+        let ends = [local.rtp, local.rtcp].into_iter().zip(1..);
+        for (at, component) in ends.take(if is_muxed { 1 } else { 2 }) {
+            // RFC 8445 section 5.1.2: of the best type, and the only one of it.
+            let priority = (126 << 24) + (65535 << 8) + (256 - component);
+            let (ip, port) = (at.ip(), at.port());
+            let candidate = format!("1 {component} UDP {priority} {ip} {port} typ host");
+            add("candidate", &candidate);
+        }
+        if self.trickles {
+            lines.add_attribute("end-of-candidates", None);
+        }
+    }
 }
 
 /// The indication of e2ae protection (TS 24.229 section 7.5.2), and its two values.
@@ -52,27 +117,15 @@ pub(super) const REQUESTED: &str = "requested";
 const APPLIED: &str = "applied";
 
 /// Attributes about keys, and about other ways to negotiate them (RFC 5939).
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     Crypto::NAME,
     "key-mgmt",
     "fingerprint",
+    "setup",
     "tls-id",
     "acap",
     "tcap",
     "pcfg",
-];
-
-/// Attributes of ICE (RFC 8839): a UE that found another way would go past us.
-const ICE: [&str; 9] = [
-    "candidate",
-    "end-of-candidates",
-    "ice-lite",
-    "ice-mismatch",
-    "ice-options",
-    "ice-pacing",
-    "ice-pwd",
-    "ice-ufrag",
-    "remote-candidates",
 ];
 
 /// Carries out one plan per `m=` line.
@@ -101,7 +154,11 @@ pub(super) fn rewrite(received: &Sdp, plans: &[Plan]) -> Sdp {
     }
     let passes = |(plan, media): (&Plan, &Media)| matches!(plan, Plan::Pass) && media.port() != 0;
     if !plans.iter().zip(received.media()).any(passes) {
-        sdp.session_mut().remove_attributes(&ICE);
+        sdp.session_mut().remove_attributes(&ice::ATTRIBUTES);
+    }
+    let has_ice = |plan: &Plan| matches!(plan, Plan::Anchor(anchor) if anchor.ice.is_some());
+    if plans.iter().any(has_ice) {
+        sdp.session_mut().set_attribute("ice-lite", None);
     }
     sdp
 }
@@ -113,7 +170,7 @@ impl Anchor {
         media.set_profile(self.profile.clone());
         let has_rtcp = media.section().attribute("rtcp").is_some();
         let lines = media.section_mut();
-        lines.remove_attributes(&ICE);
+        lines.remove_attributes(&ice::ATTRIBUTES);
         lines.remove_attributes(&["bundle-only"]);
 
         let has_mux = lines.attribute("rtcp-mux").is_some();
@@ -145,6 +202,24 @@ impl Anchor {
                     lines.add_attribute(INDICATION, Some(APPLIED));
                 }
             }
+            KeyLines::Dtls {
+                fingerprint,
+                setup,
+                id,
+            } => {
+                lines.remove_attributes(&KEYS);
+                lines.add_attribute("fingerprint", Some(&fingerprint.to_string()));
+                lines.add_attribute("setup", Some(setup.name()));
+                if let Some(id) = id {
+                    lines.add_attribute("tls-id", Some(id));
+                }
+            }
+        }
+        if let Some(mid) = &self.mid {
+            lines.set_attribute("mid", Some(mid));
+        }
+        if let Some(ice) = &self.ice {
+            ice.add_to(lines, self.local, self.rtcp_mux == RtcpMuxLines::Agreed);
         }
     }
 }

@@ -5,8 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
-use super::rewrite::{Anchor, KeyLines, Plan, RtcpMuxLines};
-use super::{Action, Ports, Setup, Side, Treatment};
+use super::rewrite::{Anchor, IceLines, KeyLines, Plan, RtcpMuxLines};
+use super::{Action, Handshakes, Ports, Protection, Setup, Side, Treatment};
+use crate::dtls::{self, DtlsPeer};
+use crate::ice::Credentials;
 use crate::sdes::Crypto;
 use crate::sdp::{Medium, Profile};
 
@@ -46,14 +48,36 @@ pub(super) struct Anchored {
     pub(super) peer: Peer,
     /// Whether we offered RTCP on the port of RTP to the other side.
     pub(super) offers_rtcp_mux: bool,
-    /// What was offered to us and we chose, where the offerer's protection ends here or may do so.
-    pub(super) theirs: Option<Crypto>,
-    /// The one in the suite agreed before, if that is another.
+    /// What was offered to us, where the offerer's protection ends here or may do so.
+    pub(super) theirs: Option<Theirs>,
+    /// The keys in the suite agreed before, if that is another.
     pub(super) kept: Option<Box<Crypto>>,
     /// Whether the offer's own keys are passed on to the other side, which may take them.
     pub(super) passes_keys: bool,
     /// What we offered to the other side, where its protection ends here or may do so.
-    pub(super) ours: Option<Vec<Crypto>>,
+    pub(super) ours: Option<Ours>,
+    /// Whether we start a handshake with the offerer, if it leaves that to us.
+    pub(super) is_active: bool,
+    /// Our end of the ICE that we offered to the other side.
+    pub(super) ice: Option<Credentials>,
+}
+
+/// Where the offerer's keys come from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Theirs {
+    /// What it offered, and we chose.
+    Sdes(Crypto),
+    /// A handshake with it.
+    Dtls(DtlsPeer),
+}
+
+/// Where the keys of who is to answer come from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Ours {
+    /// What we offered.
+    Sdes(Vec<Crypto>),
+    /// A handshake, by our `a=tls-id`.
+    Dtls(String),
 }
 
 impl Anchored {
@@ -84,8 +108,11 @@ impl Stream {
         let (Offer::Anchored(anchored), Some(setup)) = (&self.offer, &self.setup) else {
             return None;
         };
-        let keys = setup.leg(from).protection.as_ref();
-        let theirs = anchored.theirs.as_ref()?;
+        let Some(Theirs::Sdes(theirs)) = &anchored.theirs else {
+            return None;
+        };
+        let protection = setup.leg(from).protection.as_ref();
+        let keys = protection.and_then(Protection::keys);
         (keys.map(|keys| &keys.receive) != Some(theirs)).then_some(theirs)
     }
 
@@ -109,7 +136,7 @@ impl Stream {
     }
 
     /// What the other side is offered.
-    pub(super) fn plan_offer(&self, to: Side) -> Plan {
+    pub(super) fn plan_offer(&self, to: Side, handshakes: Option<&Handshakes>) -> Plan {
         let (anchored, ports) = match (&self.offer, self.ports) {
             (Offer::Anchored(anchored), Some(ports)) => (anchored, ports),
             (Offer::Ended { .. }, _) => return Plan::Refuse(None),
@@ -120,17 +147,21 @@ impl Stream {
             (_, None) if anchored.passes_keys => (None, KeyLines::Keep),
             (None, None) => (None, KeyLines::Keep),
             (Some(_), None) => (anchored.profile.plain(), KeyLines::Remove),
-            (_, Some(ours)) => (
+            (_, Some(Ours::Sdes(ours))) => (
                 anchored.profile.protected(),
                 KeyLines::Replace {
                     keys: ours.clone(),
                     is_applied: !is_asked,
                 },
             ),
+            (_, Some(Ours::Dtls(id))) => (
+                anchored.profile.dtls(),
+                KeyLines::dtls(handshakes, dtls::Setup::ActPass, id),
+            ),
         };
         let profile = anchored.asked.clone().or(profile);
         let local = ports.of(to);
-        Plan::Anchor(Anchor {
+        Plan::Anchor(Box::new(Anchor {
             local,
             connection: anchored.peer.connection(local),
             profile: profile.unwrap_or_else(|| anchored.profile.clone()),
@@ -140,6 +171,11 @@ impl Stream {
                 RtcpMuxLines::No
             },
             keys,
-        })
+            ice: IceLines::new(anchored.ice.as_ref(), handshakes),
+            mid: self
+                .setup
+                .as_ref()
+                .and_then(|setup| setup.leg(to).mid.clone()),
+        }))
     }
 }

@@ -97,12 +97,7 @@ pub enum Tos {
 }
 
 /// Flags that are understood and not done.
-const UNDONE: [(Flag, &str); 4] = [
-    (Flag::NoPortLatching, "no-port-latching"),
-    (Flag::TrickleIce, "trickle-ICE"),
-    (Flag::Ice2, "ICE2"),
-    (Flag::Fragment, "fragment"),
-];
+const UNDONE: [(Flag, &str); 1] = [(Flag::NoPortLatching, "no-port-latching")];
 
 impl Options {
     /// Takes a key. One that is no option at all is listed as ignored.
@@ -170,17 +165,17 @@ impl Options {
     pub(super) fn list_undone(&mut self, is_answer: bool) {
         let sdes = &self.sdes;
         let asked = [
-            ("ICE", self.ice.is_some_and(|ice| ice != Ice::Remove)),
+            // Candidates of others lead past us.
             (
-                "ICE-lite",
-                self.ice_lite.is_some_and(|lite| lite != IceLite::Off),
+                "ICE",
+                matches!(self.ice, Some(Ice::ForceRelay | Ice::Optional)),
             ),
-            ("DTLS", self.dtls.is_some_and(|dtls| dtls != Dtls::Off)),
+            // We always are one, towards everybody.
+            ("ICE-lite", self.ice_lite == Some(IceLite::Off)),
             (
-                "DTLS-reverse",
-                self.dtls_reverse.is_some_and(|dtls| dtls != Dtls::Off),
+                "DTLS-fingerprint",
+                self.dtls_fingerprint == Some(DtlsHash::Sha1),
             ),
-            ("DTLS-fingerprint", self.dtls_fingerprint.is_some()),
             ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
             (
                 "SDES-unauthenticated_srtp",

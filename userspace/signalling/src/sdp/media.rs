@@ -216,6 +216,10 @@ pub enum Profile {
     Savp,
     /// SRTP with feedback (RFC 5124).
     Savpf,
+    /// SRTP with keys from DTLS (RFC 5764).
+    DtlsSavp,
+    /// SRTP with feedback and keys from DTLS (RFC 5764).
+    DtlsSavpf,
     /// Plain MSRP (RFC 4975).
     Msrp,
     /// MSRP over TLS (RFC 4975).
@@ -224,17 +228,19 @@ pub enum Profile {
     Bfcp,
     /// BFCP over TLS (RFC 8856).
     BfcpTls,
-    /// Anything else, among it SRTP with keys from DTLS.
+    /// Anything else.
     Other(String),
 }
 
 impl Profile {
     /// Every profile that has a name of its own here.
-    const KNOWN: [Self; 8] = [
+    const KNOWN: [Self; 10] = [
         Self::Avp,
         Self::Avpf,
         Self::Savp,
         Self::Savpf,
+        Self::DtlsSavp,
+        Self::DtlsSavpf,
         Self::Msrp,
         Self::MsrpTls,
         Self::Bfcp,
@@ -248,6 +254,8 @@ impl Profile {
             Self::Avpf => "RTP/AVPF",
             Self::Savp => "RTP/SAVP",
             Self::Savpf => "RTP/SAVPF",
+            Self::DtlsSavp => "UDP/TLS/RTP/SAVP",
+            Self::DtlsSavpf => "UDP/TLS/RTP/SAVPF",
             Self::Msrp => "TCP/MSRP",
             Self::MsrpTls => "TCP/TLS/MSRP",
             Self::Bfcp => "TCP/BFCP",
@@ -256,9 +264,32 @@ impl Profile {
         }
     }
 
-    /// Whether this is RTP, plain or with keys that signalling carries.
+    /// Whether this is RTP, plain or protected.
     pub const fn is_rtp(&self) -> bool {
-        matches!(self, Self::Avp | Self::Avpf | Self::Savp | Self::Savpf)
+        matches!(self, Self::Avp | Self::Avpf | Self::Savp | Self::Savpf) || self.is_dtls()
+    }
+
+    /// Whether the keys are from DTLS by all means.
+    pub const fn is_dtls(&self) -> bool {
+        matches!(self, Self::DtlsSavp | Self::DtlsSavpf)
+    }
+
+    /// The profile of SRTP with keys that signalling carries that belongs to this one of RTP.
+    pub const fn sdes(&self) -> Option<Self> {
+        Some(match self {
+            Self::Avp | Self::Savp | Self::DtlsSavp => Self::Savp,
+            Self::Avpf | Self::Savpf | Self::DtlsSavpf => Self::Savpf,
+            _ => return None,
+        })
+    }
+
+    /// The profile of SRTP with keys from DTLS that belongs to this one of RTP.
+    pub const fn dtls(&self) -> Option<Self> {
+        Some(match self {
+            Self::Avp | Self::Savp | Self::DtlsSavp => Self::DtlsSavp,
+            Self::Avpf | Self::Savpf | Self::DtlsSavpf => Self::DtlsSavpf,
+            _ => return None,
+        })
     }
 
     /// Whether its packets are protected, as far as the name tells.
@@ -280,8 +311,8 @@ impl Profile {
     /// The plain profile that belongs to this protected one.
     pub const fn plain(&self) -> Option<Self> {
         Some(match self {
-            Self::Savp => Self::Avp,
-            Self::Savpf => Self::Avpf,
+            Self::Savp | Self::DtlsSavp => Self::Avp,
+            Self::Savpf | Self::DtlsSavpf => Self::Avpf,
             Self::MsrpTls => Self::Msrp,
             Self::BfcpTls => Self::Bfcp,
             _ => return None,

@@ -131,11 +131,7 @@ fn every_option_of_kamailio_is_understood_or_listed() {
             (Why::Unknown, "frobnicate"),
             (Why::Unsupported, "codec-transcode"),
             (Why::Unsupported, "T.38"),
-            (Why::Unsupported, "ICE"),
-            (Why::Unsupported, "ICE-lite"),
-            (Why::Unsupported, "DTLS"),
             (Why::Unsupported, "SDES-unauthenticated_srtp"),
-            (Why::Unsupported, "trickle-ICE"),
         ]
     );
 }

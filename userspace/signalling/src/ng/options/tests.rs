@@ -70,8 +70,13 @@ fn what_is_understood_and_not_done_is_listed() {
         ),
         (
             &["ICE=force", "DTLS=passive", "OSRTP-offer", "OSRTP-accept"],
-            &["ICE", "DTLS"],
-            &["ICE", "DTLS"],
+            &[],
+            &[],
+        ),
+        (
+            &["ICE=optional", "ICE-lite=off", "DTLS-fingerprint=sha-1"],
+            &["ICE", "ICE-lite", "DTLS-fingerprint"],
+            &["ICE", "ICE-lite", "DTLS-fingerprint"],
         ),
         (
             &["no-port-latching", "generate-RTCP", "debug", "NAT-wait"],

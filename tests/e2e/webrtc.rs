@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A browser-like peer (aiortc: full ICE, DTLS-SRTP) on the access side, plain RTP on the core
+//! side, audio in both directions compared code by code.
+
+use std::cell::Cell;
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sallyport_tests::cleanup::wait_until;
+use sallyport_tests::media::{self, PCMA, RTP_HEADER_LEN};
+use sallyport_tests::{Family, Gateway, Topology, report, require};
+use serde_json::{Value, json};
+
+use crate::support::audio::{Audio, FRAME};
+use crate::support::capture::Datagram;
+use crate::support::kamailio::with_ng;
+use crate::support::{Capture, Ng, WebPeer, expect_balanced};
+
+const PORT: u16 = 6000;
+const SECONDS: usize = 3;
+const MS_20: Duration = Duration::from_millis(20);
+
+#[test]
+fn a_browser_calls_a_plain_phone_in_the_core() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    for (name, family, options) in [
+        ("passive", Family::V4, json!({})),
+        ("active", Family::V4, json!({ "DTLS-reverse": "active" })),
+        ("ipv6", Family::V6, json!({})),
+    ] {
+        let mut peer = bed.peer();
+        let offer = of_family(&peer.offer(), family);
+        let (answer, way) = bed.browser_offers(name, &offer, &options);
+        let ip = Topology::access_address(family);
+        assert!(answer.contains(&format!(" {ip} ")), "{answer}");
+        let role = if name == "active" { name } else { "passive" };
+        assert!(answer.contains(&format!("a=setup:{role}")), "{answer}");
+        peer.accept(&answer);
+        bed.talk(peer, way, &format!("browser_calls_{name}"));
+        bed.delete(name);
+    }
+    expect_balanced(&gateway);
+}
+
+#[test]
+fn a_plain_phone_in_the_core_calls_a_browser() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    let mut peer = bed.peer();
+    let options = json!({ "flags": ["WebRTC"], "direction": ["core", "access"] });
+    let offer = bed.ng.rewrite("offer", "call", &bed.phone_sdp(), &options);
+    let answer = peer.answer(&offer);
+    let passed = bed.ng.rewrite("answer", "call", &answer, &json!({}));
+    expect_plain(&passed);
+    bed.talk(peer, media_address(&passed), "browser_is_called");
+    expect_balanced(&gateway);
+}
+
+#[test]
+fn two_browsers_have_keys_of_their_own_with_the_gateway() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    let mut caller = bed.peer();
+    let mut called = WebPeer::start(&topology.core, &bed.core_audio);
+    let options = json!({ "direction": ["access", "core"], "flags": ["no-rtcp-attribute"] });
+    let offer = bed.ng.rewrite("offer", "call", &caller.offer(), &options);
+    let answer = called.answer(&offer);
+    caller.accept(&bed.ng.rewrite("answer", "call", &answer, &json!({})));
+    for peer in [&mut caller, &mut called] {
+        peer.wait_until_connected();
+    }
+    thread::sleep(Duration::from_secs(SECONDS as u64 + 1));
+    let (heard_up, heard_down) = (called.finish(), caller.finish());
+    let up = bed
+        .ue_audio
+        .expect_heard(heard_up.chunks(FRAME), SECONDS, "the called");
+    let down = bed
+        .core_audio
+        .expect_heard(heard_down.chunks(FRAME), SECONDS, "the caller");
+    bed.report(up, down, "two_browsers");
+    expect_balanced(&gateway);
+}
+
+#[test]
+fn whoever_has_another_certificate_than_was_announced_neither_hears_nor_is_heard() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    for (name, options) in [
+        ("server", json!({})),
+        ("client", json!({ "DTLS-reverse": "active" })),
+    ] {
+        let mut peer = bed.peer();
+        let offer = with_another_fingerprint(&peer.offer());
+        let (answer, way) = bed.browser_offers(name, &offer, &options);
+        peer.accept(&answer);
+        let capture = Capture::start(&topology.ue, "udp");
+        let heard = bed.play(way, 3 * 50);
+        assert!(heard.is_empty(), "{name}: {} packets", heard.len());
+        assert_ne!(peer.state(), "connected", "{name}");
+        let recording = capture.stop();
+        // RFC 7983: nothing but STUN and DTLS.
+        let is_media = |datagram: &Datagram<'_>| datagram.payload[0] >= 128;
+        assert_eq!(recording.datagrams().filter(is_media).count(), 0, "{name}");
+        assert!(recording.datagrams().count() > 0, "{name}");
+        let refused = bed.refused(&gateway, "no-keys");
+        assert!(refused > 100, "{name}: {refused}");
+        assert_eq!(peer.finish(), b"");
+        bed.delete(name);
+    }
+    assert!(
+        gateway
+            .log()
+            .contains("certificate is not that of a=fingerprint")
+    );
+    expect_balanced(&gateway);
+}
+
+#[test]
+fn a_flood_of_strangers_changes_nothing_and_costs_little() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    let mut peer = bed.peer();
+    let (answer, way) = bed.browser_offers("call", &peer.offer(), &json!({}));
+    peer.accept(&answer);
+    peer.wait_until_connected();
+    let port = media_address(&answer);
+    let before = cpu_time(gateway.agent_pid());
+    let start = Instant::now();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let stranger = topology.ue.udp((Topology::ue_address(Family::V4), 0));
+            let mut sent = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                for datagram in [
+                    &CLIENT_HELLO[..],
+                    &CHECK_OF_NOBODY[..],
+                    &[22; 1200],
+                    &[0; 20],
+                ] {
+                    sent += u64::from(stranger.send_to(datagram, port).is_ok());
+                }
+                if sent.is_multiple_of(64) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            let mut buffer = [0; 2048];
+            stranger.set_nonblocking(true).expect("it is a socket");
+            let mut answered = 0;
+            while let Ok(len) = stranger.recv(&mut buffer) {
+                // Only checks are answered, and only by errors.
+                assert_eq!(buffer[..2], [0x01, 0x11], "{:02x?}", &buffer[..len]);
+                answered += 1;
+            }
+            (sent, answered)
+        });
+        bed.talk(peer, way, "flood");
+        is_over.store(true, Ordering::Relaxed);
+        let (sent, answered) = flood.join().expect("it does not panic");
+        assert!(sent > 20_000, "{sent}");
+        assert!(answered < 2_000, "{answered}");
+    });
+    let used = cpu_time(gateway.agent_pid()) - before;
+    // At most 200 of them a second are looked at.
+    assert!(
+        used < start.elapsed() / 4,
+        "{used:?} of {:?}",
+        start.elapsed()
+    );
+    expect_balanced(&gateway);
+}
+
+#[test]
+fn a_browser_stays_connected_though_the_agent_is_killed() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    let mut peer = bed.peer();
+    let (answer, way) = bed.browser_offers("call", &peer.offer(), &json!({}));
+    peer.accept(&answer);
+    peer.wait_until_connected();
+    let is_heard = || !bed.play(way, 10).is_empty();
+    assert!(wait_until(Duration::from_secs(5), is_heard), "no media");
+    let agent = gateway.agent_pid();
+    kill(agent, Signal::SIGKILL).expect("the agent runs");
+    let heard = bed.play(way, 50);
+    assert!(
+        heard.len() >= 45,
+        "{} packets without an agent",
+        heard.len()
+    );
+    let is_back = || gateway.agent_pid() != agent;
+    assert!(wait_until(Duration::from_secs(5), is_back), "no new agent");
+    gateway.wait_until_healthy();
+    // A browser leaves after 30 seconds without an answer to its checks (RFC 7675 section 5.1).
+    thread::sleep(Duration::from_secs(35));
+    assert_eq!(peer.state(), "connected");
+    bed.talk(peer, way, "agent_killed");
+    expect_balanced(&gateway);
+}
+
+fn equipped() -> Option<Topology> {
+    let is_equipped =
+        require::root_and_namespaces() && require::program("tcpdump") && WebPeer::is_there();
+    is_equipped.then(Topology::new)
+}
+
+/// The same offer of a peer that has this version of IP.
+fn of_family(offer: &str, family: Family) -> String {
+    match family {
+        Family::V4 => offer.to_owned(),
+        Family::V6 => {
+            let lines = offer.lines().map(|line| match line {
+                line if line.starts_with("c=") => "c=IN IP6 ::",
+                line => line,
+            });
+            lines.flat_map(|line| [line, "\r\n"]).collect()
+        }
+    }
+}
+
+/// The same offer of somebody else.
+fn with_another_fingerprint(offer: &str) -> String {
+    let sdp = offer.lines().map(|line| {
+        if line.starts_with("a=fingerprint:sha-256 ") {
+            let other = ["5A"; 32].join(":");
+            format!("a=fingerprint:sha-256 {other}\r\n")
+        } else if line.starts_with("a=fingerprint:") {
+            String::new()
+        } else {
+            format!("{line}\r\n")
+        }
+    });
+    sdp.collect()
+}
+
+fn expect_plain(sdp: &str) {
+    for gone in ["UDP/TLS", "fingerprint", "setup", "ice-", "candidate"] {
+        assert!(!sdp.contains(gone), "{gone}: {sdp}");
+    }
+}
+
+/// How long a process has computed.
+fn cpu_time(pid: Pid) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // proc(5): behind the name, fields 3 and on; utime is 14, stime 15, in hundredths of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let fields = fields.split_whitespace().skip(11).take(2);
+    let ticks = fields.filter_map(|field| field.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// The head of a `ClientHello` (RFC 6347 section 4.2.2).
+const CLIENT_HELLO: [u8; 60] = {
+    let mut record = [0; 60];
+    record[0] = 22;
+    (record[1], record[2]) = (254, 253);
+    record[12] = 47;
+    record[13] = 1;
+    record[16] = 35;
+    record[24] = 35;
+    record
+};
+
+/// A check with neither name nor integrity (RFC 8489 section 5), with its fingerprint.
+const CHECK_OF_NOBODY: [u8; 28] = [
+    0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x80, 0x28, 0, 4,
+    0x5b, 0x20, 0xf9, 0xcc,
+];
+
+/// Where the only medium of an SDP is to be sent.
+fn media_address(sdp: &str) -> SocketAddr {
+    let field = |start: &str, nth| {
+        let line = sdp.lines().find(|line| line.starts_with(start));
+        let field = line.and_then(|line| line.split(' ').nth(nth));
+        field.unwrap_or_else(|| panic!("{start}: {sdp}"))
+    };
+    let (ip, port) = (field("c=", 2), field("m=", 1));
+    let ip = ip.parse().expect("an address");
+    SocketAddr::new(ip, port.parse().expect("a port"))
+}
+
+/// A phone without any protection in the core, and what both sides play.
+struct Bed<'a> {
+    topology: &'a Topology,
+    ng: Ng,
+    phone: UdpSocket,
+    ue_audio: Audio,
+    core_audio: Audio,
+    /// How many frames the phone has played.
+    played: Cell<u16>,
+}
+
+impl<'a> Bed<'a> {
+    fn new(topology: &'a Topology) -> Self {
+        let at = (Topology::core_address(Family::V4), PORT);
+        let phone = topology.core.udp(at);
+        phone
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .expect("the timeout is not zero");
+        Self {
+            topology,
+            ng: Ng::new(topology),
+            phone,
+            ue_audio: Audio::new(1, 10),
+            core_audio: Audio::new(2, 10),
+            played: Cell::new(0),
+        }
+    }
+
+    fn peer(&self) -> WebPeer {
+        WebPeer::start(&self.topology.ue, &self.ue_audio)
+    }
+
+    fn phone_sdp(&self) -> String {
+        let ip = Topology::core_address(Family::V4);
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+             m=audio {PORT} RTP/AVP {PCMA}\r\na=rtpmap:{PCMA} PCMA/8000\r\na=sendrecv\r\n"
+        )
+    }
+
+    /// A browser's offer to the phone. Returns the answer, and where the phone is to send.
+    fn browser_offers(&self, call: &str, offer: &str, options: &Value) -> (String, SocketAddr) {
+        while media::receive(&self.phone).is_some() {
+            // Of the call before.
+        }
+        let mut all = json!({
+            "transport-protocol": "RTP/AVP",
+            "direction": ["access", "core"],
+            "address-family": "IP4",
+            "ICE": "remove",
+        });
+        for (key, value) in options.as_object().into_iter().flatten() {
+            all[key] = value.clone();
+        }
+        let passed = self.ng.rewrite("offer", call, offer, &all);
+        expect_plain(&passed);
+        let answer = self
+            .ng
+            .rewrite("answer", call, &self.phone_sdp(), &json!({}));
+        assert!(answer.contains("UDP/TLS/RTP/SAVPF"), "{answer}");
+        (answer, media_address(&passed))
+    }
+
+    fn delete(&self, call: &str) {
+        let deleted = self
+            .ng
+            .ask(&json!({ "command": "delete", "call-id": call }));
+        assert_eq!(deleted["result"], "ok", "{deleted}");
+    }
+
+    /// How many packets were refused for this reason.
+    fn refused(&self, gateway: &Gateway<'_>, reason: &str) -> u64 {
+        let statistics = gateway.statistics();
+        let workers = statistics["workers"].as_array().expect("there are some");
+        let counts = workers.iter().map(|worker| &worker["refused"][reason]);
+        counts.filter_map(Value::as_u64).sum()
+    }
+
+    /// The phone plays so many frames. Returns the audio packets that it gets meanwhile.
+    fn play(&self, gateway: SocketAddr, count: usize) -> Vec<Vec<u8>> {
+        let mut heard = Vec::new();
+        let start = Instant::now();
+        let frames = self.core_audio.codes().chunks(FRAME).cycle();
+        let first = self.played.get();
+        for (number, frame) in (0..).zip(frames.skip(first.into()).take(count)) {
+            let sequence = first.wrapping_add(number);
+            let timestamp = u32::from(sequence) * 160;
+            let packet = media::rtp(PCMA, sequence, timestamp, 0x5a11, frame);
+            self.phone
+                .send_to(&packet, gateway)
+                .expect("the way is free");
+            let next = start + MS_20 * (u32::from(number) + 1);
+            while Instant::now() < next {
+                let packet = media::receive(&self.phone);
+                heard.extend(packet.filter(|packet| is_audio(packet)));
+            }
+        }
+        let count = u16::try_from(count).expect("it is short");
+        self.played.set(first.wrapping_add(count));
+        heard
+    }
+
+    /// Both talk to each other, and hear each other word by word.
+    fn talk(&self, mut peer: WebPeer, gateway: SocketAddr, test: &str) {
+        peer.wait_until_connected();
+        // The first packets of either side may be lost until the other side's way is known.
+        let heard = self.play(gateway, (SECONDS + 1) * 50);
+        thread::sleep(MS_20 * 10);
+        let by_peer = peer.finish();
+        let heard = heard.iter().map(|packet| &packet[RTP_HEADER_LEN..]);
+        let up = self.ue_audio.expect_heard(heard, SECONDS, "the phone");
+        let by_peer = by_peer.chunks(FRAME);
+        let down = self
+            .core_audio
+            .expect_heard(by_peer, SECONDS, "the browser");
+        self.report(up, down, test);
+    }
+
+    fn report(&self, up: usize, down: usize, test: &str) {
+        for (direction, count) in [("access to core", up), ("core to access", down)] {
+            report::peer("aiortc", "DTLS-SRTP", direction, count as u64, test);
+        }
+    }
+}
+
+fn is_audio(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|byte| byte & 0x7f == PCMA)
+}

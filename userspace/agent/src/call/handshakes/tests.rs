@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What the peers of a call prove, and what flows then.
+
+use sallyport_flow::{FlowId, Gate, MasterKey, Realm, Secret, Source, Suite};
+use sallyport_signalling::dtls::{Fingerprint, Hash};
+use sallyport_signalling::e2ae::{Asked, Handshakes, IceAsked};
+use sallyport_signalling::sdp::Sdp;
+
+use super::super::Terms as CallTerms;
+use super::super::tests::{Played, answer, offer, rtp, sdp, tags};
+use super::*;
+use crate::flows::flows;
+use crate::webrtc::Keys;
+
+const FIRST: u8 = 1;
+const SECOND: u8 = 2;
+
+fn fingerprint(byte: u8) -> Fingerprint {
+    Fingerprint {
+        hash: Hash::Sha256,
+        digest: vec![byte; 32],
+    }
+}
+
+fn session() -> SessionId {
+    SessionId::of(FlowId(0xa_0000))
+}
+
+/// The offer of a browser that has this certificate.
+fn browser(certificate: u8) -> Sdp {
+    let fingerprint = fingerprint(certificate);
+    sdp(
+        "0.0.0.0",
+        &format!(
+            "m=audio 9 UDP/TLS/RTP/SAVPF 0\na=ice-ufrag:Wvka\n\
+             a=ice-pwd:asd88fgpdd777uzjYhagZg\na=fingerprint:{fingerprint}\na=setup:actpass\n\
+             a=rtcp-mux"
+        ),
+    )
+}
+
+/// Whether it offers, or who answers does.
+fn asked(profile: Option<&str>) -> CallTerms {
+    CallTerms::Asked(Asked {
+        profile: profile.map(Into::into),
+        handshakes: Handshakes {
+            ice: IceAsked::Never,
+            fingerprint: Some(fingerprint(0)),
+            ..Handshakes::default()
+        },
+        ..Asked::default()
+    })
+}
+
+/// A browser calls the core, or offers once more.
+fn call(played: &mut Played, certificate: u8, to: Option<&str>, now: u64) {
+    let mut first = offer(tags("ue", to, None), browser(certificate), "RTP/AVP");
+    first.terms = asked(Some("RTP/AVP"));
+    played.offer(&first, now).unwrap();
+    let mut first = answer(tags("ue", Some("as"), None), rtp());
+    first.terms = asked(None);
+    played.answer(&first, now).unwrap();
+}
+
+/// What is wanted of the socket of the browser's leg.
+fn socket(played: &Played) -> Terms {
+    let mut sockets = played.call.sockets(session()).into_values();
+    let socket = sockets.next().unwrap();
+    assert!(sockets.next().is_none(), "the core has none");
+    socket
+}
+
+fn keys() -> Keys {
+    let crypto = |byte| Crypto {
+        suite: Suite::AeadAes128Gcm,
+        keys: vec![MasterKey::new(Secret::new(vec![
+            byte;
+            Suite::AeadAes128Gcm
+                .key_len()
+        ]))],
+        lifetime: None,
+        replay_window: 0,
+        key_derivation_rate: None,
+        unencrypted_srtcp: false,
+        marks: Vec::new(),
+    };
+    Keys {
+        receive: crypto(1),
+        send: crypto(2),
+    }
+}
+
+/// The gates of all flows.
+fn gates(played: &Played) -> Vec<Gate> {
+    let flows = flows(session(), &played.call.streams());
+    flows.iter().map(|flow| flow.gate).collect()
+}
+
+#[test]
+fn nothing_flows_before_there_are_keys_of_the_handshake_that_is_wanted() {
+    let mut played = Played::new();
+    call(&mut played, FIRST, None, 0);
+    assert_eq!(gates(&played), [Gate::Locked; 3]);
+    let first = socket(&played);
+    assert!(!first.has_keys);
+    let dtls = Box::new(first.dtls.unwrap());
+    let agreed = Fact::Keys(dtls.clone(), Box::new(keys()));
+    assert!(played.call.prove(first.place, &agreed));
+    assert_eq!(gates(&played), [Gate::Open; 3]);
+    assert!(socket(&played).has_keys);
+    for flow in flows(session(), &played.call.streams()) {
+        let is_access = flow.ingress.realm == Realm::Access;
+        assert_eq!(flow.ingress.handshakes, is_access);
+        let receive = is_access.then(|| keys().receive);
+        assert_eq!(flow.ingress.unprotect, receive);
+        assert_eq!(flow.egress.protect, (!is_access).then(|| keys().send));
+    }
+
+    // The same once more changes nothing, not even after a restart of the agent.
+    let stored = serde_json::to_string(&played.call).unwrap();
+    played.call = serde_json::from_str(&stored).unwrap();
+    call(&mut played, FIRST, Some("as"), 10);
+    assert_eq!(gates(&played), [Gate::Open; 3]);
+
+    // Somebody else has to agree on keys of their own.
+    call(&mut played, SECOND, Some("as"), 20);
+    assert_eq!(gates(&played), [Gate::Locked; 3]);
+    assert!(!played.call.prove(first.place, &agreed), "{dtls:?}");
+    let second = socket(&played);
+    let agreed = Fact::Keys(Box::new(second.dtls.unwrap()), Box::new(keys()));
+    assert!(played.call.prove(second.place, &agreed));
+    assert_eq!(gates(&played), [Gate::Open; 3]);
+}
+
+#[test]
+fn media_goes_where_the_peer_has_nominated() {
+    let mut played = Played::new();
+    call(&mut played, FIRST, None, 0);
+    let place = socket(&played).place;
+    let at = "192.0.2.7:5004".parse().unwrap();
+    assert!(played.call.prove(place, &Fact::Nominated(at)));
+    assert!(!played.call.prove(place, &Fact::Nominated(at)), "again");
+    assert_eq!(socket(&played).peer, Some(at));
+    let flows = flows(session(), &played.call.streams());
+    let access = flows
+        .iter()
+        .find(|flow| flow.ingress.realm == Realm::Access);
+    let Source::Latch(latch) = access.unwrap().ingress.source else {
+        panic!("whoever authenticates may be followed");
+    };
+    assert_eq!(latch.signalled, Some(at));
+
+    let elsewhere = Place {
+        side: Side::Core,
+        ..place
+    };
+    assert!(!played.call.prove(elsewhere, &Fact::Nominated(at)));
+    let nobody = Place { slot: 640, ..place };
+    assert!(!played.call.prove(nobody, &Fact::Nominated(at)));
+}

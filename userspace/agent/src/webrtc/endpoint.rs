@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The socket of one port: answers checks and leads handshakes, and reports what comes of it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_signalling::dtls::Dtls;
+use sallyport_signalling::e2ae::Side;
+use sallyport_signalling::ice::Credentials;
+use tokio::net::UdpSocket;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::association::{Association, Broken, Identity, Keys};
+use super::lite::{self, Check};
+use super::pace::Pace;
+use crate::session::SessionId;
+
+/// More than the longest datagram that arrives.
+const DATAGRAM: usize = 2048;
+
+/// How long until the same is tried again: a port that is in use, a report that came to nothing, a
+/// handshake that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the peer may miss our last messages of a handshake.
+const LINGER: Duration = Duration::from_mins(1);
+
+/// How long a nominated address counts though nothing is heard of it: a peer that still wants it
+/// asks every 5 seconds (RFC 7675 section 5.1).
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// From how many addresses the peer may speak at once.
+const MAX_KNOWN: usize = 8;
+
+/// Where in a session a port is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Place {
+    pub(crate) session: SessionId,
+    /// The slot of the stream.
+    pub(crate) slot: u16,
+    pub(crate) side: Side,
+    /// It is the port of RTCP alone.
+    pub(crate) is_rtcp: bool,
+}
+
+/// What is wanted of a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Terms {
+    pub(crate) place: Place,
+    /// What checks have to prove, where the peer has ICE.
+    pub(crate) ice: Option<Credentials>,
+    /// The handshake that gives the keys.
+    pub(crate) dtls: Option<Dtls>,
+    /// Whether it has given them.
+    pub(crate) has_keys: bool,
+    /// Where the peer is, as far as that is known: with ICE, what it nominated earlier.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Without ICE nobody else is listened to.
+    pub(crate) from: Option<IpAddr>,
+}
+
+/// What a port has found out.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) place: Place,
+    pub(crate) fact: Fact,
+    /// Answered with whether it is known now, or need not be.
+    pub(crate) is_done: oneshot::Sender<bool>,
+}
+
+/// What a port finds out.
+#[derive(Clone, Debug)]
+pub(crate) enum Fact {
+    /// Media is to go there.
+    Nominated(SocketAddr),
+    /// The keys of the leg, from this handshake.
+    Keys(Box<Dtls>, Box<Keys>),
+}
+
+/// What all endpoints share.
+pub(super) struct Shared {
+    pub(super) identity: Identity,
+    /// One for each handshake that may run.
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) reports: mpsc::Sender<Report>,
+}
+
+/// Serves a port until nobody has wishes for it any more.
+pub(super) async fn serve(
+    local: SocketAddr,
+    bound: io::Result<std::net::UdpSocket>,
+    mut terms: watch::Receiver<Terms>,
+    shared: Arc<Shared>,
+) {
+    let socket = match bound.and_then(UdpSocket::from_std) {
+        Ok(socket) => socket,
+        Err(error) => {
+            warn!(%local, "bind a socket for ICE and DTLS: {error}; trying again");
+            loop {
+                sleep(PAUSE).await;
+                if terms.has_changed().is_err() {
+                    return;
+                }
+                if let Ok(socket) = UdpSocket::bind(local).await {
+                    break socket;
+                }
+            }
+        }
+    };
+    let now = Instant::now();
+    let mut endpoint = Endpoint {
+        terms: terms.borrow_and_update().clone(),
+        socket,
+        shared,
+        known: VecDeque::new(),
+        nominated: None,
+        handshake: None,
+        next_handshake: now,
+        untold: VecDeque::new(),
+        next_report: now,
+    };
+    let mut pace = Pace::new(now);
+    let mut pause_until = None::<Instant>;
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        endpoint.go_on().await;
+        let deadline = endpoint.deadline();
+        let pause = pause_until.unwrap_or(now);
+        tokio::select! {
+            changed = terms.changed() => match changed {
+                Ok(()) => endpoint.change(terms.borrow_and_update().clone()),
+                Err(_) => return,
+            },
+            () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {}
+            () = sleep_until(pause), if pause_until.is_some() => pause_until = None,
+            received = endpoint.socket.recv_from(&mut buffer), if pause_until.is_none() => {
+                pause_until = pace.count(Instant::now());
+                // An error is one of an earlier datagram, which did not arrive.
+                if let Ok((len, from)) = received {
+                    endpoint.receive(&buffer[..len], from);
+                }
+            }
+        }
+    }
+}
+
+struct Endpoint {
+    terms: Terms,
+    socket: UdpSocket,
+    shared: Arc<Shared>,
+    /// From where checks have come, the latest last.
+    known: VecDeque<SocketAddr>,
+    nominated: Option<Nominated>,
+    handshake: Option<Handshake>,
+    /// Before, none begins.
+    next_handshake: Instant,
+    untold: VecDeque<Fact>,
+    /// Before, nothing is reported.
+    next_report: Instant,
+}
+
+struct Nominated {
+    at: SocketAddr,
+    priority: u32,
+    heard: Instant,
+}
+
+struct Handshake {
+    association: Association,
+    /// What it is about.
+    dtls: Dtls,
+    /// Whom it is with: where the latest message came from.
+    peer: SocketAddr,
+    since: Instant,
+    /// Given back once it is done.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Endpoint {
+    fn change(&mut self, terms: Terms) {
+        if terms.ice != self.terms.ice {
+            // ICE has been restarted. Media goes on as it did until another address is nominated.
+            self.known.clear();
+            self.nominated = None;
+        }
+        let round = |terms: &Terms| {
+            terms
+                .dtls
+                .as_ref()
+                .map(|dtls| (dtls.id.clone(), dtls.round))
+        };
+        if round(&terms) != round(&self.terms) {
+            self.handshake = None;
+            self.next_handshake = Instant::now();
+        }
+        self.terms = terms;
+    }
+
+    /// When there is something to do though nothing arrives.
+    fn deadline(&self) -> Option<Instant> {
+        let handshake = self.handshake.as_ref().map(|handshake| {
+            let next = Instant::from_std(handshake.association.deadline());
+            next.min(handshake.since + LINGER)
+        });
+        let begins = (self.client_of().is_some()).then_some(self.next_handshake);
+        let report = (!self.untold.is_empty()).then_some(self.next_report);
+        [handshake, begins, report].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    async fn go_on(&mut self) {
+        let now = Instant::now();
+        if let Some(handshake) = &self.handshake {
+            if now >= handshake.since + LINGER {
+                self.handshake = None;
+            } else if now >= Instant::from_std(handshake.association.deadline()) {
+                self.step(None);
+            }
+        }
+        if now >= self.next_handshake
+            && let Some(peer) = self.client_of()
+        {
+            self.begin(peer);
+            self.step(None);
+        }
+        if now >= self.next_report {
+            self.report().await;
+        }
+    }
+
+    /// The peer that waits for us to begin a handshake.
+    fn client_of(&self) -> Option<SocketAddr> {
+        let dtls = self.terms.dtls.as_ref()?;
+        let nominated = self.nominated.as_ref().map(|nominated| nominated.at);
+        let peer = nominated.or(self.terms.peer);
+        peer.filter(|_| dtls.is_client && !self.terms.has_keys && self.handshake.is_none())
+    }
+
+    fn receive(&mut self, datagram: &[u8], from: SocketAddr) {
+        match datagram.first() {
+            // RFC 7983 section 7: STUN, DTLS.
+            Some(0..=3) => self.check(datagram, from),
+            Some(20..=63) if self.may_shake_hands(from) => self.shake_hands(datagram, from),
+            _ => {}
+        }
+    }
+
+    fn check(&mut self, datagram: &[u8], from: SocketAddr) {
+        let Some(credentials) = &self.terms.ice else {
+            return;
+        };
+        let Some(answer) = lite::answer(datagram, from, credentials) else {
+            return;
+        };
+        // Lost, it is asked for again.
+        let _ = self.socket.try_send_to(&answer.bytes, from);
+        let Some(check) = answer.check else { return };
+        if self.known.back() != Some(&from) {
+            self.known.retain(|known| *known != from);
+            self.known.push_back(from);
+            if self.known.len() > MAX_KNOWN {
+                self.known.pop_front();
+            }
+        }
+        self.nominate(check, from);
+    }
+
+    /// Takes over where media is to go. A peer may nominate several addresses, one after the other,
+    /// of which the best counts (RFC 5245 section 8.1.1.2), as long as it is there.
+    fn nominate(&mut self, check: Check, from: SocketAddr) {
+        let now = Instant::now();
+        match &mut self.nominated {
+            Some(nominated) if nominated.at == from => nominated.heard = now,
+            Some(nominated)
+                if check.priority <= nominated.priority
+                    && now.duration_since(nominated.heard) < SILENCE => {}
+            _ if check.nominates => {
+                self.nominated = Some(Nominated {
+                    at: from,
+                    priority: check.priority,
+                    heard: now,
+                });
+                self.untold
+                    .retain(|fact| !matches!(fact, Fact::Nominated(_)));
+                self.untold.push_back(Fact::Nominated(from));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether that can be the peer: with ICE who has passed a check.
+    fn may_shake_hands(&self, from: SocketAddr) -> bool {
+        if self.terms.ice.is_some() {
+            return self.known.contains(&from);
+        }
+        self.terms.from.is_none_or(|ip| ip == from.ip())
+    }
+
+    fn shake_hands(&mut self, datagram: &[u8], from: SocketAddr) {
+        let is_server = self.terms.dtls.as_ref().is_some_and(|dtls| !dtls.is_client);
+        let now = Instant::now();
+        if self.handshake.is_none()
+            && is_server
+            && now >= self.next_handshake
+            && Association::may_begin(datagram)
+        {
+            self.begin(from);
+        }
+        if let Some(handshake) = &mut self.handshake {
+            handshake.peer = from;
+            self.step(Some(datagram));
+        }
+    }
+
+    fn begin(&mut self, peer: SocketAddr) {
+        let now = Instant::now();
+        self.next_handshake = now + PAUSE;
+        let Some(dtls) = self.terms.dtls.clone() else {
+            return;
+        };
+        let Ok(permit) = Arc::clone(&self.shared.permits).try_acquire_owned() else {
+            // The peer, or we, will try again.
+            debug!("as many DTLS handshakes as may run at once");
+            return;
+        };
+        match Association::begin(&self.shared.identity, &dtls, now.into_std()) {
+            Ok(association) => {
+                self.handshake = Some(Handshake {
+                    association,
+                    dtls,
+                    peer,
+                    since: now,
+                    permit: Some(permit),
+                });
+            }
+            Err(broken) => warn!(session = %self.terms.place.session, "{broken}"),
+        }
+    }
+
+    /// Goes on with the handshake.
+    fn step(&mut self, datagram: Option<&[u8]>) {
+        let Some(handshake) = &mut self.handshake else {
+            return;
+        };
+        let now = Instant::now();
+        let (socket, peer) = (&self.socket, handshake.peer);
+        let association = &mut handshake.association;
+        let had_keys = association.has_keys();
+        let progress = association.take(datagram, now.into_std());
+        let progress = progress.and_then(|()| {
+            association.proceed(|datagram| {
+                // Lost, it is repeated.
+                let _ = socket.try_send_to(datagram, peer);
+            })
+        });
+        let session = self.terms.place.session;
+        match progress {
+            Ok(None) => {}
+            Ok(Some(keys)) => {
+                info!(%session, %peer, suite = %keys.send.suite, "keys agreed by DTLS");
+                handshake.permit = None;
+                handshake.since = now;
+                let dtls = Box::new(handshake.dtls.clone());
+                self.untold.retain(|fact| !matches!(fact, Fact::Keys(..)));
+                self.untold.push_back(Fact::Keys(dtls, Box::new(keys)));
+            }
+            Err(broken) => {
+                if !had_keys {
+                    self.next_handshake = now + PAUSE;
+                    if matches!(broken, Broken::Certificate) {
+                        warn!(%session, %peer, "{broken}");
+                    } else {
+                        info!(%session, %peer, "{broken}");
+                    }
+                }
+                // What it gave stays. A new one begins with the peer's next message.
+                self.handshake = None;
+            }
+        }
+    }
+
+    async fn report(&mut self) {
+        while let Some(fact) = self.untold.front() {
+            let (is_done, done) = oneshot::channel();
+            let report = Report {
+                place: self.terms.place,
+                fact: fact.clone(),
+                is_done,
+            };
+            let is_sent = self.shared.reports.send(report).await.is_ok();
+            if !is_sent || !done.await.unwrap_or(false) {
+                self.next_report = Instant::now() + PAUSE;
+                return;
+            }
+            self.untold.pop_front();
+        }
+    }
+}
