@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod between;
 mod changes;
 mod command_line;
 mod ffmpeg;

@@ -3,22 +3,21 @@
 //! Calls through Kamailio, which drives the gateway by the ng protocol: baresip with SRTP on the
 //! access side, SIPp with RTP on the core side, audio compared code by code.
 
-use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use sallyport_tests::cleanup::wait_until;
-use sallyport_tests::media::{PCMA, RTP_HEADER_LEN};
-use sallyport_tests::{Family, Gateway, Topology, report, require};
+use sallyport_tests::media::RTP_HEADER_LEN;
+use sallyport_tests::{Gateway, Topology, report, require};
 use serde_json::json;
 
 use crate::support::audio::{Audio, FRAME};
-use crate::support::baresip::{self, Baresip};
-use crate::support::capture::{Datagram, Recording};
+use crate::support::baresip::{self, Account, Baresip};
 use crate::support::kamailio::{self, Kamailio, with_ng};
 use crate::support::sipp::{self, Scenario, Sipp};
-use crate::support::{Capture, Key, Kind, Libsrtp, Suite, expect_balanced};
+use crate::support::wires::{Recorded, UE, Way, Wires, keys_in};
+use crate::support::{Kind, Libsrtp, Suite, expect_balanced};
 
 #[test]
 fn kamailio_takes_the_example_configurations() {
@@ -213,7 +212,7 @@ impl<'a> Bed<'a> {
         Self {
             gateway,
             kamailio,
-            ue: Baresip::start(topology, &ue_audio),
+            ue: Baresip::start(&topology.ue, Account::UE, &ue_audio),
             ue_audio,
             core_audio,
         }
@@ -223,7 +222,7 @@ impl<'a> Bed<'a> {
     /// said so many seconds of it: RTP on the core side, SRTP under two keys for the whole call on
     /// the access side.
     fn expect_crossed(&self, wires: &Recorded, seconds: usize) -> Crossed {
-        let (suite, [up, down]) = keys_in(&self.ue.log());
+        let (suite, [up, down]) = keys_in(&self.ue.log(), UE);
         let unprotected = |way, receive, send| -> Vec<_> {
             let mut end = Libsrtp::new(suite, send, receive);
             let rtp = wires.on_access(way).map(|srtp| {
@@ -294,42 +293,6 @@ impl<'a> Bed<'a> {
     }
 }
 
-/// The suite that was agreed on, and the only key under it of each side, the UE's first, as baresip
-/// logs them.
-fn keys_in(log: &str) -> (Suite, [Key; 2]) {
-    let sides = [Topology::ue_address, Topology::access_address].map(|side| side(Family::V4));
-    let mut said = [HashSet::new(), HashSet::new()];
-    let mut side = None;
-    for line in log.lines() {
-        if let Some(route) = line.strip_prefix("UDP ") {
-            side = sides
-                .iter()
-                .position(|ip| route.starts_with(&format!("{ip}:")));
-        }
-        if let (Some(side), Some(attribute)) = (side, line.strip_prefix("a=crypto:")) {
-            said[side].insert(attribute.trim_end());
-        }
-    }
-    let is_known = |suite: &Suite| {
-        said[0]
-            .iter()
-            .any(|attribute| attribute.contains(suite.name))
-    };
-    let suite = Suite::ALL
-        .into_iter()
-        .find(is_known)
-        .expect("the UE said a key");
-    let keys = said.map(|attributes| {
-        let mut of_suite = attributes
-            .iter()
-            .filter(|attribute| attribute.contains(suite.name));
-        let key = of_suite.next().unwrap_or_else(|| panic!("no key in {log}"));
-        assert_eq!(of_suite.next(), None, "another key in {log}");
-        Key::of_attribute(key)
-    });
-    (suite, keys)
-}
-
 /// The numbers in the rest of the line behind this text.
 fn numbers_behind(log: &str, text: &str) -> Vec<usize> {
     let rest = log.lines().find_map(|line| line.split_once(text));
@@ -337,69 +300,6 @@ fn numbers_behind(log: &str, text: &str) -> Vec<usize> {
     rest.split(|c: char| !c.is_ascii_digit())
         .filter_map(|number| number.parse().ok())
         .collect()
-}
-
-/// Recordings of both links, on the side of the peers.
-struct Wires {
-    access: Capture,
-    core: Capture,
-}
-
-struct Recorded {
-    access: Recording,
-    core: Recording,
-}
-
-/// Who sent a packet first.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    FromAccess,
-    FromCore,
-}
-
-impl Wires {
-    fn record(topology: &Topology) -> Self {
-        let media = "udp and not port 5060";
-        Self {
-            access: Capture::start(&topology.ue, media),
-            core: Capture::start(&topology.core, media),
-        }
-    }
-
-    fn stop(self) -> Recorded {
-        Recorded {
-            access: self.access.stop(),
-            core: self.core.stop(),
-        }
-    }
-}
-
-impl Recorded {
-    /// The packets with audio on the access link, in one direction.
-    fn on_access(&self, way: Way) -> impl Iterator<Item = Datagram<'_>> {
-        let ue = Topology::ue_address(Family::V4);
-        audio(&self.access).filter(move |datagram| match way {
-            Way::FromAccess => datagram.source.ip() == ue,
-            Way::FromCore => datagram.destination.ip() == ue,
-        })
-    }
-
-    /// The packets with audio on the core link, in one direction.
-    fn on_core(&self, way: Way) -> impl Iterator<Item = Datagram<'_>> {
-        let core = Topology::core_address(Family::V4);
-        audio(&self.core).filter(move |datagram| match way {
-            Way::FromAccess => datagram.destination.ip() == core,
-            Way::FromCore => datagram.source.ip() == core,
-        })
-    }
-}
-
-/// RTP of PCMA, protected or not.
-fn audio(recording: &Recording) -> impl Iterator<Item = Datagram<'_>> {
-    let datagrams = recording.datagrams();
-    datagrams.filter(|datagram| {
-        datagram.payload.len() > RTP_HEADER_LEN && datagram.payload[1] & 0x7f == PCMA
-    })
 }
 
 /// Fails unless in so many offers and answers all that the UE saw was SRTP with keys, and all that

@@ -3,7 +3,7 @@
 //! Kamailio on the gateway's host, with one of the example configurations.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use sallyport_tests::cleanup::{Cleanup, temporary_folder, wait_until};
-use sallyport_tests::{Family, GatewayOptions, Topology};
+use sallyport_tests::{Family, GatewayOptions, Namespace, Topology};
 
 /// A running Kamailio.
 pub(crate) struct Kamailio {
@@ -22,10 +22,8 @@ pub(crate) struct Kamailio {
 }
 
 impl Kamailio {
-    /// Starts it, and waits until it answers.
+    /// Starts it on the gateway's host, and waits until it answers.
     pub(crate) fn start(topology: &Topology, configuration: &str) -> Self {
-        let (folder, cleanup) = temporary_folder("kamailio").expect("create a folder");
-        let log = File::create(folder.join(LOG)).expect("create a file");
         let [access, core, next_hop] = [
             Topology::access_address(Family::V4),
             Topology::core_side_address(Family::V4),
@@ -35,7 +33,31 @@ impl Kamailio {
         command
             .args(["-A", &format!("ACCESS={access}")])
             .args(["-A", &format!("CORE={core}")])
-            .args(["-A", &format!("NEXT_HOP={next_hop}")])
+            .args(["-A", &format!("NEXT_HOP={next_hop}")]);
+        let ue = topology.ue.udp((Topology::ue_address(Family::V4), 0));
+        Self::run(&topology.gateway, command, access, &ue)
+    }
+
+    /// Starts one in the core that sends every call back to the gateway.
+    pub(crate) fn start_core(topology: &Topology) -> Self {
+        let core = Topology::core_address(Family::V4);
+        let gateway = Topology::core_side_address(Family::V4);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/kamailio/core.cfg");
+        let mut command = Command::new("kamailio");
+        command
+            .arg("-f")
+            .arg(file)
+            .args(["-A", &format!("CORE={core}")])
+            .args(["-A", &format!("GATEWAY={gateway}")]);
+        let neighbour = topology.gateway.udp((gateway, 0));
+        Self::run(&topology.core, command, core, &neighbour)
+    }
+
+    /// Runs it on a host, until it answers to a neighbour at its address.
+    fn run(host: &Namespace, mut command: Command, address: IpAddr, neighbour: &UdpSocket) -> Self {
+        let (folder, cleanup) = temporary_folder("kamailio").expect("create a folder");
+        let log = File::create(folder.join(LOG)).expect("create a file");
+        command
             // In the foreground, messages to standard error, little memory.
             .args(["-DD", "-E", "-m", "32", "-M", "4"])
             .arg("-Y")
@@ -46,27 +68,22 @@ impl Kamailio {
             .stdout(log.try_clone().expect("there are file descriptors left"))
             .stderr(log)
             .process_group(0);
-        let process = topology
-            .gateway
-            .spawn(&mut command)
-            .expect("start Kamailio");
+        let process = host.spawn(&mut command).expect("start Kamailio");
         let kamailio = Self {
             process,
             folder,
             _cleanup: cleanup,
         };
-        let ue = topology.ue.udp((Topology::ue_address(Family::V4), 0));
-        ue.set_read_timeout(Some(Duration::from_millis(100)))
+        neighbour
+            .set_read_timeout(Some(Duration::from_millis(100)))
             .expect("the timeout is not zero");
         let answers = wait_until(Duration::from_secs(10), || {
             // Until it is there, an ICMP error may come back.
-            let asked = ue.send_to(
-                &options(&ue.local_addr().expect("it is bound")),
-                (access, 5060),
-            );
+            let from = neighbour.local_addr().expect("it is bound");
+            let asked = neighbour.send_to(&options(&from, address), (address, 5060));
             let mut buffer = [0; 2048];
             asked.is_ok()
-                && ue
+                && neighbour
                     .recv(&mut buffer)
                     .is_ok_and(|len| buffer[..len].starts_with(b"SIP/2.0 200"))
         });
@@ -112,8 +129,7 @@ pub(crate) fn command(configuration: &str) -> Command {
     command
 }
 
-fn options(from: &SocketAddr) -> Vec<u8> {
-    let to = Topology::access_address(Family::V4);
+fn options(from: &SocketAddr, to: IpAddr) -> Vec<u8> {
     format!(
         "OPTIONS sip:{to} SIP/2.0\r\n\
          Via: SIP/2.0/UDP {from};branch=z9hG4bKping\r\n\

@@ -16,6 +16,7 @@ pub(crate) mod noise;
 pub(crate) mod phone;
 pub(crate) mod sipp;
 pub(crate) mod suite;
+pub(crate) mod wires;
 
 pub(crate) use accounts::expect_balanced;
 pub(crate) use call::{Call, End, Kind, Terms};
