@@ -13,29 +13,45 @@
 //! locked for a moment, never while somebody waits. Nothing looks at all sessions for the sake of
 //! one.
 
+/// The time.
+mod clock;
+
+/// The place of a session.
+mod entry;
+
+/// Why the manager did not do what it was asked.
+mod error;
+
+/// What a request takes.
+mod taken;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use sallyport_flow::{Flow, FlowId, FlowStatistics, Realm, Refused, Request, Statistics, Update};
+use sallyport_flow::{FlowStatistics, Realm, Request, Statistics};
 use sallyport_signalling::policy::Policy;
-use tokio::sync::{OwnedMutexGuard, RwLock};
-use tokio::time::Instant;
+use tokio::sync::RwLock;
 use tracing::{error, info};
 
+pub(crate) use entry::{Entry, NewEntry, Watch};
+pub(crate) use error::ManagerError;
+pub(crate) use taken::Taken;
+
+use clock::Clock;
+use entry::Changing;
+
 use crate::config::{Config, Limits, RealmConfig, Timeouts};
-use crate::data_plane::{DataPlane, DataPlaneError};
-use crate::flows::{Counters, counters, find, update};
-use crate::marks::{FlowMarks, loses_key};
-use crate::ports::{Exhausted, Ports, Version};
+use crate::data_plane::DataPlane;
+use crate::flows::{Counters, counters};
+use crate::marks::FlowMarks;
+use crate::ports::Ports;
 use crate::send_keys::SendKeys;
-use crate::session::{
-    Ends, Leg, LegRequest, Name, Session, SessionId, SessionKeys, SessionRequest,
-};
+use crate::session::{LegRequest, Name, Session, SessionId, SessionKeys, SessionRequest};
 use crate::state::State;
 use crate::store::{Found, Store, StoreError};
 use crate::tally::Tally;
@@ -61,51 +77,6 @@ pub(crate) struct Manager {
     /// `None` until the sessions are reconciled with it. Held for reading while a session changes,
     /// so that none does during reconciliation.
     pub(crate) data_plane: RwLock<Option<Arc<DataPlane>>>,
-}
-
-/// A session, and all that belongs to it.
-pub(crate) struct Entry {
-    pub(crate) id: SessionId,
-    /// One change after the other.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    /// As it was after its last change; `None` before the first and after the end.
-    state: Mutex<Option<Arc<State>>>,
-    pub(crate) watch: Mutex<Watch>,
-}
-
-/// What is learned of a session without a change.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    /// Counts the beginnings and ends of changes, and so is odd during one: what was asked before
-    /// says nothing about the flows after it.
-    pub(crate) change: u64,
-    pub(crate) flows: Vec<FlowId>,
-    pub(crate) marks: FlowMarks,
-    /// When media last arrived, since the UNIX epoch.
-    pub(crate) last_media: Option<Duration>,
-    /// When it is looked at again.
-    pub(crate) deadline: Option<Duration>,
-}
-
-/// The time since the UNIX epoch, which goes on evenly, whatever becomes of the system's clock.
-#[derive(Debug)]
-struct Clock {
-    at: Duration,
-    start: Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self {
-            at: now.unwrap_or_default(),
-            start: Instant::now(),
-        }
-    }
-
-    fn now(&self) -> Duration {
-        self.at + self.start.elapsed()
-    }
 }
 
 /// Locks for a moment.
@@ -525,253 +496,6 @@ impl fmt::Debug for Manager {
     }
 }
 
-impl Entry {
-    /// As it was after its last change; `None` before the first and after the end.
-    pub(crate) fn state(&self) -> Option<Arc<State>> {
-        lock(&self.state).clone()
-    }
-
-    /// Waits until it is one's turn to change the session.
-    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.turn).lock_owned().await
-    }
-
-    /// Removes flows; also when some are not there.
-    pub(crate) async fn remove(
-        &self,
-        data_plane: &DataPlane,
-        flows: &[Flow],
-    ) -> Result<(), DataPlaneError> {
-        self.apply(data_plane, flows, &[]).await.map(|_| ())
-    }
-
-    /// Turns flows into others, all or none; also when some are not there.
-    async fn apply(
-        &self,
-        data_plane: &DataPlane,
-        old: &[Flow],
-        new: &[Flow],
-    ) -> Result<Applied, DataPlaneError> {
-        if update(old, new) == Update::default() {
-            return Ok(Applied::default());
-        }
-        self.ask_before(data_plane, old, new).await;
-        let (removed, marked) = match self.send(data_plane, old, new).await {
-            Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {
-                // They vanished: in place of changing them they are installed again.
-                let mut there = Vec::new();
-                for flow in old {
-                    match data_plane.flow_statistics(vec![flow.id]).await {
-                        Ok(_) => there.push(flow.clone()),
-                        Err(DataPlaneError::Refused(Refused::UnknownFlow(_))) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                self.send(data_plane, &there, new).await?
-            }
-            other => other?,
-        };
-        let mut watch = lock(&self.watch);
-        for flow in &removed {
-            watch.marks.learn(flow);
-        }
-        let has_lost = watch.marks.turn_to(new);
-        watch.marks.hand_out(&marked);
-        Ok(Applied {
-            removed,
-            moves_marks: has_lost || !marked.is_empty(),
-        })
-    }
-
-    /// Sends what turns flows into others, each key behind its marks. Returns the last counters of
-    /// those removed, and which have been given marks to send behind.
-    async fn send(
-        &self,
-        data_plane: &DataPlane,
-        there: &[Flow],
-        new: &[Flow],
-    ) -> Result<(Vec<FlowStatistics>, Vec<FlowId>), DataPlaneError> {
-        let mut update = update(there, new);
-        if update == Update::default() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        let mut marked = Vec::new();
-        {
-            let watch = lock(&self.watch);
-            for flow in update.install.iter_mut().chain(&mut update.change) {
-                watch.marks.put(flow, find(there, flow.id));
-                let protect = flow.egress.protect.as_ref();
-                if protect.is_some_and(|protect| !protect.marks.is_empty()) {
-                    marked.push(flow.id);
-                }
-            }
-        }
-        Ok((data_plane.update(update).await?, marked))
-    }
-
-    /// Has all flows of the session go on behind their marks, wherever the data plane stands.
-    pub(crate) fn put_marks(&self, flows: &mut [Flow]) {
-        let mut watch = lock(&self.watch);
-        watch.marks.turn_to(flows);
-        for flow in flows.iter_mut() {
-            watch.marks.put(flow, None);
-        }
-        let sending = flows.iter().filter(|flow| flow.egress.protect.is_some());
-        let sending: Vec<_> = sending.map(|flow| flow.id).collect();
-        watch.marks.hand_out(&sending);
-    }
-
-    /// Learns where the keys stand that flows are to lose: others may get them at once.
-    async fn ask_before(&self, data_plane: &DataPlane, old: &[Flow], new: &[Flow]) {
-        let losing = old
-            .iter()
-            .filter(|flow| loses_key(flow, find(new, flow.id)));
-        let losing: Vec<_> = losing.map(|flow| flow.id).collect();
-        if losing.is_empty() || new.is_empty() {
-            return;
-        }
-        // Without an answer the marks are those of the last poll.
-        if let Ok(statistics) = data_plane.flow_statistics(losing).await {
-            let mut watch = lock(&self.watch);
-            for flow in &statistics {
-                watch.marks.learn(flow);
-            }
-        }
-    }
-}
-
-/// What a change of flows was.
-#[derive(Debug, Default)]
-struct Applied {
-    /// The last counters of flows that are no longer.
-    removed: Vec<FlowStatistics>,
-    /// Keys went from flows, or came back.
-    moves_marks: bool,
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Somebody changes the flows of a session.
-struct Changing<'a>(&'a Entry);
-
-impl<'a> Changing<'a> {
-    fn begin(entry: &'a Entry) -> Self {
-        lock(&entry.watch).change += 1;
-        Self(entry)
-    }
-}
-
-impl Drop for Changing<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.watch).change += 1;
-    }
-}
-
-/// A session that does not exist yet: gone again, unless it is kept.
-#[derive(Debug)]
-pub(crate) struct NewEntry<'a> {
-    manager: &'a Manager,
-    pub(crate) entry: Arc<Entry>,
-    call_id: Option<String>,
-    is_kept: bool,
-}
-
-impl NewEntry<'_> {
-    pub(crate) fn keep(mut self) {
-        self.is_kept = true;
-    }
-}
-
-impl Drop for NewEntry<'_> {
-    fn drop(&mut self) {
-        // Somebody else may have met it here, and made it a session.
-        if !self.is_kept && self.entry.state().is_none() {
-            self.manager
-                .remove_entry(&self.entry, self.call_id.as_deref());
-        }
-    }
-}
-
-/// What a request has taken and is given back, unless it is kept.
-#[derive(Debug)]
-pub(crate) struct Taken<'a> {
-    manager: &'a Manager,
-    ports: BTreeSet<(Realm, SocketAddr)>,
-    keys: Option<SessionKeys>,
-}
-
-impl Taken<'_> {
-    /// Ports for RTP and RTCP, of any address that fits.
-    pub(crate) fn any(
-        &mut self,
-        realm: Realm,
-        version: Option<Version>,
-    ) -> Option<Result<Ends, Exhausted>> {
-        let taken = lock(&self.manager.ports).take_any(realm, version)?;
-        Some(taken.map(|rtp| self.pair(realm, rtp)))
-    }
-
-    fn leg(
-        &mut self,
-        realm: Realm,
-        address: IpAddr,
-        request: &LegRequest,
-    ) -> Result<Leg, Exhausted> {
-        let rtp = lock(&self.manager.ports).take(realm, address)?;
-        let mut local = self.pair(realm, rtp);
-        if request.rtcp_mux {
-            local.rtcp = rtp;
-        }
-        Ok(Leg {
-            profile: request.profile(),
-            local,
-            remote: request.remote,
-        })
-    }
-
-    fn pair(&mut self, realm: Realm, rtp: SocketAddr) -> Ends {
-        self.ports.insert((realm, rtp));
-        let mut rtcp = rtp;
-        // The odd port behind an even one.
-        rtcp.set_port(rtp.port() | 1);
-        Ends { rtp, rtcp }
-    }
-
-    fn keys(&mut self, keys: &SessionKeys) -> Result<(), ManagerError> {
-        lock(&self.manager.send_keys)
-            .add(keys)
-            .map_err(|realm| ManagerError::KeyInUse { realm })?;
-        self.keys = Some(keys.clone());
-        Ok(())
-    }
-
-    /// Keeps all of it. Returns the ports.
-    fn keep(mut self) -> BTreeSet<(Realm, SocketAddr)> {
-        self.keys = None;
-        std::mem::take(&mut self.ports)
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if !self.ports.is_empty() {
-            let mut ports = lock(&self.manager.ports);
-            for (realm, rtp) in &self.ports {
-                ports.free(*realm, *rtp);
-            }
-        }
-        if let Some(keys) = &self.keys {
-            lock(&self.manager.send_keys).remove(keys);
-        }
-    }
-}
-
 /// Goes on with `work` even when the caller is dropped, as a front end is when its client leaves.
 pub(crate) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
@@ -814,267 +538,9 @@ fn local_address(
     }
 }
 
-/// Why the manager did not do what it was asked.
-#[derive(Debug)]
-pub(crate) enum ManagerError {
-    /// The data plane is not there, or not yet in step.
-    NotConnected,
-    /// No session has this id.
-    UnknownSession,
-    /// A leg asks for a local address that its realm does not have.
-    AddressNotInRealm { realm: Realm, known: Vec<IpAddr> },
-    /// The local address that a leg asks for and its peer's are not of one family.
-    OtherFamily { realm: Realm },
-    /// The realm has no address of the peer's family.
-    NoAddressOfFamily { realm: Realm },
-    /// A leg's sending key is in use.
-    KeyInUse { realm: Realm },
-    /// All ports are taken.
-    Exhausted(Exhausted),
-    /// The kernel has no random numbers.
-    Random(getrandom::Error),
-    /// As many sessions as there may be.
-    TooMany,
-    /// More flows than one session may have.
-    TooManyFlows { found: usize },
-    /// No new sessions any more.
-    Draining,
-    /// The session could not be remembered.
-    Store(StoreError),
-    /// The data plane did not do its part.
-    DataPlane(DataPlaneError),
-}
-
-impl fmt::Display for ManagerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotConnected => f.write_str(
-                "data plane not connected; start sallyport dataplane with the same configuration, \
-                 then ask again",
-            ),
-            Self::UnknownSession => f.write_str("no such session; GET /v1/sessions lists them"),
-            Self::AddressNotInRealm { realm, known } => {
-                let known: Vec<_> = known.iter().map(IpAddr::to_string).collect();
-                write!(
-                    f,
-                    "not an address of realm {realm}; leave it out or use one of {}",
-                    known.join(", ")
-                )
-            }
-            Self::OtherFamily { realm } => write!(
-                f,
-                "the peer has an address of the other IP version; give {realm}.address one of the \
-                 peer's version or leave it out"
-            ),
-            Self::NoAddressOfFamily { realm } => write!(
-                f,
-                "realm {realm} has no local address of the peer's IP version; add one to \
-                 realm.{realm}.addresses in the configuration"
-            ),
-            Self::KeyInUse { .. } => f.write_str(
-                "this key protects another leg already; draw a new random one for each leg",
-            ),
-            Self::Exhausted(exhausted) => exhausted.fmt(f),
-            Self::TooMany => f.write_str(
-                "as many sessions as there may be; end some, or raise agent.max_sessions",
-            ),
-            Self::TooManyFlows { found } => write!(
-                f,
-                "the call would have {found} flows, more than {}; end some of its branches first",
-                Request::PAGE
-            ),
-            Self::Draining => {
-                f.write_str("this agent drains and takes no new session; ask another")
-            }
-            Self::Random(error) => write!(f, "draw a random session id: {error}; ask again"),
-            Self::Store(error) => error.fmt(f),
-            Self::DataPlane(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<Exhausted> for ManagerError {
-    fn from(error: Exhausted) -> Self {
-        Self::Exhausted(error)
-    }
-}
-
-impl From<StoreError> for ManagerError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<DataPlaneError> for ManagerError {
-    fn from(error: DataPlaneError) -> Self {
-        Self::DataPlane(error)
-    }
-}
-
 #[cfg(test)]
 #[path = "../tests/agent/data_plane.rs"]
 mod pretended;
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::PathBuf;
-
-    use sallyport_flow::{Mark, Secret, Suite};
-
-    use super::*;
-    use crate::config::default_policy;
-    use crate::session::{Key, Keys};
-
-    fn realm(address: &str) -> RealmConfig {
-        RealmConfig {
-            addresses: vec![address.parse().unwrap()],
-            ports: 40000..=40001,
-        }
-    }
-
-    fn leg() -> LegRequest {
-        LegRequest {
-            keys: None,
-            address: None,
-            rtcp_mux: false,
-            remote: None,
-        }
-    }
-
-    fn request() -> SessionRequest {
-        SessionRequest {
-            name: None,
-            access: leg(),
-            core: leg(),
-        }
-    }
-
-    fn keys(send: u8) -> Keys {
-        let key = |byte| Key {
-            secret: Secret::new(vec![byte; Suite::AeadAes128Gcm.key_len()]),
-            lifetime: None,
-        };
-        Keys {
-            suite: Suite::AeadAes128Gcm,
-            receive: key(100 + send),
-            send: key(send),
-        }
-    }
-
-    /// A manager and a data plane that are connected, and a folder of their own.
-    struct Played {
-        data_plane: pretended::DataPlane,
-        manager: Manager,
-        _folder: Folder,
-    }
-
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    impl Played {
-        async fn start(name: &str) -> Self {
-            let folder =
-                std::env::temp_dir().join(format!("sallyport-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&folder);
-            fs::create_dir_all(&folder).unwrap();
-            let config = Config {
-                listen: ([127, 0, 0, 1], 0).into(),
-                store: folder.join("store"),
-                store_key: folder.join("key"),
-                flow_socket: folder.join("flow.sock"),
-                access: realm("192.0.2.1"),
-                core: realm("10.0.0.1"),
-                limits: Limits::default(),
-                timeouts: Timeouts::default(),
-                policy: default_policy(),
-                ng: None,
-            };
-            let data_plane = pretended::DataPlane::start(&config.flow_socket);
-            let (store, _) = Store::open(&config.store, &config.store_key).unwrap();
-            let manager = Manager::new(&config, store, Vec::new());
-            let (connection, _events) = DataPlane::connect(&config.flow_socket).await;
-            *manager.data_plane.write().await = Some(connection);
-            Self {
-                data_plane,
-                manager,
-                _folder: Folder(folder),
-            }
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
-        let mut played = Played::start("nothing-left").await;
-        let store = played.manager.store.clone();
-        played.manager.store = store.broken();
-        let error = played.manager.create_now(request()).await.unwrap_err();
-        assert!(error.to_string().contains("agent.store"), "{error}");
-        assert!(played.data_plane.state().flows.is_empty());
-        assert_eq!(played.manager.count(), 0);
-        // The only ports are free again.
-        played.manager.store = store;
-        played.manager.create_now(request()).await.unwrap();
-        assert_eq!(played.data_plane.state().flows.len(), 4);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn keys_whose_change_is_taken_back_go_on_behind_their_marks() {
-        let mut played = Played::start("taken-back").await;
-        let manager = &mut played.manager;
-        let mut protected = request();
-        protected.access.keys = Some(keys(1));
-        let session = manager.create_now(protected).await.unwrap();
-        let entry = manager.entry(session.id).unwrap();
-        let mark = |rtcp| Mark {
-            ssrc: 7,
-            rtp: Some(1 << 17),
-            rtcp,
-        };
-        let sending = FlowId(session.id.number() | 2);
-        let did = FlowStatistics {
-            id: sending,
-            protect: vec![mark(Some(9))],
-            ..FlowStatistics::default()
-        };
-        played.data_plane.state().statistics.insert(sending, did);
-        manager.store = manager.store.broken();
-        let other = SessionKeys {
-            access: Some(keys(2)),
-            core: None,
-        };
-        let other = State::Session(Box::new(session), other);
-        let changed = manager.change(&entry, Some(other), manager.taken());
-        changed.await.unwrap_err();
-        let protect = played.data_plane.state().flows[&sending]
-            .egress
-            .protect
-            .clone()
-            .unwrap();
-        assert_eq!(protect.keys[0].secret, keys(1).send.secret);
-        assert_eq!(protect.marks, [mark(Some(9))]);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_change_that_waits_while_its_session_is_closed_does_not_bring_it_back() {
-        let played = Played::start("closed").await;
-        let manager = &played.manager;
-        let session = manager.create_now(request()).await.unwrap();
-        let entry = manager.entry(session.id).unwrap();
-        let same = State::Session(Box::new(session), SessionKeys::default());
-        let reconciling = manager.data_plane.write().await;
-        let (changed, ()) =
-            tokio::join!(manager.change(&entry, Some(same), manager.taken()), async {
-                manager.forget(&entry).await;
-                drop(reconciling);
-            });
-        assert!(matches!(changed, Err(ManagerError::UnknownSession)));
-        assert!(entry.state().is_none());
-        assert_eq!(manager.count(), 0);
-    }
-}
+mod tests;

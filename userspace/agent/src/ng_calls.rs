@@ -17,7 +17,7 @@ use sallyport_signalling::policy::{Policy, RtcpMux};
 use sallyport_signalling::sdes::{Preference, Suites};
 use sallyport_signalling::sdp::{Media, Profile, Sdp};
 
-use crate::call::{About, Answer, Dscp, Learning, Offer, Part, Tags, Terms};
+use crate::call::{About, Answer, Dscp, Learning, Offer, Part, Reach, Tags, Terms};
 use crate::call_error::CallError;
 use crate::data_plane::DataPlaneError;
 use crate::manager::{Manager, ManagerError};
@@ -311,9 +311,11 @@ fn about(options: &Options) -> About {
     };
     About {
         label: options.label.clone(),
-        received_from: options.received_from,
-        media_address: options.media_address.or(at_sip_source),
-        learning,
+        reach: Reach {
+            received_from: options.received_from,
+            media_address: options.media_address.or(at_sip_source),
+            learning,
+        },
         silences: options.traffic.and_then(|traffic| match traffic {
             Traffic::Drop => Some(true),
             Traffic::Flow => Some(false),

@@ -68,7 +68,7 @@ use serde_json::{Value, json};
 
 use super::Error;
 use super::request::{Secret, read};
-use crate::call::{About, Answer, Offer, Part, Registration, Tags, Terms};
+use crate::call::{About, Answer, Offer, Part, Reach, Registration, Tags, Terms};
 use crate::call_error::CallError;
 use crate::calls::{Finish, Ours};
 use crate::manager::{Manager, to_its_end};
@@ -247,7 +247,10 @@ impl Exchange {
     /// Only of the UE it is said where its messages come from.
     fn about(&self, is_of_ue: bool) -> About {
         About {
-            received_from: self.received_from.filter(|_| is_of_ue),
+            reach: Reach {
+                received_from: self.received_from.filter(|_| is_of_ue),
+                ..Reach::default()
+            },
             ..About::default()
         }
     }

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The ways that the offers of a call took, and who answers there.
+
+use sallyport_flow::Realm;
+use sallyport_signalling::e2ae::{self, Side};
+use serde::{Deserialize, Serialize};
+
+use super::party::{Party, Reach};
+
+/// One way that the offer of a call took.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Branch {
+    pub(crate) via: Option<String>,
+    /// Who made the first offer.
+    pub(crate) offerer: Party,
+    pub(super) side: Side,
+    /// Of who answers.
+    pub(super) far_realm: Realm,
+    /// The call as it was offered, for who answers beside the first.
+    pub(super) offered: Option<Box<e2ae::Call>>,
+    /// Whether the offerer's RTCP keeps a port of its own, whatever it offers.
+    pub(super) refuses_rtcp_mux: bool,
+    pub(crate) dialogs: Vec<Dialog>,
+    /// Whose media flows.
+    pub(super) active: Option<usize>,
+    /// What was sent to each side of the offerer and the others.
+    pub(super) versions: [Version; 2],
+}
+
+/// One who answers, or will.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Dialog {
+    /// `None` until there is an answer.
+    pub(crate) answerer: Option<Party>,
+    /// What was said of the way to who made the latest offer, as long as that has no answer.
+    pub(super) offerer_reach: Option<Box<Reach>>,
+    pub(super) slot: u16,
+    pub(crate) call: e2ae::Call,
+}
+
+/// The version of the session descriptions sent one way.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Version {
+    pub(super) number: u64,
+    pub(super) digest: u64,
+}
+
+impl Branch {
+    /// Of the two sides, in their order.
+    pub(super) fn realms(&self) -> [Realm; 2] {
+        match self.side {
+            Side::Access => [self.offerer.realm, self.far_realm],
+            Side::Core => [self.far_realm, self.offerer.realm],
+        }
+    }
+
+    /// The side of who makes an offer: who made the first, or the other party.
+    pub(super) const fn side_of_offerer(&self, is_first: bool) -> Side {
+        if is_first {
+            self.side
+        } else {
+            self.side.opposite()
+        }
+    }
+
+    /// Its realm.
+    pub(super) const fn realm_of_offerer(&self, is_first: bool) -> Realm {
+        if is_first {
+            self.offerer.realm
+        } else {
+            self.far_realm
+        }
+    }
+
+    /// The dialog whose media flows, or that was there first.
+    pub(crate) fn dialog(&self) -> Option<&Dialog> {
+        self.dialogs.get(self.active.unwrap_or(0))
+    }
+
+    /// The side of who made the first offer.
+    pub(crate) const fn side(&self) -> Side {
+        self.side
+    }
+}
+
+impl Dialog {
+    /// The slot of its first stream.
+    pub(crate) const fn slot(&self) -> u16 {
+        self.slot
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How a call flows: its streams, as the data plane has them.
+
+use sallyport_flow::{Crypto, Gate, MasterKey, Secret};
+use sallyport_signalling::e2ae::{self, Side};
+use sallyport_signalling::sdes;
+
+use super::Call;
+use super::branch::{Branch, Dialog};
+use super::party::peer;
+use crate::session::Ends;
+use crate::stream::{Stream, StreamLeg};
+
+impl Call {
+    /// What flows.
+    pub(crate) fn streams(&self) -> Vec<Stream> {
+        let active = self.branches.iter().filter_map(|branch| {
+            let dialog = branch.dialogs.get(branch.active?)?;
+            Some((branch, dialog))
+        });
+        active
+            .flat_map(|(branch, dialog)| {
+                let expected = dialog.call.expected();
+                let setups = (dialog.slot..).zip(dialog.call.setups().zip(expected));
+                setups.filter_map(move |(slot, (setup, expected))| {
+                    let stream = self.stream(branch, dialog, slot, setup?, expected);
+                    Some(stream)
+                })
+            })
+            .collect()
+    }
+
+    fn stream(
+        &self,
+        branch: &Branch,
+        dialog: &Dialog,
+        slot: u16,
+        setup: &e2ae::Setup,
+        expected: Option<(Side, &sdes::Crypto)>,
+    ) -> Stream {
+        let leg = |side: Side| {
+            let leg = setup.leg(side);
+            let party = if side == branch.side {
+                Some(&branch.offerer)
+            } else {
+                dialog.answerer.as_ref()
+            };
+            // Who is held in the old way, or says a host name, is still where it was.
+            let known = party.and_then(|party| party.known.get(&(slot - dialog.slot)));
+            let remote = leg.remote.or(known.copied());
+            let protection = leg.protection.as_ref();
+            let is_open = match side {
+                Side::Access => setup.to_core,
+                Side::Core => setup.to_access,
+            };
+            StreamLeg {
+                realm: branch.realms()[side as usize],
+                local: ends(leg.local),
+                peer: peer(party, remote.map(ends), protection.is_some()),
+                receive: protection.map(|keys| crypto(&keys.receive)),
+                expect: expected
+                    .filter(|(of, _)| *of == side && protection.is_some())
+                    .map(|(_, keys)| crypto(keys)),
+                send: protection.map(|keys| crypto(&keys.send)),
+                gate: if is_open && !self.is_silenced {
+                    Gate::Open
+                } else {
+                    Gate::Closed
+                },
+                dscp: self.dscp,
+            }
+        };
+        Stream {
+            slot,
+            legs: [leg(Side::Access), leg(Side::Core)],
+        }
+    }
+}
+
+const fn ends(ends: e2ae::Ends) -> Ends {
+    Ends {
+        rtp: ends.rtp,
+        rtcp: ends.rtcp,
+    }
+}
+
+/// As the data plane has it. A suite that it does not know is none that was offered or chosen.
+fn crypto(crypto: &sdes::Crypto) -> Crypto {
+    let window = crypto.parameters.window_size_hint;
+    let lifetimes = crypto.keys.iter().filter_map(sdes::InlineKey::lifetime);
+    Crypto {
+        suite: crypto
+            .suite
+            .name()
+            .parse()
+            .unwrap_or(sallyport_flow::Suite::AeadAes256Gcm),
+        keys: crypto
+            .keys
+            .iter()
+            .map(|key| MasterKey {
+                secret: Secret::new(key.expose().to_vec()),
+                mki: key.mki().unwrap_or_default().to_vec(),
+            })
+            .collect(),
+        lifetime: lifetimes.min(),
+        // A bit for each packet: what is over this is not worth its memory.
+        replay_window: window.map_or(0, |window| window.clamp(64, 1 << 15).next_power_of_two()),
+        key_derivation_rate: crypto.parameters.key_derivation_rate,
+        unencrypted_srtcp: crypto.parameters.relaxed.unencrypted_srtcp,
+        marks: Vec::new(),
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Changes that fail half-way.
+
+use std::fs;
+use std::path::PathBuf;
+
+use sallyport_flow::{FlowId, Mark, Secret, Suite};
+
+use super::*;
+use crate::config::default_policy;
+use crate::session::{Key, Keys};
+
+fn realm(address: &str) -> RealmConfig {
+    RealmConfig {
+        addresses: vec![address.parse().unwrap()],
+        ports: 40000..=40001,
+    }
+}
+
+fn leg() -> LegRequest {
+    LegRequest {
+        keys: None,
+        address: None,
+        rtcp_mux: false,
+        remote: None,
+    }
+}
+
+fn request() -> SessionRequest {
+    SessionRequest {
+        name: None,
+        access: leg(),
+        core: leg(),
+    }
+}
+
+fn keys(send: u8) -> Keys {
+    let key = |byte| Key {
+        secret: Secret::new(vec![byte; Suite::AeadAes128Gcm.key_len()]),
+        lifetime: None,
+    };
+    Keys {
+        suite: Suite::AeadAes128Gcm,
+        receive: key(100 + send),
+        send: key(send),
+    }
+}
+
+/// A manager and a data plane that are connected, and a folder of their own.
+struct Played {
+    data_plane: pretended::DataPlane,
+    manager: Manager,
+    _folder: Folder,
+}
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Played {
+    async fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("sallyport-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            store: folder.join("store"),
+            store_key: folder.join("key"),
+            flow_socket: folder.join("flow.sock"),
+            access: realm("192.0.2.1"),
+            core: realm("10.0.0.1"),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            policy: default_policy(),
+            ng: None,
+        };
+        let data_plane = pretended::DataPlane::start(&config.flow_socket);
+        let (store, _) = Store::open(&config.store, &config.store_key).unwrap();
+        let manager = Manager::new(&config, store, Vec::new());
+        let (connection, _events) = DataPlane::connect(&config.flow_socket).await;
+        *manager.data_plane.write().await = Some(connection);
+        Self {
+            data_plane,
+            manager,
+            _folder: Folder(folder),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
+    let mut played = Played::start("nothing-left").await;
+    let store = played.manager.store.clone();
+    played.manager.store = store.broken();
+    let error = played.manager.create_now(request()).await.unwrap_err();
+    assert!(error.to_string().contains("agent.store"), "{error}");
+    assert!(played.data_plane.state().flows.is_empty());
+    assert_eq!(played.manager.count(), 0);
+    // The only ports are free again.
+    played.manager.store = store;
+    played.manager.create_now(request()).await.unwrap();
+    assert_eq!(played.data_plane.state().flows.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_whose_change_is_taken_back_go_on_behind_their_marks() {
+    let mut played = Played::start("taken-back").await;
+    let manager = &mut played.manager;
+    let mut protected = request();
+    protected.access.keys = Some(keys(1));
+    let session = manager.create_now(protected).await.unwrap();
+    let entry = manager.entry(session.id).unwrap();
+    let mark = |rtcp| Mark {
+        ssrc: 7,
+        rtp: Some(1 << 17),
+        rtcp,
+    };
+    let sending = FlowId(session.id.number() | 2);
+    let did = FlowStatistics {
+        id: sending,
+        protect: vec![mark(Some(9))],
+        ..FlowStatistics::default()
+    };
+    played.data_plane.state().statistics.insert(sending, did);
+    manager.store = manager.store.broken();
+    let other = SessionKeys {
+        access: Some(keys(2)),
+        core: None,
+    };
+    let other = State::Session(Box::new(session), other);
+    let changed = manager.change(&entry, Some(other), manager.taken());
+    changed.await.unwrap_err();
+    let protect = played.data_plane.state().flows[&sending]
+        .egress
+        .protect
+        .clone()
+        .unwrap();
+    assert_eq!(protect.keys[0].secret, keys(1).send.secret);
+    assert_eq!(protect.marks, [mark(Some(9))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_while_its_session_is_closed_does_not_bring_it_back() {
+    let played = Played::start("closed").await;
+    let manager = &played.manager;
+    let session = manager.create_now(request()).await.unwrap();
+    let entry = manager.entry(session.id).unwrap();
+    let same = State::Session(Box::new(session), SessionKeys::default());
+    let reconciling = manager.data_plane.write().await;
+    let (changed, ()) = tokio::join!(manager.change(&entry, Some(same), manager.taken()), async {
+        manager.forget(&entry).await;
+        drop(reconciling);
+    });
+    assert!(matches!(changed, Err(ManagerError::UnknownSession)));
+    assert!(entry.state().is_none());
+    assert_eq!(manager.count(), 0);
+}
