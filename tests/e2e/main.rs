@@ -16,6 +16,7 @@ mod hostile;
 mod interworking;
 mod libsrtp;
 mod neighbourhood;
+mod opensips;
 mod pcscf;
 mod queues;
 mod secrecy;

@@ -13,9 +13,12 @@ pub(crate) mod frames;
 pub(crate) mod kamailio;
 pub(crate) mod libsrtp;
 pub(crate) mod noise;
+pub(crate) mod opensips;
 pub(crate) mod phone;
+pub(crate) mod proxy;
 pub(crate) mod sipp;
 pub(crate) mod suite;
+pub(crate) mod talk;
 pub(crate) mod wires;
 
 pub(crate) use accounts::expect_balanced;

@@ -89,6 +89,11 @@ impl Phone {
 }
 
 impl Message {
+    /// One that is nothing but an SDP.
+    pub(crate) fn of_sdp(sdp: &str) -> Self {
+        Self(format!("\r\n\r\n{sdp}"))
+    }
+
     /// The values of the header fields of a name, in their order.
     pub(crate) fn fields<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let (head, _) = self.parts();
