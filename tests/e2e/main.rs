@@ -10,6 +10,7 @@
 mod between;
 mod changes;
 mod command_line;
+mod dialogues;
 mod ffmpeg;
 mod gstreamer;
 mod hostile;

@@ -5,11 +5,10 @@
 //! which Debian 12 does not have.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use sallyport_tests::{Family, Gateway, Topology, media, report, require};
+use sallyport_tests::{Gateway, Topology, media, report, require};
 use serde_json::json;
 
 use crate::support::kamailio::with_ng;
@@ -41,13 +40,14 @@ fn a_call_that_opensips_sets_up_holds_resumes_and_ends_has_media_both_ways() {
     assert_eq!(to_core.audio().1, "RTP/AVP");
     assert_eq!(to_ue.audio().1, "RTP/SAVP");
     // What was recorded says where both are.
-    let offered = String::from_utf8(request("1-offer")).expect("SDP is text");
-    let up = key(&sdp(&offered));
-    let down = key(&to_ue);
-    let at = |family, port| SocketAddr::new(family, port);
+    let [ue, core] = ["1-offer", "2-answer"].map(|name| {
+        let request = String::from_utf8(request(name)).expect("SDP is text");
+        sdp(&request)
+    });
+    let (up, down) = (key(&ue), key(&to_ue));
     let mut talk = Talk::new(
-        (&topology.ue, at(Topology::ue_address(Family::V4), 20130)),
-        (&topology.core, at(Topology::core_address(Family::V4), 6000)),
+        (&topology.ue, ue.audio().0),
+        (&topology.core, core.audio().0),
         SUITE,
         [&up, &down],
     );

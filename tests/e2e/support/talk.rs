@@ -36,6 +36,25 @@ impl Talk {
         }
     }
 
+    /// The same UE, and another one of those that its offer has reached.
+    pub(crate) fn fork(
+        &self,
+        core: (&Namespace, SocketAddr),
+        suite: Suite,
+        keys: [&Key; 2],
+    ) -> Self {
+        let (host, address) = core;
+        Self {
+            ue: self
+                .ue
+                .try_clone()
+                .expect("there are file descriptors left"),
+            core: host.udp(address),
+            libsrtp: Libsrtp::new(suite, keys[0], keys[1]),
+            number: 1000 + self.number,
+        }
+    }
+
     /// Both send where the SDP that each got says.
     pub(crate) fn connect(&self, to_ue: &Message, to_core: &Message) {
         for (socket, message) in [(&self.ue, to_ue), (&self.core, to_core)] {
@@ -43,7 +62,6 @@ impl Talk {
             socket.connect(gateway).expect("the gateway is in reach");
         }
     }
-
 
     /// Fails unless so many packets cross in each direction.
     pub(crate) fn cross(&mut self, packets: u32) {
@@ -82,6 +100,16 @@ impl Talk {
             let time = Some(time);
             socket.set_read_timeout(time).expect("it is not zero");
         }
+    }
+
+    /// Others have sent so many packets meanwhile.
+    pub(crate) const fn skip(&mut self, packets: u32) {
+        self.number += packets;
+    }
+
+    /// Where the core's media is.
+    pub(crate) fn core_port(&self) -> u16 {
+        self.core.local_addr().expect("it is bound").port()
     }
 
     pub(crate) fn version(&self) -> &str {
