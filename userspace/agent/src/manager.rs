@@ -46,7 +46,7 @@ use clock::Clock;
 use entry::Changing;
 
 use crate::config::{Config, Limits, RealmConfig, Timeouts};
-use crate::data_plane::DataPlane;
+use crate::data_plane::{DataPlane, DataPlaneError};
 use crate::flows::{Counters, counters};
 use crate::marks::FlowMarks;
 use crate::ports::Ports;
@@ -120,7 +120,8 @@ impl Manager {
         manager
     }
 
-    fn restore(&self, id: SessionId, state: State, mut marks: FlowMarks) {
+    fn restore(&self, id: SessionId, state: State, marks: FlowMarks) {
+        let mut marks = marks.restored();
         for (realm, rtp) in state.ports() {
             lock(&self.ports).retake(realm, rtp);
         }
@@ -388,12 +389,29 @@ impl Manager {
             return Err(ManagerError::UnknownSession);
         }
         let _changing = Changing::begin(entry);
-        let applied = entry.apply(data_plane, &old, &new).await?;
+        // Should the agent die in between, its successor must not start at these indices again.
+        if let Some(marks) = entry.marks_ahead_of(&new) {
+            self.store.put_marks([(entry.id, marks)]).await?;
+        }
+        let applied = match entry.apply(data_plane, &old, &new).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                if !matches!(error, DataPlaneError::Refused(_)) {
+                    // It may have been done, and nobody has heard of it.
+                    let marks = [(entry.id, entry.doubt(&new))];
+                    if let Err(problem) = self.store.put_marks(marks).await {
+                        error!("{problem}");
+                    }
+                }
+                return Err(error.into());
+            }
+        };
         let stored = self.write(entry, after.as_ref(), applied.moves_marks);
         if let Err(problem) = stored.await {
             if after.is_some() {
                 // If this fails, too, flows are made to agree at the next reconciliation.
                 if let Err(problem) = entry.apply(data_plane, &new, &old).await {
+                    entry.doubt(&old);
                     error!(session = %entry.id, "take a change back: {problem}");
                 }
                 return Err(problem.into());
