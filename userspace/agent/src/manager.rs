@@ -247,6 +247,14 @@ impl Manager {
         self.data_plane.read().await.is_some()
     }
 
+    /// Whether what changes can be remembered.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(crate) async fn check_store(&self) -> Result<(), ManagerError> {
+        Ok(self.store.check().await?)
+    }
+
     /// Whether new sessions are refused.
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)

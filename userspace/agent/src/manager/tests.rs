@@ -103,8 +103,11 @@ async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
     assert!(error.to_string().contains("agent.store"), "{error}");
     assert!(played.data_plane.state().flows.is_empty());
     assert_eq!(played.manager.count(), 0);
+    let problem = played.manager.check_store().await.unwrap_err();
+    assert!(problem.to_string().contains("make room"), "{problem}");
     // The only ports are free again.
     played.manager.store = store;
+    played.manager.check_store().await.unwrap();
     played.manager.create_now(request()).await.unwrap();
     assert_eq!(played.data_plane.state().flows.len(), 4);
 }
