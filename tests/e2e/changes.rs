@@ -67,6 +67,7 @@ impl Reinvite {
                     signalled: Some(at(peer, port)),
                     from: Some(peer.into()),
                     window: Some(Duration::from_mins(1)),
+                    ..Latch::default()
                 }),
                 unprotect: None,
                 expect: None,

@@ -17,6 +17,7 @@ mod hostile;
 mod interworking;
 mod libsrtp;
 mod neighbourhood;
+mod ng;
 mod opensips;
 mod pcscf;
 mod queues;

@@ -16,7 +16,7 @@ use crate::support::audio::{Audio, FRAME};
 use crate::support::baresip::{self, Account, Baresip};
 use crate::support::kamailio::{self, Kamailio, with_ng};
 use crate::support::opensips::Opensips;
-use crate::support::proxy::Proxy;
+use crate::support::sip_proxy::SipProxy;
 use crate::support::sipp::{self, Scenario, Sipp};
 use crate::support::wires::{Recorded, UE, Way, Wires, keys_in};
 use crate::support::{Kind, Libsrtp, Suite, expect_balanced};
@@ -189,7 +189,7 @@ fn expect_media(topology: &Topology) {
 struct By {
     name: &'static str,
     program: &'static str,
-    start: fn(&Topology) -> Proxy,
+    start: fn(&Topology) -> SipProxy,
 }
 
 const KAMAILIO: By = By {
@@ -237,7 +237,7 @@ impl Needed {
 /// A gateway with a proxy, and baresip registered there.
 struct Bed<'a> {
     gateway: &'a Gateway<'a>,
-    proxy: Option<Proxy>,
+    proxy: Option<SipProxy>,
     ue: Baresip<'a>,
     ue_audio: Audio,
     core_audio: Audio,
@@ -310,7 +310,7 @@ impl<'a> Bed<'a> {
         assert_eq!(self.gateway.list()["sessions"], json!([]));
         assert_eq!(self.gateway.statistics()["flows"], 0);
         expect_balanced(self.gateway);
-        let log = self.proxy.as_ref().map(Proxy::log).unwrap_or_default();
+        let log = self.proxy.as_ref().map(SipProxy::log).unwrap_or_default();
         let counts = numbers_behind(&log, ": RTP: ");
         let [bytes, packets, errors, rtcp_bytes, rtcp_packets, ..] = counts[..] else {
             panic!("no report in {log}");

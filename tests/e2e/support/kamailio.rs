@@ -7,14 +7,14 @@ use std::process::Command;
 
 use sallyport_tests::{Family, GatewayOptions, Topology};
 
-use super::proxy::Proxy;
+use super::sip_proxy::SipProxy;
 
 /// Starts Kamailio.
 pub(crate) enum Kamailio {}
 
 impl Kamailio {
     /// Starts it on the gateway's host, and waits until it answers.
-    pub(crate) fn start(topology: &Topology, configuration: &str) -> Proxy {
+    pub(crate) fn start(topology: &Topology, configuration: &str) -> SipProxy {
         let [access, core, next_hop] = [
             Topology::access_address(Family::V4),
             Topology::core_side_address(Family::V4),
@@ -26,11 +26,11 @@ impl Kamailio {
             .args(["-A", &format!("CORE={core}")])
             .args(["-A", &format!("NEXT_HOP={next_hop}")]);
         let ue = topology.ue.udp((Topology::ue_address(Family::V4), 0));
-        Proxy::start(&topology.gateway, quiet(command), access, &ue)
+        SipProxy::start(&topology.gateway, quiet(command), access, &ue)
     }
 
     /// Starts one in the core that sends every call back to the gateway.
-    pub(crate) fn start_core(topology: &Topology) -> Proxy {
+    pub(crate) fn start_core(topology: &Topology) -> SipProxy {
         let core = Topology::core_address(Family::V4);
         let gateway = Topology::core_side_address(Family::V4);
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/kamailio/core.cfg");
@@ -42,7 +42,7 @@ impl Kamailio {
             .args(["-A", &format!("GATEWAY={gateway}")]);
         // Any port might be one of the media ports, where nothing arrives.
         let neighbour = topology.gateway.udp((gateway, 5070));
-        Proxy::start(&topology.core, quiet(command), core, &neighbour)
+        SipProxy::start(&topology.core, quiet(command), core, &neighbour)
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use sallyport_tests::{Family, Topology};
 
-use super::proxy::Proxy;
+use super::sip_proxy::SipProxy;
 
 /// Starts OpenSIPS.
 pub(crate) enum Opensips {}
@@ -16,7 +16,7 @@ pub(crate) enum Opensips {}
 impl Opensips {
     /// Starts it on the gateway's host, and waits until it answers. Its modules are where Debian
     /// packages have them, or in `$OPENSIPS_MODULES`.
-    pub(crate) fn start(topology: &Topology) -> Proxy {
+    pub(crate) fn start(topology: &Topology) -> SipProxy {
         let [access, core, next_hop] = [
             Topology::access_address(Family::V4),
             Topology::core_side_address(Family::V4),
@@ -36,6 +36,6 @@ impl Opensips {
             .args(["-F", "-m", "64", "-M", "4", "-p", &preprocessor, "-f"])
             .arg(file);
         let ue = topology.ue.udp((Topology::ue_address(Family::V4), 0));
-        Proxy::start(&topology.gateway, command, access, &ue)
+        SipProxy::start(&topology.gateway, command, access, &ue)
     }
 }

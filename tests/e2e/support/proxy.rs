@@ -1,99 +1,104 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A SIP proxy that is not ours.
+//! A SIP proxy that speaks ng with the gateway, for one call between `ue` and `core`.
 
-use std::fs::{self, File};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::cell::Cell;
+use std::net::{SocketAddr, UdpSocket};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use sallyport_tests::Namespace;
-use sallyport_tests::cleanup::{Cleanup, temporary_folder, wait_until};
+use sallyport_tests::Topology;
+use serde_json::{Value, json};
 
-/// A running proxy.
+/// A SIP proxy, and its call.
+#[derive(Debug)]
 pub(crate) struct Proxy {
-    process: Child,
-    folder: PathBuf,
-    _cleanup: Cleanup,
+    socket: UdpSocket,
+    cookie: Cell<u32>,
+    call_id: &'static str,
 }
 
 impl Proxy {
-    /// Runs a program on a host, until it answers to a neighbour at its address.
-    pub(crate) fn start(
-        host: &Namespace,
-        mut command: Command,
-        address: IpAddr,
-        neighbour: &UdpSocket,
-    ) -> Self {
-        let (folder, cleanup) = temporary_folder("proxy").expect("create a folder");
-        let log = File::create(folder.join(LOG)).expect("create a file");
-        command
-            .current_dir(&folder)
-            .arg("-P")
-            .arg(folder.join("pid"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("there are file descriptors left"))
-            .stderr(log)
-            .process_group(0);
-        let process = host.spawn(&mut command).expect("start the proxy");
-        let proxy = Self {
-            process,
-            folder,
-            _cleanup: cleanup,
-        };
-        neighbour
-            .set_read_timeout(Some(Duration::from_millis(100)))
-            .expect("the timeout is not zero");
-        let answers = wait_until(Duration::from_secs(10), || {
-            // Until it is there, an ICMP error may come back.
-            let from = neighbour.local_addr().expect("it is bound");
-            let asked = neighbour.send_to(&options(&from, address), (address, 5060));
-            let mut buffer = [0; 2048];
-            asked.is_ok()
-                && neighbour
-                    .recv(&mut buffer)
-                    .is_ok_and(|len| buffer[..len].starts_with(b"SIP/2.0 200"))
-        });
-        assert!(answers, "the proxy does not answer: {}", proxy.log());
-        proxy
-    }
-
-    /// Everything that it said.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.join(LOG)).unwrap_or_default()
-    }
-}
-
-impl Drop for Proxy {
-    /// As if the power had failed: all its processes at once.
-    fn drop(&mut self) {
-        let _ = killpg(
-            Pid::from_raw(self.process.id().cast_signed()),
-            Signal::SIGKILL,
-        );
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            eprintln!("What the proxy said:\n{}", self.log());
+    /// One beside the gateway.
+    pub(crate) fn new(topology: &Topology, call_id: &'static str) -> Self {
+        let socket = topology.gateway.udp(([127, 0, 0, 1], 0));
+        socket
+            .connect(("127.0.0.1", 2223))
+            .expect("the loopback interface is up");
+        Self {
+            socket,
+            cookie: Cell::new(0),
+            call_id,
         }
     }
+
+    /// Passes on an offer; who answers is known in a second one. Returns the SDP for who answers.
+    pub(crate) fn offer(&self, [from, to]: [&str; 2], sdp: &str, options: Value) -> String {
+        self.exchange(
+            "offer",
+            from,
+            Some(to).filter(|to| !to.is_empty()),
+            sdp,
+            options,
+        )
+    }
+
+    /// Passes on an answer. Returns the SDP for who made the offer.
+    pub(crate) fn answer(&self, [from, to]: [&str; 2], sdp: &str, options: Value) -> String {
+        self.exchange("answer", from, Some(to), sdp, options)
+    }
+
+    fn exchange(
+        &self,
+        command: &str,
+        from: &str,
+        to: Option<&str>,
+        sdp: &str,
+        mut request: Value,
+    ) -> String {
+        for (key, value) in [
+            ("command", command),
+            ("call-id", self.call_id),
+            ("from-tag", from),
+            ("sdp", sdp),
+        ] {
+            request[key] = json!(value);
+        }
+        if let Some(to) = to {
+            request["to-tag"] = json!(to);
+        }
+        let cookie = self.cookie.get();
+        self.cookie.set(cookie + 1);
+        let message = format!("{}-{cookie} {request}", self.call_id);
+        self.socket.send(message.as_bytes()).expect("send");
+        let mut reply = vec![0; 1 << 16];
+        let len = self.socket.recv(&mut reply).expect("the gateway answers");
+        let reply = str::from_utf8(&reply[..len]).expect("JSON is text");
+        let (_, document) = reply.split_once(' ').expect("a cookie");
+        let reply: Value = serde_json::from_str(document).expect("JSON");
+        let sdp = reply["sdp"].as_str();
+        sdp.unwrap_or_else(|| panic!("{request}: {reply}"))
+            .to_owned()
+    }
 }
 
-fn options(from: &SocketAddr, to: IpAddr) -> Vec<u8> {
+/// What one end says of itself: where it is, its profile, and further lines.
+pub(crate) fn sdp(at: SocketAddr, profile: &str, lines: &str) -> String {
+    let (ip, port) = (at.ip(), at.port());
     format!(
-        "OPTIONS sip:{to} SIP/2.0\r\n\
-         Via: SIP/2.0/UDP {from};branch=z9hG4bKping\r\n\
-         From: <sip:test@{from}>;tag=1\r\n\
-         To: <sip:{to}>\r\n\
-         Call-ID: ping@{from}\r\n\
-         CSeq: 1 OPTIONS\r\n\
-         Max-Forwards: 1\r\n\
-         Content-Length: 0\r\n\r\n"
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio {port} {profile} 8\r\n{lines}"
     )
-    .into_bytes()
 }
 
-const LOG: &str = "log";
+/// Where an SDP leads the media of its first medium, as the gateway describes a leg over HTTP.
+pub(crate) fn leg(sdp: &str) -> Value {
+    let behind = |start: &str| {
+        let mut lines = sdp.lines().filter_map(|line| line.strip_prefix(start));
+        lines
+            .next()
+            .unwrap_or_else(|| panic!("no {start} in {sdp}"))
+    };
+    let ip = behind("c=IN IP4 ");
+    let port = behind("m=audio ").split(' ').next().unwrap_or_default();
+    let port: u16 = port.parse().expect("a port");
+    json!({ "local": format!("{ip}:{port}"), "local_rtcp": format!("{ip}:{}", port + 1) })
+}

@@ -38,7 +38,7 @@ use sallyport_signalling::sdp::Sdp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use branch::{Branch, Dialog};
-pub(crate) use party::{About, Learning, Party, Reach};
+pub(crate) use party::{About, Echoes, Learning, Party, Reach};
 pub(crate) use request::{Answer, Dscp, Offer, Part, Registration, Tags, Terms};
 
 use branch::Version;
@@ -198,6 +198,7 @@ impl Call {
         }
         // Until there is an answer, which may never come, media flows as it did.
         dialog.offerer_reach = Some(Box::new(offer.about.reach));
+        branch.echo(&offer.about, near);
         self.is_silenced = offer.about.silences.unwrap_or(self.is_silenced);
         if let Some(dscp) = offer.dscp {
             self.dscp = match dscp {
@@ -271,6 +272,7 @@ impl Call {
             }
         }
         branch.active = Some(dialog_at);
+        branch.echo(&answer.about, answerer);
         self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
         self.last_signal = now;
         Ok(self.passed(decision.sdp, at, dialog_at, offerer, by_offerer))
@@ -336,6 +338,14 @@ impl Call {
             }
         }
         ports
+    }
+
+    /// Whether the NAT of somebody in it is to be opened.
+    pub(crate) fn pierces(&self) -> bool {
+        self.branches.iter().any(|branch| {
+            let answerers = branch.dialogs.iter().filter_map(|it| it.answerer.as_ref());
+            answerers.chain([&branch.offerer]).any(Party::is_pierced)
+        })
     }
 
     /// Whether nobody has answered any offer yet.
@@ -418,6 +428,7 @@ impl Call {
                 call: e2ae::Call::new(),
             }],
             active: None,
+            echoes: None,
             versions: [Version::default(); 2],
         });
         Ok(Place {

@@ -58,7 +58,8 @@ pub(crate) fn find(flows: &[Flow], id: FlowId) -> Option<&Flow> {
 
 fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
     arrivals(stream).map(move |(side, carries)| {
-        let (near, far) = (&stream.legs[side], &stream.legs[1 - side]);
+        let out = if stream.is_echo { side } else { 1 - side };
+        let (near, far) = (&stream.legs[side], &stream.legs[out]);
         Flow {
             id: number(id, stream.slot, side, carries),
             gate: near.gate,
@@ -72,11 +73,15 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
                         signalled,
                         from,
                         window,
+                        on,
+                        waits,
                         ..
                     } => Source::Latch(Latch {
                         signalled: signalled.map(|ends| end(ends, carries)),
                         from,
                         window,
+                        on,
+                        waits,
                     }),
                 },
                 unprotect: near.receive.clone(),
@@ -84,12 +89,12 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
             },
             egress: Egress {
                 realm: far.realm,
-                rtp: path(id, stream, 1 - side, Carries::Rtp),
+                rtp: path(id, stream, out, Carries::Rtp),
                 // The way of RTP when the leg multiplexes.
                 rtcp: path(
                     id,
                     stream,
-                    1 - side,
+                    out,
                     if far.is_muxed() {
                         Carries::Rtp
                     } else {
@@ -145,7 +150,8 @@ fn path(id: SessionId, stream: &Stream, side: usize, carries: Carries) -> Path {
     }
 }
 
-const fn end(ends: Ends, carries: Carries) -> SocketAddr {
+/// Where packets of a kind end.
+pub(crate) const fn end(ends: Ends, carries: Carries) -> SocketAddr {
     match carries {
         Carries::Rtp | Carries::Muxed => ends.rtp,
         Carries::Rtcp => ends.rtcp,

@@ -20,6 +20,12 @@ pub mod ng;
 /// The calls of the ng front end.
 mod ng_calls;
 
+/// What ng clients want to see in the log.
+mod ng_debug;
+
+/// The keys that ng clients ask for.
+mod ng_keys;
+
 /// The lines that ng clients want to be ours.
 mod ng_lines;
 
@@ -61,6 +67,9 @@ mod stream;
 
 /// The flows of a session.
 mod flows;
+
+/// NATs are opened.
+mod pierce;
 
 /// Where the indices of a flow stand, for the data plane that has lost them.
 mod marks;

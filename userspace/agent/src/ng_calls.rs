@@ -7,22 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_flow::{Realm, Refused};
-use sallyport_signalling::Suite;
-use sallyport_signalling::e2ae::Asked;
+use sallyport_signalling::e2ae::{Asked, Osrtp};
 use sallyport_signalling::ng::{
-    self, Delete, EndpointLearning, Family, Flag, Limit, Options, Query, Refusal, Report, SdpBody,
-    Statistics, Tos, Traffic, Transport,
+    self, Delete, EndpointLearning, Family, Flag, Limit, MediaEcho, Options, Query, Refusal,
+    Report, SdpBody, Statistics, Tos, Traffic, Transport,
 };
-use sallyport_signalling::policy::{Policy, RtcpMux};
-use sallyport_signalling::sdes::{Preference, Suites};
-use sallyport_signalling::sdp::{Media, Profile, Sdp};
+use sallyport_signalling::policy::RtcpMux;
+use sallyport_signalling::sdp::{Profile, Sdp};
 
-use crate::call::{About, Answer, Dscp, Learning, Offer, Part, Reach, Tags, Terms};
+use crate::call::{About, Answer, Dscp, Echoes, Learning, Offer, Part, Reach, Tags, Terms};
 use crate::call_error::CallError;
 use crate::data_plane::DataPlaneError;
 use crate::manager::{Manager, ManagerError};
 use crate::ng::{Calls, Config};
+use crate::ng_debug;
+use crate::ng_keys;
 use crate::ng_lines::Lines;
+use crate::pierce;
 use crate::ports::Version;
 use crate::report::report;
 
@@ -52,6 +53,10 @@ impl Calls for NgCalls {
             return Ok(offer.sdp);
         }
         let options = &offer.options;
+        let is_shown = options.flags.contains(&Flag::Debug);
+        if is_shown {
+            ng_debug::show(&offer.call_id, "offered", &sdp);
+        }
         let asked = self.asked(options, sdp).map_err(refuse)?;
         let offer = Offer {
             tags: Tags {
@@ -63,6 +68,9 @@ impl Calls for NgCalls {
             ..asked
         };
         let sdp = self.manager.offer(&offer, &lines).await.map_err(refuse)?;
+        if is_shown {
+            ng_debug::show(&offer.tags.call_id, "the offer passed on", &sdp);
+        }
         Ok(body(&sdp))
     }
 
@@ -71,6 +79,10 @@ impl Calls for NgCalls {
         let sdp = parse(&answer.sdp)?;
         if lines.is_loop(&sdp) {
             return Ok(answer.sdp);
+        }
+        let is_shown = answer.options.flags.contains(&Flag::Debug);
+        if is_shown {
+            ng_debug::show(&answer.call_id, "answered", &sdp);
         }
         let about = about(&answer.options);
         let answer = Answer {
@@ -82,11 +94,15 @@ impl Calls for NgCalls {
             },
             to: None,
             sdp,
-            terms: Terms::Asked(Asked::default()),
-            policy: self.manager.policy.clone(),
+            terms: Terms::Asked(words(&answer.options)),
+            policy: ng_keys::of_answer(&self.manager.policy, &answer.options),
             about,
         };
         let sdp = self.manager.answer(&answer, &lines).await.map_err(refuse)?;
+        if is_shown {
+            ng_debug::show(&answer.tags.call_id, "the answer passed on", &sdp);
+        }
+        pierce::open(&self.manager, &answer.tags.call_id);
         Ok(body(&sdp))
     }
 
@@ -146,9 +162,9 @@ impl NgCalls {
             },
             terms: Terms::Asked(Asked {
                 profile: profile(options)?,
-                recrypt: options.flags.contains(&Flag::Recrypt),
+                ..words(options)
             }),
-            policy: policy(&self.manager.policy, options, &sdp)?,
+            policy: ng_keys::of_offer(&self.manager.policy, options, &sdp)?,
             sdp,
             realms: [from?.or(both), to?.or(both)],
             by: None,
@@ -185,6 +201,22 @@ fn body(sdp: &Sdp) -> SdpBody {
     SdpBody::new(sdp.write().as_bytes().to_vec())
 }
 
+/// What a client asks for in so many words.
+fn words(options: &Options) -> Asked {
+    let osrtp = |words: &[ng::Osrtp]| words.iter().any(|word| options.osrtp.contains(word));
+    Asked {
+        profile: None,
+        recrypt: options.flags.contains(&Flag::Recrypt),
+        is_reset: options.flags.contains(&Flag::Reset),
+        osrtp: Osrtp {
+            offers: osrtp(&[ng::Osrtp::Offer]),
+            accepts: osrtp(&[ng::Osrtp::Accept, ng::Osrtp::AcceptRfc]),
+        },
+        keeps_suite: options.sdes.keep,
+        accepts_profile: options.transport == Some(Transport::Accept),
+    }
+}
+
 /// The profile for who answers.
 fn profile(options: &Options) -> Result<Option<Profile>, CallError> {
     let Some(transport) = options.transport else {
@@ -208,74 +240,6 @@ fn profile(options: &Options) -> Result<Option<Profile>, CallError> {
         _ => return Ok(None),
     };
     Ok(Some(profile))
-}
-
-/// The gateway's policy with the client's wishes for keys. Only suites that the gateway takes
-/// anyhow are offered.
-fn policy(of_gateway: &Policy, options: &Options, sdp: &Sdp) -> Result<Policy, CallError> {
-    let mut policy = of_gateway.clone();
-    let wishes = &options.sdes;
-    let names = |list: &[String], suite: &Suite| {
-        list.iter()
-            .any(|name| name.eq_ignore_ascii_case(suite.name()))
-    };
-    let offered: Vec<String> = sdp
-        .media()
-        .iter()
-        .flat_map(|media| media.section().attributes("crypto"))
-        .filter_map(|text| {
-            text.split([' ', '\t'])
-                .filter(|word| !word.is_empty())
-                .nth(1)
-        })
-        .map(str::to_owned)
-        .collect();
-    let mut suites: Vec<Suite> = policy.sdes.suites.as_slice().to_vec();
-    suites.retain(|suite| {
-        if wishes.only.is_empty() {
-            !names(&wishes.without, suite)
-        } else {
-            names(&wishes.only, suite)
-        }
-    });
-    // Where none was offered that could be, as by a plain peer, all of them are new.
-    let is_offered = |suite: &Suite| names(&offered, suite);
-    let may_stay = |suite: &Suite| is_offered(suite) && suite.may_be_offered();
-    if wishes.no_new && suites.iter().any(may_stay) {
-        suites.retain(is_offered);
-    }
-    let order = if wishes.offerer_preference.is_empty() {
-        &wishes.order
-    } else {
-        &wishes.offerer_preference
-    };
-    let rank = |suite: &Suite| {
-        let at = order
-            .iter()
-            .position(|name| name.eq_ignore_ascii_case(suite.name()));
-        at.unwrap_or(order.len())
-    };
-    suites.sort_by_key(rank);
-    let is_srtp = |media: &Media| {
-        let profile = media.profile();
-        media.port() != 0 && profile.is_rtp() && profile.is_protected()
-    };
-    let is_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
-    match Suites::new(suites) {
-        Ok(suites) => policy.sdes.suites = suites,
-        Err(_) if is_asked || sdp.media().iter().any(is_srtp) => {
-            return Err(CallError::Unsupported(
-                "no suite is left that may be used; allow one of policy.suites with SDES-only or \
-                 SDES-no",
-            ));
-        }
-        // Nothing is to be protected.
-        Err(_) => (),
-    }
-    if !wishes.offerer_preference.is_empty() {
-        policy.sdes.preference = Preference::Ours;
-    }
-    Ok(policy)
 }
 
 /// RTCP on the port of RTP, with who offers and with who answers.
@@ -307,18 +271,30 @@ fn about(options: &Options) -> About {
     let learning = match options.endpoint_learning {
         Some(EndpointLearning::Off) => Learning::Off,
         _ if has(Flag::Asymmetric) => Learning::Asymmetric,
+        _ if has(Flag::MediaHandover) => Learning::Handover,
+        Some(EndpointLearning::Delayed) => Learning::Delayed,
+        Some(EndpointLearning::Heuristic) => Learning::Heuristic,
         _ => Learning::Symmetric,
     };
+    let echo = |sender, receiver| Some(Echoes { sender, receiver });
     About {
         label: options.label.clone(),
         reach: Reach {
             received_from: options.received_from,
             media_address: options.media_address.or(at_sip_source),
             learning,
+            waits: has(Flag::NatWait),
+            pierces: has(Flag::PierceNat),
         },
-        silences: options.traffic.and_then(|traffic| match traffic {
-            Traffic::Drop => Some(true),
-            Traffic::Flow => Some(false),
+        silences: match (options.traffic, options.media_echo) {
+            (Some(Traffic::Flow), _) => Some(false),
+            (Some(_), _) | (None, Some(MediaEcho::Blackhole)) => Some(true),
+            (None, _) => None,
+        },
+        echoes: options.media_echo.and_then(|towards| match towards {
+            MediaEcho::Forward => echo(false, true),
+            MediaEcho::Backwards => echo(true, false),
+            MediaEcho::Both => echo(true, true),
             _ => None,
         }),
     }
@@ -356,70 +332,6 @@ mod tests {
 
     use super::*;
     use crate::store::Store;
-
-    #[test]
-    fn wishes_for_suites_are_kept_or_refused() {
-        let agent = Policy {
-            sdes: sallyport_signalling::sdes::Sdes {
-                suites: Suites::new([Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32])
-                    .unwrap(),
-                ..Default::default()
-            },
-            ..Policy::default()
-        };
-        let (gcm, long, short) = (
-            "AEAD_AES_256_GCM",
-            "AES_CM_128_HMAC_SHA1_80",
-            "AES_CM_128_HMAC_SHA1_32",
-        );
-        let srtp = |suite: &str| format!("RTP/SAVP 0\na=crypto:1 {suite} inline:x\n");
-        let (plain, with_gcm, with_short) = ("RTP/AVP 0\n".to_owned(), srtp(gcm), srtp(short));
-        let avp = Some(Transport::Avp);
-        let savp = Some(Transport::Savp);
-        for (media, transport, only, without, no_new, left) in [
-            (&with_gcm, avp, vec![gcm], vec![], false, None),
-            (&plain, savp, vec![gcm], vec![], false, None),
-            (&plain, savp, vec![], vec![long, short], false, None),
-            // Nothing is to be protected.
-            (
-                &plain,
-                avp,
-                vec![gcm],
-                vec![],
-                false,
-                Some(vec![long, short]),
-            ),
-            (
-                &with_short,
-                avp,
-                vec![],
-                vec![long],
-                false,
-                Some(vec![short]),
-            ),
-            (&with_short, savp, vec![], vec![], true, Some(vec![short])),
-            (&plain, savp, vec![], vec![], true, Some(vec![long, short])),
-            (&with_gcm, savp, vec![long], vec![], true, Some(vec![long])),
-            (&with_gcm, savp, vec![gcm], vec![], true, None),
-        ] {
-            let text = format!(
-                "v=0\no=- 1 1 IN IP4 192.0.2.7\ns=-\nc=IN IP4 192.0.2.7\nt=0 0\nm=audio 5004 {media}"
-            );
-            let sdp = Sdp::parse(text.as_bytes()).unwrap();
-            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-            let mut options = Options::default();
-            options.transport = transport;
-            options.sdes.only = owned(&only);
-            options.sdes.without = owned(&without);
-            options.sdes.no_new = no_new;
-            let made = policy(&agent, &options, &sdp).ok();
-            let names = made.map(|policy| {
-                let suites = policy.sdes.suites.as_slice().iter();
-                suites.map(|suite| suite.name()).collect::<Vec<_>>()
-            });
-            assert_eq!(names, left, "{only:?} {without:?} {no_new} {media}");
-        }
-    }
 
     #[test]
     fn a_store_that_takes_nothing_has_clients_try_another_gateway() {

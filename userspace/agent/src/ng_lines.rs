@@ -103,6 +103,7 @@ impl Finish for Lines<'_> {
     }
 
     fn finish(&self, sdp: &mut Sdp, ours: Ours) {
+        self.options.edits.apply(sdp);
         self.origin(sdp, ours);
         if self.replaces(Replace::SessionName) {
             sdp.session_mut().set_session_name("-");

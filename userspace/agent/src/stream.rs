@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sallyport_flow::{Crypto, Gate, Realm};
+use sallyport_flow::{Crypto, Gate, LatchOn, Realm};
 
 use crate::session::{Ends, Key, Keys, Session, SessionKeys};
 
@@ -15,6 +15,8 @@ pub(crate) struct Stream {
     /// Which of the session's streams, now or ever.
     pub(crate) slot: u16,
     pub(crate) legs: [StreamLeg; 2],
+    /// Whether what arrives on a leg leaves on the same.
+    pub(crate) is_echo: bool,
 }
 
 /// One leg of a stream.
@@ -33,6 +35,8 @@ pub(crate) struct StreamLeg {
     pub(crate) gate: Gate,
     /// The DSCP of what leaves; `None` for that of what arrived.
     pub(crate) dscp: Option<u8>,
+    /// Whether the peer's NAT is opened by empty packets.
+    pub(crate) pierces: bool,
 }
 
 impl StreamLeg {
@@ -55,6 +59,10 @@ pub(crate) enum Peer {
         from: Option<IpNet>,
         /// How long a plain peer's first packet is waited for.
         window: Option<Duration>,
+        /// Which of a plain peer's packets tells where it is.
+        on: LatchOn,
+        /// Nothing is sent to it before that.
+        waits: bool,
         /// Packets go to where the peer says that it is, wherever it sends from.
         is_asymmetric: bool,
     },
@@ -80,6 +88,8 @@ impl Stream {
                         signalled: None,
                         from: None,
                         window: None,
+                        on: LatchOn::First,
+                        waits: false,
                         is_asymmetric: false,
                     },
                     Peer::Known,
@@ -89,11 +99,13 @@ impl Stream {
                 send: crypto(|keys| &keys.send),
                 gate: Gate::Open,
                 dscp: None,
+                pierces: false,
             })
         };
         Some(Self {
             slot: 0,
             legs: [leg(Realm::Access)?, leg(Realm::Core)?],
+            is_echo: false,
         })
     }
 }

@@ -373,7 +373,7 @@ impl Installed {
     fn peer(&self) -> Option<SocketAddr> {
         let signalled = match self.source {
             Source::Only(peer) => Some(peer),
-            Source::Latch(latch) => latch.signalled,
+            Source::Latch(latch) => latch.signalled.filter(|_| !latch.waits),
         };
         self.sender().or(signalled)
     }

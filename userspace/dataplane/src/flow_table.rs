@@ -160,9 +160,39 @@ pub struct Latching {
     pub from: Option<IpNet>,
     /// Until when a plain flow latches; `None` for ever.
     pub until: Option<Instant>,
+    /// Which packet latches on a plain flow.
+    pub on: LatchOn,
     /// How often the peer has changed, so that what is latched is never taken for the peer's that
     /// was before.
     pub round: u32,
+}
+
+/// Which packet latches on a plain flow ([`sallyport_flow::LatchOn`]).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LatchOn {
+    /// The first.
+    #[default]
+    First,
+    /// The first after this time.
+    Late(Instant),
+    /// The first, and until this time one that fits better.
+    Best(Instant),
+    /// Every one.
+    Last,
+}
+
+impl LatchOn {
+    /// As of now.
+    pub fn new(on: sallyport_flow::LatchOn, now: Instant) -> Self {
+        use sallyport_flow::LatchOn as On;
+        let after = |time| now.checked_add(time);
+        match on {
+            On::First => Self::First,
+            On::Late(time) => after(time).map_or(Self::First, Self::Late),
+            On::Best(time) => after(time).map_or(Self::First, Self::Best),
+            On::Last => Self::Last,
+        }
+    }
 }
 
 /// A peer, and how to get there.
@@ -249,6 +279,33 @@ impl Latching {
     /// Whether that is where the peer was before, and it may still come from elsewhere.
     pub fn has_left(&self, peer: SocketAddr, now: Instant) -> bool {
         self.former == Some(peer) && !self.is_over(now)
+    }
+
+    /// Whether it is too early for a plain flow to latch.
+    pub fn is_early(&self, now: Instant) -> bool {
+        matches!(self.on, LatchOn::Late(from) if now < from)
+    }
+
+    /// Whether the peer of a plain flow, which is latched, may be there instead.
+    #[cold]
+    pub fn may_move(&self, latched: SocketAddr, to: SocketAddr, now: Instant) -> bool {
+        match self.on {
+            LatchOn::First | LatchOn::Late(_) => false,
+            LatchOn::Best(until) => now < until && self.fit(to) > self.fit(latched),
+            LatchOn::Last => true,
+        }
+    }
+
+    /// How well a sender fits where the peer says that it is.
+    fn fit(&self, sender: SocketAddr) -> (bool, bool) {
+        let signalled = self.signalled;
+        let fits = |fits: fn(SocketAddr, SocketAddr) -> bool| {
+            signalled.is_some_and(|signalled| fits(signalled, sender))
+        };
+        (
+            fits(|one, other| one.ip() == other.ip()),
+            fits(|one, other| one.port() == other.port()),
+        )
     }
 
     /// Whether packets from there may latch at all.

@@ -121,7 +121,7 @@ pub enum Source {
 /// How a peer is latched, so that its address becomes known from its packets.
 ///
 /// On a protected flow whoever authenticates is latched, and a peer that moves is followed. On a
-/// plain flow the first packet latches, for good.
+/// plain flow one packet latches ([`LatchOn`]), for good.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Latch {
     /// Where the peer said that it is, if it did. Packets to it go there until somebody is latched.
@@ -135,6 +135,26 @@ pub struct Latch {
     /// How long a plain flow waits for its first packet, from its installation and from every
     /// change on; after that nobody is latched. `None` for ever. A protected flow does not need it.
     pub window: Option<Duration>,
+    /// Which packet latches on a plain flow.
+    pub on: LatchOn,
+    /// Whether nothing goes to the peer before it is latched.
+    pub waits: bool,
+}
+
+/// Which packet latches on a plain flow. Times are from its installation, and from every change of
+/// where the peer says that it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum LatchOn {
+    /// The first.
+    #[default]
+    First,
+    /// The first after this time. Those before pass.
+    Late(Duration),
+    /// The first, and within this time one that fits better where the peer says that it is: in
+    /// address and port, in the address, in the port.
+    Best(Duration),
+    /// Every one: who moves is followed, and who pretends to have moved, too.
+    Last,
 }
 
 /// The leaving half of a flow.

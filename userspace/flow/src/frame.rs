@@ -93,7 +93,7 @@ impl core::error::Error for FrameError {}
 mod tests {
     use super::*;
     use crate::{
-        Carries, ClientMessage, Crypto, Egress, Flow, FlowId, Gate, Ingress, Latch, Mark,
+        Carries, ClientMessage, Crypto, Egress, Flow, FlowId, Gate, Ingress, Latch, LatchOn, Mark,
         MasterKey, Path, Realm, Remote, Request, Secret, Source, Suite, Update,
     };
 
@@ -132,6 +132,8 @@ mod tests {
                     signalled: Some(local),
                     from: Some("2001:db8::/64".parse().unwrap()),
                     window: Some(Flow::OVERLAP),
+                    on: LatchOn::Best(Flow::OVERLAP),
+                    waits: true,
                 }),
                 unprotect: Some(crypto.clone()),
                 expect: Some(crypto.clone()),

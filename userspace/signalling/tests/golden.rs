@@ -21,7 +21,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, Leg, Ports, Refusal, Setup, Side, Treatment,
+    Action, Asked, Call, Context, Decision, Ends, Leg, Osrtp, Ports, Refusal, Setup, Side,
+    Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::{AccessNetwork, Policy, RtcpMux, Rule};
@@ -249,6 +250,9 @@ fn leg(leg: &Leg) -> String {
     if let Some(protection) = &leg.protection {
         let (receive, send) = (protection.receive.write(), protection.send.write());
         write!(text, "\n    receive {}\n    send {}", *receive, *send).unwrap();
+        if protection.is_opportunistic {
+            text.push_str("\n    opportunistic");
+        }
     }
     text
 }
@@ -324,14 +328,30 @@ impl Case {
                 "max-mki-len" => policy.sdes.max_mki_len = value.parse().unwrap(),
                 "key-derivation-rate" => policy.sdes.key_derivation_rate = true,
                 "indications" => policy.needs_indications = value != "not needed",
-                // Which side offers, and the profile for who is to answer, or `-` for the same.
+                "lifetime" => policy.sdes.lifetime = Some(value.parse().unwrap()),
+                "offered" => {
+                    let suites = value.split(' ').map(|suite| suite.parse().unwrap());
+                    policy.sdes.offered = Some(Suites::new(suites).unwrap());
+                }
+                "asked-srtcp" => policy.sdes.asked.unencrypted_srtcp = Some(value == "clear"),
+                // Whose offers and answers, the profile for who gets them, or `-` for the same,
+                // and what else is asked for.
                 "asked" => {
                     let mut words = value.split(' ');
                     let from = usize::from(words.next() == Some("core"));
                     let profile = words.next().filter(|profile| *profile != "-");
+                    let rest: Vec<_> = words.collect();
+                    let asks = |word| rest.contains(&word);
                     case.asked[from] = Some(Asked {
                         profile: profile.map(Profile::from),
-                        recrypt: words.next() == Some("recrypt"),
+                        recrypt: asks("recrypt"),
+                        is_reset: asks("reset"),
+                        osrtp: Osrtp {
+                            offers: asks("osrtp-offer"),
+                            accepts: asks("osrtp-accept"),
+                        },
+                        keeps_suite: asks("static"),
+                        accepts_profile: asks("accept"),
                     });
                 }
                 "end-to-end" => policy.end_to_end = value != "no",

@@ -6,7 +6,7 @@ use sallyport_flow::Realm;
 use sallyport_signalling::e2ae::{self, Side};
 use serde::{Deserialize, Serialize};
 
-use super::party::{Party, Reach};
+use super::party::{About, Echoes, Party, Reach};
 
 /// One way that the offer of a call took.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Branch {
     pub(crate) dialogs: Vec<Dialog>,
     /// Whose media flows.
     pub(super) active: Option<usize>,
+    /// Whether media of either side goes back there, and none to the other.
+    pub(super) echoes: Option<[bool; 2]>,
     /// What was sent to each side of the offerer and the others.
     pub(super) versions: [Version; 2],
 }
@@ -70,6 +72,16 @@ impl Branch {
             self.offerer.realm
         } else {
             self.far_realm
+        }
+    }
+
+    /// Whose media goes back to them from now on, if the proxy says so with the SDP of one side.
+    pub(super) fn echo(&mut self, about: &About, from: Side) {
+        if let Some(Echoes { sender, receiver }) = about.echoes {
+            self.echoes = Some(match from {
+                Side::Access => [sender, receiver],
+                Side::Core => [receiver, sender],
+            });
         }
     }
 

@@ -8,7 +8,7 @@ use sallyport_signalling::sdes;
 
 use super::Call;
 use super::branch::{Branch, Dialog};
-use super::party::peer;
+use super::party::{Party, peer};
 use crate::session::Ends;
 use crate::stream::{Stream, StreamLeg};
 
@@ -39,6 +39,7 @@ impl Call {
         setup: &e2ae::Setup,
         expected: Option<(Side, &sdes::Crypto)>,
     ) -> Stream {
+        let echoes = branch.echoes;
         let leg = |side: Side| {
             let leg = setup.leg(side);
             let party = if side == branch.side {
@@ -63,17 +64,19 @@ impl Call {
                     .filter(|(of, _)| *of == side && protection.is_some())
                     .map(|(_, keys)| crypto(keys)),
                 send: protection.map(|keys| crypto(&keys.send)),
-                gate: if is_open && !self.is_silenced {
+                gate: if is_open && !self.is_silenced && echoes.is_none_or(|it| it[side as usize]) {
                     Gate::Open
                 } else {
                     Gate::Closed
                 },
                 dscp: self.dscp,
+                pierces: party.is_some_and(Party::is_pierced),
             }
         };
         Stream {
             slot,
             legs: [leg(Side::Access), leg(Side::Core)],
+            is_echo: echoes.is_some(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sallyport_flow::Realm;
+use sallyport_flow::{LatchOn, Realm};
 use sallyport_signalling::e2ae;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ use crate::stream::Peer;
 /// How long a plain peer's first packet is waited for, once it is known from where. Nobody but the
 /// peer's own address is listened to.
 const WINDOW: Duration = Duration::from_secs(30);
+
+/// How long a peer is watched before its address counts, where the proxy wants that.
+const WATCH: Duration = Duration::from_secs(3);
 
 /// One of the two who talk.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -38,14 +41,24 @@ pub(crate) struct Reach {
     /// Where its media is, whatever its SDP says.
     pub(crate) media_address: Option<IpAddr>,
     pub(crate) learning: Learning,
+    /// Nothing is sent to it before it has sent something.
+    pub(crate) waits: bool,
+    /// Empty packets are sent to it until it has sent something, to open its NAT.
+    pub(crate) pierces: bool,
 }
 
 /// How a party's address is learned.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Learning {
-    /// From packets; it sends from where it receives.
+    /// From its first packet; it sends from where it receives.
     #[default]
     Symmetric,
+    /// From its first packet after a while.
+    Delayed,
+    /// From its first packet, unless one soon after fits its SDP better.
+    Heuristic,
+    /// From every packet: it is followed, and so is who pretends to be it.
+    Handover,
     /// It sends from elsewhere than it receives.
     Asymmetric,
     /// It is where its SDP says.
@@ -59,6 +72,15 @@ pub(crate) struct About {
     pub(crate) reach: Reach,
     /// Whether RTP of the whole call is dropped from now on.
     pub(crate) silences: Option<bool>,
+    /// Whose media goes back to them from now on, and nobody else's goes anywhere.
+    pub(crate) echoes: Option<Echoes>,
+}
+
+/// Whose media goes back to them: of who sent an SDP, and of who will get it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Echoes {
+    pub(crate) sender: bool,
+    pub(crate) receiver: bool,
 }
 
 impl Party {
@@ -93,6 +115,11 @@ impl Party {
         }
     }
 
+    /// Whether its NAT is to be opened.
+    pub(super) const fn is_pierced(&self) -> bool {
+        self.reach.pierces
+    }
+
     /// Takes over what is said anew. An address that SIP messages came from stays true.
     pub(super) fn reach(&mut self, reach: Reach) {
         let received_from = reach.received_from.or(self.reach.received_from);
@@ -115,6 +142,8 @@ pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bo
         received_from,
         media_address: moved,
         learning,
+        waits,
+        ..
     } = party.map_or(Reach::default(), |party| party.reach);
     let signalled = match moved {
         Some(ip) => remote.map(at(ip)),
@@ -133,10 +162,19 @@ pub(super) fn peer(party: Option<&Party>, remote: Option<Ends>, is_protected: bo
     };
     // Of a plain peer of which nothing is known, nobody can be told apart: no packet is its first.
     let window = from.map_or(Duration::ZERO, |_| WINDOW);
+    // The proxy wants whoever sends to be followed.
+    let from = from.filter(|_| !is_protected && learning != Learning::Handover);
     Peer::Learned {
         signalled,
-        from: from.filter(|_| !is_protected).map(IpNet::from),
+        from: from.map(IpNet::from),
         window: (!is_protected).then_some(window),
+        on: match learning {
+            Learning::Delayed => LatchOn::Late(WATCH),
+            Learning::Heuristic => LatchOn::Best(WATCH),
+            Learning::Handover => LatchOn::Last,
+            Learning::Symmetric | Learning::Asymmetric | Learning::Off => LatchOn::First,
+        },
+        waits,
         is_asymmetric: learning == Learning::Asymmetric,
     }
 }

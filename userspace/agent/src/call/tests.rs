@@ -52,7 +52,7 @@ fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
         by: None,
         terms: Terms::Asked(Asked {
             profile: Some(profile.into()),
-            recrypt: false,
+            ..Asked::default()
         }),
         policy: Policy::default(),
         rtcp_mux: None,
@@ -176,6 +176,7 @@ fn a_second_offer_changes_nothing_that_flows_until_it_is_answered() {
         received_from: Some([198, 51, 100, 1].into()),
         media_address: Some([198, 51, 100, 2].into()),
         learning: Learning::Off,
+        ..Reach::default()
     };
     played.offer(&moved, 100).unwrap();
     let (during, expected) = flowing(&played);

@@ -13,6 +13,8 @@ mod harness;
 /// Every request that is wrong.
 mod e2ae;
 mod errors;
+/// What a SIP proxy asks for.
+mod ng_options;
 /// Agent and data plane die and come back.
 mod recovery;
 /// Keys go in and never out.

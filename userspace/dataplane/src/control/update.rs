@@ -25,7 +25,7 @@ use tracing::warn;
 
 use super::{Control, Installed, all, merge};
 use crate::contexts::{Claim, ContextChange, Contexts, Take};
-use crate::flow_table::{FlowEntry, Latching, SourceFilter, Terms};
+use crate::flow_table::{FlowEntry, LatchOn, Latching, SourceFilter, Terms};
 use crate::header::PathHeader;
 use crate::rekey::{Keys, SrtcpTurns};
 use crate::worker::{self, Change, Command};
@@ -437,6 +437,7 @@ fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> Sourc
         former: None,
         from: latch.from,
         until: latch.window.and_then(|window| now.checked_add(window)),
+        on: LatchOn::new(latch.on, now),
         round: 0,
     };
     if let Some(old) = old

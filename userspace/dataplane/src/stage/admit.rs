@@ -51,7 +51,10 @@ fn is_stranger(terms: &Terms, source: SocketAddr, now: Instant) -> bool {
         SourceFilter::Only(peer) => source != peer,
         SourceFilter::Latch(latching) => match latching.latched {
             Some(peer) if source == peer => false,
-            Some(_) => !terms.protected || !latching.admits(source),
+            Some(peer) => {
+                let may_move = terms.protected || latching.may_move(peer, source, now);
+                !may_move || !latching.admits(source)
+            }
             None => {
                 let is_late = latching.is_over(now) && latching.former != Some(source);
                 (is_late && !terms.protected) || !latching.admits(source)

@@ -25,12 +25,18 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
         if let SourceFilter::Latch(latching) = &mut terms.source
             && (latching.latched != Some(packet.source) || !latching.told)
         {
-            // On a plain flow only the first one latches, also within one burst.
-            if !terms.protected && latching.latched.is_some_and(|peer| peer != packet.source) {
+            // On a plain flow only one latches, also within one burst.
+            if !terms.protected
+                && let Some(peer) = latching.latched
+                && peer != packet.source
+                && !latching.may_move(peer, packet.source, state.now)
+            {
                 packet.refuse(Reason::SourceFiltered);
                 continue;
             }
-            if terms.protected || !latching.has_left(packet.source, state.now) {
+            let may_latch =
+                !latching.has_left(packet.source, state.now) && !latching.is_early(state.now);
+            if terms.protected || may_latch {
                 latching.latched = Some(packet.source);
                 // If there is no room, as after a restart with many calls, then with the next
                 // packet.

@@ -13,7 +13,7 @@ use sallyport_srtp::{ContextSet, ContextSets, Job, Kind, Mark, MasterKey, Policy
 use super::process_burst;
 use crate::burst::{Burst, Fate, MAX_BURST, Packet};
 use crate::contexts::{Claim, ContextChange, Contexts, Take};
-use crate::flow_table::{FarEnd, FlowEntry, FlowTable, Latching, SourceFilter, Terms};
+use crate::flow_table::{FarEnd, FlowEntry, FlowTable, LatchOn, Latching, SourceFilter, Terms};
 use crate::header::{LinkHeader, PathHeader, write_headers};
 use crate::next_hop::HopId;
 use crate::state::{Event, Events, HopTable, WorkerState};
@@ -38,6 +38,7 @@ const LATCH: SourceFilter = SourceFilter::Latch(Latching {
     former: None,
     from: None,
     until: None,
+    on: LatchOn::First,
     round: 0,
 });
 
@@ -615,6 +616,60 @@ fn a_plain_flow_latches_only_whom_it_may_and_only_in_time() {
             bed.state.now += WINDOW;
             let fate = bed.process(&[(source, ACCESS_LOCAL, rtp(2, b"b"))])[0].0;
             assert_eq!(fate, expected, "{source} {from:?} {after:?}");
+        }
+    }
+}
+
+#[test]
+fn which_packet_latches_a_plain_flow_is_up_to_the_agent() {
+    const WATCH: Duration = Duration::from_secs(3);
+    let [best, port, host, other] = [UE, "192.0.2.9:5004", "192.0.2.7:7000", "192.0.2.9:7000"];
+    // Who sends, one after the other, and who is latched then; what comes after the watch.
+    for (on, early, late) in [
+        (
+            sallyport_flow::LatchOn::Late(WATCH),
+            &[(other, true, None), (best, true, None)][..],
+            &[(host, true, Some(host)), (best, false, Some(host))][..],
+        ),
+        (
+            sallyport_flow::LatchOn::Best(WATCH),
+            &[
+                (other, true, Some(other)),
+                (port, true, Some(port)),
+                (other, false, Some(port)),
+                (host, true, Some(host)),
+            ],
+            &[(best, false, Some(host)), (host, true, Some(host))],
+        ),
+        (
+            sallyport_flow::LatchOn::Best(WATCH),
+            &[(best, true, Some(best)), (host, false, Some(best))],
+            &[(host, false, Some(best))],
+        ),
+        (
+            sallyport_flow::LatchOn::Last,
+            &[(best, true, Some(best)), (other, true, Some(other))],
+            &[(best, true, Some(best))],
+        ),
+    ] {
+        let mut bed = Bed::with_contexts(PLAIN, |_| {});
+        let mut terms = bed.entry().terms.clone();
+        terms.source = SourceFilter::Latch(Latching {
+            signalled: Some(address(UE)),
+            on: LatchOn::new(on, bed.state.now),
+            ..Latching::default()
+        });
+        bed.change(Some(terms), None);
+        for (packets, after) in [(early, Duration::ZERO), (late, WATCH)] {
+            bed.state.now += after;
+            for (sequence, (from, passes, latched)) in (1..).zip(packets) {
+                let fate = bed.process(&[(*from, ACCESS_LOCAL, rtp(sequence, b"a"))])[0].0;
+                assert_eq!(fate == Fate::Onward, *passes, "{on:?} {from}");
+                let SourceFilter::Latch(latching) = bed.entry().terms.source else {
+                    panic!("{on:?}");
+                };
+                assert_eq!(latching.latched, latched.map(address), "{on:?} {from}");
+            }
         }
     }
 }

@@ -98,6 +98,8 @@ pub(super) struct MediaPolicy {
     pub(super) needs_indications: bool,
     /// Whether media that peers protect from end to end may pass.
     pub(super) end_to_end: bool,
+    /// Whether peers that are protected may do without encryption of RTCP.
+    pub(super) unencrypted_srtcp: bool,
     /// Whether protection is wanted on the access side; the first that fits counts.
     pub(super) e2ae: Vec<E2aeRule>,
 }
@@ -190,6 +192,7 @@ impl Default for MediaPolicy {
             suites: None,
             needs_indications: true,
             end_to_end: true,
+            unencrypted_srtcp: false,
             e2ae: Vec::new(),
         }
     }

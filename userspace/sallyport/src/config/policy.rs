@@ -23,6 +23,7 @@ pub(super) fn read(file: &MediaPolicy) -> Result<Policy, ConfigError> {
     }
     policy.needs_indications = file.needs_indications;
     policy.end_to_end = file.end_to_end;
+    policy.sdes.relaxed.unencrypted_srtcp = file.unencrypted_srtcp;
     for (index, rule) in file.e2ae.iter().enumerate() {
         let key = || format!("agent.policy.e2ae[{index}].e2ae");
         policy.rules.push(Rule {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
 use sallyport_signalling::e2ae::{
-    Action, Asked, Call, Context, Decision, Ends, Ports, Side, Treatment,
+    Action, Asked, Call, Context, Decision, Ends, Osrtp, Ports, Side, Treatment,
 };
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::Policy;
@@ -38,6 +38,13 @@ fuzz_target!(|bytes: &[u8]| {
             _ => None,
         },
         recrypt: wanted & 8 != 0,
+        is_reset: wanted & 9 == 9,
+        osrtp: Osrtp {
+            offers: wanted & 128 != 0,
+            accepts: wanted & 128 != 0,
+        },
+        keeps_suite: wanted & 128 != 0,
+        accepts_profile: wanted & 128 != 0,
     };
     let mechanisms = Mechanisms::parse(["sdes-srtp;mediasec"]);
     let context = Context {

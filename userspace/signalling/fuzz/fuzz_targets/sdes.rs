@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sallyport_signalling::sdes::{Crypto, Sdes};
+use sallyport_signalling::sdes::{Crypto, Relaxed, Sdes};
 use sallyport_signalling_fuzz::{Repeating, grow};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         let is_offered = |text: &&str| Crypto::parse(text).as_ref() == Ok(&chosen);
         assert!(attributes.iter().any(is_offered));
     }
-    let offered = sdes.offer(&mut Repeating::default());
+    let offered = sdes.offer(Relaxed::default(), &mut Repeating::default());
     let offered = offered.expect("there is always a next key");
     if let Ok((ours, theirs)) = sdes.read_answer(&offered, attributes) {
         assert_eq!((ours.tag, ours.suite), (theirs.tag, theirs.suite));

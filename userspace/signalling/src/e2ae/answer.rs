@@ -9,7 +9,7 @@ use super::stream::{Anchored, Offer, Stream};
 use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
-use crate::sdes::{self, Crypto, InlineKey};
+use crate::sdes::{self, Crypto};
 use crate::sdp::{Media, Profile, Sdp};
 
 /// One `m=` line of an answer.
@@ -53,14 +53,19 @@ impl AnsweredLine<'_> {
             .setup
             .as_ref()
             .and_then(|setup| setup.leg(offerer).protection.as_ref());
-        let with_offerer = Self::with_offerer(offered, before, random)?;
         let with_answerer = self.with_answerer(offered)?;
+        let with_offerer = self.with_offerer(offered, before, random)?;
+        let treatment = match (&with_offerer, &with_answerer) {
+            (None, None) => treatment,
+            _ => Treatment::EndToAccessEdge,
+        };
         let keys = match (&with_offerer, &with_answerer) {
             (Some(protection), _) => KeyLines::Replace {
                 keys: vec![protection.send.clone()],
                 is_applied: false,
             },
             (None, Some(_)) => KeyLines::Remove,
+            (None, None) if offered.is_osrtp() && !offered.passes_keys => KeyLines::Remove,
             (None, None) => KeyLines::Keep,
         };
         let to_offerer_mux =
@@ -105,31 +110,63 @@ impl AnsweredLine<'_> {
 
     /// The protection of the offerer's leg, if it ends here.
     fn with_offerer(
+        &self,
         offered: &Anchored,
         before: Option<&Protection>,
         random: &mut impl Random,
     ) -> Result<Option<Protection>, Fault> {
-        Ok(match (&offered.theirs, before) {
-            (None, _) => None,
+        let asked = self.context.asked;
+        let kept = offered.kept.as_deref();
+        let kept = kept.filter(|_| asked.is_some_and(|asked| asked.keeps_suite));
+        let Some(theirs) = kept.or(offered.theirs.as_ref()) else {
+            return Ok(None);
+        };
+        let is_opportunistic = offered.is_osrtp();
+        if is_opportunistic {
+            let is_shared = offered.passes_keys && self.has_keys();
+            let accepts = asked.is_some_and(|asked| asked.osrtp.accepts);
+            if is_shared || !(accepts || before.is_some()) {
+                return Ok(None);
+            }
+        }
+        Ok(match before {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            (Some(theirs), Some(before)) if before.receive == *theirs => Some(before.clone()),
-            (Some(theirs), _) => Some(Protection {
-                receive: theirs.clone(),
-                send: sdes::answer(theirs, InlineKey::random(theirs.suite, random)?),
+            Some(before) if before.receive == *theirs => Some(Protection {
+                is_opportunistic,
+                ..before.clone()
             }),
+            _ => {
+                let key = self.context.policy.sdes.key(theirs.suite, random)?;
+                Some(Protection {
+                    receive: theirs.clone(),
+                    send: sdes::answer(theirs, key),
+                    is_opportunistic,
+                })
+            }
         })
+    }
+
+    /// Whether the answer says how it is protected.
+    fn has_keys(&self) -> bool {
+        self.media.section().attribute(Crypto::NAME).is_some()
     }
 
     /// The protection of the answerer's leg, if it ends here.
     fn with_answerer(&self, offered: &Anchored) -> Result<Option<Protection>, Fault> {
-        let Some(ours) = &offered.ours else {
+        let is_opportunistic = offered.offers_osrtp();
+        let ours = offered.ours.as_ref();
+        let Some(ours) = ours.filter(|_| self.has_keys() || !is_opportunistic) else {
             return Ok(None);
         };
         let answered = self.media.section().attributes(Crypto::NAME);
         let (send, receive) = (self.context.policy.sdes)
             .read_answer(ours, answered)
             .map_err(MediaRefusal::Answer)?;
-        Ok(Some(Protection { receive, send }))
+        Ok(Some(Protection {
+            receive,
+            send,
+            is_opportunistic,
+        }))
     }
 
     /// Whether policy allows what the peers have agreed on, which nobody may have offered.
@@ -154,8 +191,8 @@ impl AnsweredLine<'_> {
     fn examine_profile(&self, offered: &Anchored) -> Result<(Treatment, Profile), MediaRefusal> {
         let answered = self.media.profile();
         let is_protected = answered.is_protected();
-        let must_be = offered.ours.is_some() || offered.treatment == Treatment::EndToEnd;
-        if must_be && !is_protected {
+        let offers_keys = offered.ours.is_some() && !offered.offers_osrtp();
+        if (offers_keys || offered.treatment == Treatment::EndToEnd) && !is_protected {
             return Err(MediaRefusal::Downgrade);
         }
         let has_keys = offered.theirs.is_some() || offered.ours.is_some();
@@ -165,15 +202,28 @@ impl AnsweredLine<'_> {
         } else {
             offered.treatment
         };
-        let profile = match (&offered.theirs, &offered.ours) {
-            (Some(_), None) => answered.protected(),
-            (None, Some(_)) => answered.plain(),
+        if offered.theirs.is_some() && offered.ours.is_none() && is_protected {
+            // Nobody has offered that.
+            return Err(MediaRefusal::Profile);
+        }
+        let offerer_is_protected = match (&offered.theirs, &offered.ours) {
+            (Some(_), _) => offered.profile.is_protected(),
+            (None, Some(_)) => false,
+            (None, None) => is_protected,
+        };
+        let profile = match offerer_is_protected {
+            true if !is_protected => answered.protected(),
+            false if is_protected => answered.plain(),
             _ => Some(answered.clone()),
         };
         // A proxy may have asked for another profile than the offerer's; that is the offerer's own
         // again then.
+        let accepts = self
+            .context
+            .asked
+            .is_some_and(|asked| asked.accepts_profile);
         let profile = profile.map(|profile| match offered.asked {
-            Some(_) if profile.is_rtp() && treatment == offered.treatment => {
+            Some(_) if !accepts && profile.is_rtp() && treatment == offered.treatment => {
                 offered.profile.clone()
             }
             _ => profile,

@@ -180,4 +180,12 @@ pub struct Protection {
     pub receive: Crypto,
     /// What we send with.
     pub send: Crypto,
+    /// Whether it was agreed on in a plain profile (RFC 8643), and may be given up again.
+    pub is_opportunistic: bool,
+}
+
+impl Protection {
+    pub(super) const fn is_opportunistic(&self) -> bool {
+        self.is_opportunistic
+    }
 }

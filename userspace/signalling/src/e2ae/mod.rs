@@ -34,7 +34,7 @@ mod refusal;
 mod rewrite;
 mod stream;
 
-pub use asked::Asked;
+pub use asked::{Asked, Osrtp};
 pub use call::Call;
 pub use decision::{
     Action, Decision, Ends, Leg, Ports, Protection, Setup, Side, StreamDecision, Treatment,

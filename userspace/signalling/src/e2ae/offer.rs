@@ -7,7 +7,7 @@ use super::peer::Peer;
 use super::refusal::Fault;
 use super::rewrite::{INDICATION, REQUESTED};
 use super::stream::{Anchored, Offer};
-use super::{Context, MediaRefusal, Setup, Side, Treatment};
+use super::{Context, MediaRefusal, Protection, Setup, Side, Treatment};
 use crate::mediasec::Mechanism;
 use crate::policy::{E2ae, RtcpMux};
 use crate::random::Random;
@@ -38,12 +38,16 @@ impl OfferedLine<'_> {
             return Err(MediaRefusal::SeveralPorts.into());
         }
         let peer = Peer::new(self.offer, media)?;
-        let (treatment, asked) = match self.context.asked {
-            None => (self.examine_rtp()?, None),
+        let is_protected = media.profile().is_protected();
+        let osrtp = (self.context.asked.is_some() && !is_protected)
+            .then(|| self.theirs().ok())
+            .flatten();
+        let (treatment, asked, offers_osrtp) = match self.context.asked {
+            None => (self.examine_rtp()?, None, false),
             Some(asked) => {
-                let terms = asked.terms(self.from, media.profile(), self.setup)?;
+                let terms = asked.terms(self.from, media.profile(), osrtp.is_some(), self.setup)?;
                 self.check_asked(&terms)?;
-                (terms.treatment, Some(terms.profile))
+                (terms.treatment, Some(terms.profile), terms.offers_osrtp)
             }
         };
         if treatment == Treatment::EndToEnd && self.e2ae() == E2ae::Required {
@@ -53,13 +57,20 @@ impl OfferedLine<'_> {
             (Treatment::EndToAccessEdge, None) => {
                 (self.from == Side::Access, self.from == Side::Core)
             }
-            (Treatment::EndToAccessEdge, Some(profile)) => {
-                (media.profile().is_protected(), profile.is_protected())
-            }
+            (Treatment::EndToAccessEdge, Some(profile)) => (is_protected, profile.is_protected()),
             _ => (false, false),
         };
-        let theirs = has_theirs.then(|| self.theirs()).transpose()?;
-        let ours = has_ours.then(|| self.ours(random)).transpose()?;
+        let theirs = has_theirs.then(|| self.theirs()).transpose()?.or(osrtp);
+        let has_ours = has_ours || offers_osrtp;
+        let ours = has_ours.then(|| self.ours(theirs.as_ref(), random));
+        let ours = ours.transpose()?;
+        // Keys that end here are nobody else's.
+        let passes_keys = theirs.is_some()
+            && !is_protected
+            && ours.is_none()
+            && self.agreed(self.from).is_none()
+            && self.context.policy.end_to_end;
+        let kept = theirs.as_ref().and_then(|theirs| self.kept(theirs));
         let offers_rtcp_mux = match self.context.rtcp_mux(self.from.opposite()) {
             RtcpMux::Never => false,
             RtcpMux::IfOffered => peer.has_rtcp_mux,
@@ -72,6 +83,8 @@ impl OfferedLine<'_> {
             peer,
             offers_rtcp_mux,
             theirs,
+            kept,
+            passes_keys,
             ours,
         })))
     }
@@ -107,16 +120,33 @@ impl OfferedLine<'_> {
     }
 
     /// What we offer, where the protection of who is to answer ends here.
-    fn ours(&self, random: &mut impl Random) -> Result<Vec<Crypto>, Fault> {
-        let to = self.from.opposite();
-        let before = self
-            .setup
-            .and_then(|setup| setup.leg(to).protection.as_ref());
-        match before {
+    fn ours(
+        &self,
+        theirs: Option<&Crypto>,
+        random: &mut impl Random,
+    ) -> Result<Vec<Crypto>, Fault> {
+        let is_reset = self.context.asked.is_some_and(|asked| asked.is_reset);
+        let before = self.agreed(self.from.opposite()).filter(|_| !is_reset);
+        if let Some(before) = before {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
-            Some(before) => Ok(vec![before.send.clone()]),
-            None => Ok(self.context.policy.sdes.offer(random)?),
+            return Ok(vec![before.send.clone()]);
         }
+        let without = theirs.map(|theirs| theirs.parameters.relaxed);
+        let sdes = &self.context.policy.sdes;
+        Ok(sdes.offer(without.unwrap_or_default(), random)?)
+    }
+
+    /// What is offered to us in the suite agreed before, if we would rather take another.
+    fn kept(&self, theirs: &Crypto) -> Option<Box<Crypto>> {
+        let suite = self.agreed(self.from)?.receive.suite;
+        let offered = self.media.section().attributes(Crypto::NAME);
+        let kept = (suite != theirs.suite).then(|| self.context.policy.sdes.find(suite, offered));
+        kept.flatten().map(Box::new)
+    }
+
+    /// The protection of a leg by now.
+    fn agreed(&self, side: Side) -> Option<&Protection> {
+        self.setup?.leg(side).protection.as_ref()
     }
 
     /// Media that we do not handle.

@@ -46,10 +46,27 @@ pub(super) struct Anchored {
     pub(super) peer: Peer,
     /// Whether we offered RTCP on the port of RTP to the other side.
     pub(super) offers_rtcp_mux: bool,
-    /// What was offered to us and we chose, where the offerer's protection ends here.
+    /// What was offered to us and we chose, where the offerer's protection ends here or may do so.
     pub(super) theirs: Option<Crypto>,
-    /// What we offered to the other side, where its protection ends here.
+    /// The one in the suite agreed before, if that is another.
+    pub(super) kept: Option<Box<Crypto>>,
+    /// Whether the offer's own keys are passed on to the other side, which may take them.
+    pub(super) passes_keys: bool,
+    /// What we offered to the other side, where its protection ends here or may do so.
     pub(super) ours: Option<Vec<Crypto>>,
+}
+
+impl Anchored {
+    /// Whether the offerer's protection need not be (RFC 8643).
+    pub(super) fn is_osrtp(&self) -> bool {
+        self.theirs.is_some() && !self.profile.is_protected()
+    }
+
+    /// Whether that of who answers need not be.
+    pub(super) fn offers_osrtp(&self) -> bool {
+        let is_plain = |profile: &Profile| !profile.is_protected();
+        self.ours.is_some() && self.asked.as_ref().is_some_and(is_plain)
+    }
 }
 
 impl Offer {
@@ -100,6 +117,7 @@ impl Stream {
         };
         let is_asked = anchored.asked.is_some();
         let (profile, keys) = match (&anchored.theirs, &anchored.ours) {
+            (_, None) if anchored.passes_keys => (None, KeyLines::Keep),
             (None, None) => (None, KeyLines::Keep),
             (Some(_), None) => (anchored.profile.plain(), KeyLines::Remove),
             (_, Some(ours)) => (

@@ -19,10 +19,14 @@
 pub mod bencode;
 /// Commands, with whom they are about.
 mod command;
+/// What is to be changed in an SDP that leaves.
+mod edits;
 /// Bencode or JSON, and the cookie in front.
 mod encoding;
 /// Why a request cannot be understood.
 mod error;
+/// Options as one text.
+mod flag_text;
 /// What was not understood and left out.
 mod ignored;
 /// JSON as ng uses it.
@@ -48,11 +52,12 @@ mod words;
 
 pub use bencode::BencodeError;
 pub use command::{Answer, Command, Delete, List, Offer, Query, SdpBody};
+pub use edits::{AttributeEdit, Attributes, Codecs, Edits, Extensions};
 pub use encoding::{Encoding, MAX_MESSAGE, Message};
 pub use error::RequestError;
 pub use ignored::{Ignored, Why};
 pub use json::JsonError;
-pub use options::{Codecs, Options, Tos};
+pub use options::{Options, Tos};
 pub use refusal::{Limit, Refusal};
 pub use reply::{Detail, Reply};
 pub use report::{

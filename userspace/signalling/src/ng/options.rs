@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::edits::Edits;
+use super::flag_text::{Item, items};
 use super::ignored::{Ignored, Why};
 use super::sdes::Sdes;
 use super::value::Value;
@@ -73,27 +75,12 @@ pub struct Options {
     pub media_echo: Option<MediaEcho>,
     /// `generate-RTCP`.
     pub generate_rtcp: Option<bool>,
-    /// `codec`: which of the codecs offered pass.
-    pub codecs: Codecs,
+    /// `codec`, `extmap` and `sdp-attr`: what is changed in the SDP that leaves.
+    pub edits: Edits,
     /// `metadata`, for reports.
     pub metadata: Option<String>,
     /// What was left out.
     pub ignored: Ignored,
-}
-
-/// Which of the codecs offered pass: names as in `a=rtpmap`, with or without `/rate/channels`, or
-/// `all` and `full`.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Codecs {
-    /// These do not.
-    pub strip: Vec<String>,
-    /// These do, and in this order.
-    pub offer: Vec<String>,
-    /// These do although `strip` has them.
-    pub except: Vec<String>,
-    /// These do not, either; without transcoding it is the same as `strip`.
-    pub mask: Vec<String>,
 }
 
 /// `TOS`: the octet that holds the DSCP (RFC 2474) of what leaves.
@@ -108,21 +95,11 @@ pub enum Tos {
 }
 
 /// Flags that are understood and not done.
-const UNDONE: [(Flag, &str); 13] = [
-    // Plain media is always strict, and who has the keys is always followed.
-    (Flag::StrictSource, "strict-source"),
-    (Flag::MediaHandover, "media-handover"),
+const UNDONE: [(Flag, &str); 4] = [
     (Flag::NoPortLatching, "no-port-latching"),
-    (Flag::Reset, "reset"),
-    (Flag::Unidirectional, "unidirectional"),
-    (Flag::PierceNat, "pierce-NAT"),
-    (Flag::NatWait, "NAT-wait"),
     (Flag::TrickleIce, "trickle-ICE"),
     (Flag::Ice2, "ICE2"),
     (Flag::Fragment, "fragment"),
-    (Flag::Debug, "debug"),
-    (Flag::Provisional, "provisional"),
-    (Flag::NewBranch, "new-branch"),
 ];
 
 impl Options {
@@ -131,8 +108,9 @@ impl Options {
         let is_read = match normal(key).as_str() {
             "flags" => return self.words(key, value, Self::flag),
             "rtpp-flags" => value.text().is_some_and(|text| {
-                text.split_ascii_whitespace()
-                    .for_each(|word| self.flag(word));
+                for item in items(text) {
+                    self.item(item);
+                }
                 true
             }),
             "replace" => {
@@ -169,6 +147,8 @@ impl Options {
             "media-echo" => put(word(value, MediaEcho::parse), &mut self.media_echo),
             "generate-rtcp" => put(word(value, switch), &mut self.generate_rtcp),
             "codec" => self.codec(value),
+            "extmap" => self.extmap(value),
+            "sdp-attr" => self.edits.attributes.read(value),
             "record-call" if word(value, switch) == Some(false) => true,
             "record-call" => return self.ignored.add(Why::Unsupported, key),
             name => return self.ignored.add(unread(name), key),
@@ -194,62 +174,63 @@ impl Options {
                 self.dtls_reverse.is_some_and(|dtls| dtls != Dtls::Off),
             ),
             ("DTLS-fingerprint", self.dtls_fingerprint.is_some()),
-            ("OSRTP", !self.osrtp.is_empty()),
-            ("SDES-lifetime", sdes.lifetime),
-            ("SDES-static", sdes.keep),
-            ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
             (
-                "SDES-unencrypted_srtcp",
-                sdes.unencrypted_srtcp == Some(true),
+                "OSRTP-offer-legacy",
+                self.osrtp.contains(&Osrtp::OfferLegacy),
             ),
+            (
+                "OSRTP-accept-legacy",
+                self.osrtp.contains(&Osrtp::AcceptLegacy),
+            ),
+            ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
             (
                 "SDES-unauthenticated_srtp",
                 sdes.unauthenticated_srtp == Some(true),
             ),
-            (
-                "transport-protocol",
-                self.transport == Some(Transport::Accept),
-            ),
-            (
-                "endpoint-learning",
-                matches!(
-                    self.endpoint_learning,
-                    Some(EndpointLearning::Delayed | EndpointLearning::Heuristic)
-                ),
-            ),
-            ("media-echo", self.media_echo.is_some()),
             ("generate-RTCP", self.generate_rtcp == Some(true)),
-            ("codec", self.codecs != Codecs::default()),
             ("metadata", self.metadata.is_some()),
-        ];
-        // What both sides get is said with the offer.
-        let of_answer = [
-            ("SDES", *sdes != Sdes::default()),
-            ("rtcp-mux", !self.rtcp_mux.is_empty()),
-            ("address-family", self.address_family.is_some()),
-            ("TOS", self.tos.is_some()),
+            // Ours is of the family that the offer came with.
+            ("address-family", is_answer && self.address_family.is_some()),
         ];
         let flags = UNDONE.map(|(flag, name)| (name, self.flags.contains(&flag)));
-        let of_answer = of_answer.into_iter().filter(|_| is_answer);
-        for (name, is_asked) in asked.into_iter().chain(flags).chain(of_answer) {
+        for (name, is_asked) in asked.into_iter().chain(flags) {
             if is_asked {
                 self.ignored.add(Why::Unsupported, name);
             }
         }
     }
 
+    /// Takes an option of a text.
+    fn item(&mut self, item: Item<'_>) {
+        match item {
+            Item::Word(word) => self.flag(word),
+            Item::Pair(key, value) => self.pair(key, &value),
+        }
+    }
+
+    /// Takes a key and its value as they are among the words of `flags`.
+    fn pair(&mut self, key: &str, value: &Value<'_>) {
+        match (normal(key).as_str(), value) {
+            // These would bring more words of the kind, without end.
+            ("flags" | "rtpp-flags", _) => self.ignored.add(Why::Value, key),
+            // An IPv6 address looks like a list.
+            ("media-address", Value::List(list)) if list.len() == 1 => self.option(key, &list[0]),
+            _ => self.option(key, value),
+        }
+    }
+
     /// Takes a word of `flags`.
     fn flag(&mut self, word: &str) {
         if let Some((key, value)) = word.split_once('=') {
-            return match normal(key).as_str() {
-                // These would bring more words of the kind, without end.
-                "flags" | "rtpp-flags" => self.ignored.add(Why::Value, key),
-                _ => self.option(key, &value.into()),
-            };
+            return self.pair(key, &value.into());
         }
         match normal(word).as_str() {
             "pad-crypto" => self.sdes.pad = true,
+            "internal" | "external" => {
+                self.direction(&word.into());
+            }
             "generate-rtcp" => self.generate_rtcp = Some(true),
+            "strip-extmap" => self.edits.extensions.strip.push("all".to_owned()),
             "record-call" => self.ignored.add(Why::Unsupported, word),
             name => {
                 if let Some(flag) = Flag::parse(name) {
@@ -268,13 +249,14 @@ impl Options {
 
     /// Takes a word of `flags` that stands for one of another list.
     fn prefixed(&mut self, word: &str) {
-        const PREFIXES: [&str; 6] = [
+        const PREFIXES: [&str; 7] = [
             "SDES",
             "OSRTP",
             "rtcp-mux",
             "endpoint-learning",
             "replace",
             "codec",
+            "sdp-attr",
         ];
         let behind = |prefix: &str| {
             let (start, rest) = word.split_at_checked(prefix.len())?;
@@ -287,12 +269,12 @@ impl Options {
         else {
             return self.ignored.add(unread(&normal(word)), word);
         };
-        if prefix != "codec" {
-            return self.option(prefix, &rest.into());
-        }
-        match rest.split_once('-') {
-            Some((list, name)) => self.codec_word(list, name),
-            None => self.ignored.add(Why::Unknown, word),
+        match (prefix, rest.split_once('-')) {
+            ("codec", Some((list, name))) => self.codec_word(list, name),
+            ("codec", None) => self.ignored.add(Why::Unknown, word),
+            ("sdp-attr", _) if self.edits.attributes.word(rest) => (),
+            ("sdp-attr", _) => self.ignored.add(Why::Value, "sdp-attr"),
+            _ => self.option(prefix, &rest.into()),
         }
     }
 
@@ -334,16 +316,18 @@ impl Options {
         }
     }
 
-    /// Two names of interfaces.
+    /// Two names of interfaces, one by one where they are words.
     fn direction(&mut self, value: &Value<'_>) -> bool {
-        let Value::List(names) = value else {
-            return false;
-        };
-        let [from, to] = names.as_slice() else {
-            return false;
-        };
-        (self.from_interface, self.to_interface) = (text(from), text(to));
-        self.from_interface.is_some() && self.to_interface.is_some()
+        let name = text(value);
+        match value {
+            Value::List(names) if names.len() == 2 => {
+                (self.from_interface, self.to_interface) = (text(&names[0]), text(&names[1]));
+                self.from_interface.is_some() && self.to_interface.is_some()
+            }
+            Value::List(_) => false,
+            _ if self.from_interface.is_none() => put(name, &mut self.from_interface),
+            _ => put(name, &mut self.to_interface),
+        }
     }
 
     /// A family, which the address says by itself, and an address; or nothing, as OpenSIPS may send.
@@ -371,8 +355,26 @@ impl Options {
         true
     }
 
+    fn extmap(&mut self, value: &Value<'_>) -> bool {
+        let Value::Dictionary(lists) = value else {
+            return false;
+        };
+        for (list, names) in lists.iter() {
+            let list = String::from_utf8_lossy(list);
+            self.words(&list, names, |options, name| {
+                let extensions = &mut options.edits.extensions;
+                match normal(&list).as_str() {
+                    "strip" => extensions.strip.push(name.to_owned()),
+                    "mask" => extensions.mask.push(name.to_owned()),
+                    _ => options.ignored.add(Why::Unknown, &format!("extmap-{list}")),
+                }
+            });
+        }
+        true
+    }
+
     fn codec_word(&mut self, list: &str, name: &str) {
-        let codecs = &mut self.codecs;
+        let codecs = &mut self.edits.codecs;
         match normal(list).as_str() {
             "strip" => &mut codecs.strip,
             "offer" => &mut codecs.offer,
@@ -476,7 +478,7 @@ pub(super) fn delay(value: &Value<'_>) -> Option<Duration> {
 
 /// Why a normalised key or flag is left out.
 fn unread(name: &str) -> Why {
-    const UNSUPPORTED: [&str; 37] = [
+    const UNSUPPORTED: [&str; 34] = [
         "allow-transcoding",
         "always-transcode",
         "audio-player",
@@ -492,7 +494,6 @@ fn unread(name: &str) -> Why {
         "dtmf-security-trigger-end",
         "early-media",
         "exclude-recording",
-        "extmap",
         "from-tags",
         "inbound-peer",
         "inject-dtmf",
@@ -503,10 +504,8 @@ fn unread(name: &str) -> Why {
         "recording",
         "repacketize",
         "reuse-codecs",
-        "sdp-attr",
         "sdp-media-remove",
         "single-codec",
-        "strip-extmap",
         "symmetric-codecs",
         "t.38",
         "t38",
@@ -515,14 +514,7 @@ fn unread(name: &str) -> Why {
         "trigger",
         "xmlrpc-callback",
     ];
-    const PREFIXES: [&str; 6] = [
-        "from-tags-",
-        "sdp-attr-",
-        "t.38-",
-        "t38-",
-        "transcode-",
-        "trigger-",
-    ];
+    const PREFIXES: [&str; 5] = ["from-tags-", "t.38-", "t38-", "transcode-", "trigger-"];
     let is_known = UNSUPPORTED.contains(&name) || PREFIXES.iter().any(|p| name.starts_with(p));
     if is_known {
         Why::Unsupported
@@ -532,170 +524,4 @@ fn unread(name: &str) -> Why {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn flags(words: &[&'static str]) -> Options {
-        let mut options = Options::default();
-        options.option("flags", &Value::from(words.to_vec()));
-        options
-    }
-
-    #[test]
-    fn a_word_with_a_prefix_is_the_same_as_a_key() {
-        for (key, value, word) in [
-            ("SDES", "off", "SDES-off"),
-            (
-                "SDES",
-                "no-AES_CM_128_HMAC_SHA1_32",
-                "SDES-no-AES_CM_128_HMAC_SHA1_32",
-            ),
-            ("rtcp mux", "demux", "rtcp-mux-demux"),
-            ("OSRTP", "offer-legacy", "OSRTP-offer-legacy"),
-            ("endpoint_learning", "off", "endpoint-learning-off"),
-            ("replace", "zero address", "replace-zero-address"),
-            ("transport-protocol", "RTP/SAVP", "RTP/SAVP"),
-            (
-                "transport protocol",
-                "RTP/AVP",
-                "transport-protocol=RTP/AVP",
-            ),
-            ("ICE", "remove", "ICE=remove"),
-            ("ICE", "trickle", "trickle-ICE"),
-            ("ICE", "lite-both", "ICE-lite=both"),
-            ("generate RTCP", "on", "generate-RTCP"),
-            ("SDES", "pad", "pad-crypto"),
-        ] {
-            let mut by_key = Options::default();
-            by_key.option(key, &value.into());
-            assert_eq!(by_key, flags(&[word]), "{word}");
-            assert_ne!(by_key, Options::default(), "{word}");
-            assert_eq!(by_key.ignored.count(), 0, "{word}");
-        }
-    }
-
-    #[test]
-    fn what_is_understood_and_not_done_is_listed() {
-        for (words, of_offer, of_answer) in [
-            (
-                &[
-                    "RTP/AVP",
-                    "ICE=remove",
-                    "DTLS=off",
-                    "trust-address",
-                    "port-latching",
-                    "original-sendrecv",
-                    "no-tls-id",
-                    "reject-ICE",
-                    "endpoint-learning-immediate",
-                    "generate-RTCP=off",
-                    "replace-origin",
-                ][..],
-                &[][..],
-                &[][..],
-            ),
-            (
-                &["ICE=force", "DTLS=passive", "OSRTP-offer"],
-                &["ICE", "DTLS", "OSRTP"],
-                &["ICE", "DTLS", "OSRTP"],
-            ),
-            (
-                &["strict-source", "codec-strip-G722", "provisional"],
-                &["codec", "strict-source", "provisional"],
-                &["codec", "strict-source", "provisional"],
-            ),
-            (
-                &["SDES-lifetime", "SDES-encrypted_srtp", "rtcp-mux-demux"],
-                &["SDES-lifetime"],
-                &["SDES-lifetime", "SDES", "rtcp-mux"],
-            ),
-        ] {
-            for (is_answer, expected) in [(false, of_offer), (true, of_answer)] {
-                let mut options = flags(words);
-                options.list_undone(is_answer);
-                let listed: Vec<_> = options.ignored.entries().collect();
-                let expected: Vec<_> = expected
-                    .iter()
-                    .map(|name| (Why::Unsupported, *name))
-                    .collect();
-                assert_eq!(listed, expected, "{words:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_browser_is_talked_to_as_browsers_want() {
-        let options = flags(&["WebRTC"]);
-        let mut expected = flags(&[
-            "transport-protocol=UDP/TLS/RTP/SAVPF",
-            "rtcp-mux-offer",
-            "rtcp-mux-require",
-            "no-rtcp-attribute",
-            "SDES-off",
-            "generate-mid",
-            "trickle-ICE",
-            "ICE=force",
-        ]);
-        expected.flags.insert(Flag::WebRtc);
-        assert_eq!(options, expected);
-    }
-
-    #[test]
-    fn a_value_that_a_key_cannot_have_is_left_out_and_listed() {
-        for (key, value) in [
-            ("ICE-lite", "sometimes".into()),
-            ("DTLS", Value::Integer(1)),
-            ("TOS", "high".into()),
-            ("TOS", Value::List(vec![])),
-            ("media-address", "example.com".into()),
-            ("address-family", "IP5".into()),
-            ("direction", vec!["access"].into()),
-            ("direction", "access".into()),
-            ("received-from", vec!["IP4", "here"].into()),
-            ("delete delay", Value::Integer(-1)),
-            ("label", Value::from([0xff_u8].as_slice())),
-            ("codec", "strip".into()),
-            ("flags", vec![Value::Integer(1)].into()),
-        ] {
-            let mut options = Options::default();
-            options.option(key, &value);
-            assert_eq!(
-                options.ignored.entries().collect::<Vec<_>>(),
-                [(Why::Value, key)]
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_left_out_is_listed_without_end_but_not_kept_without_end() {
-        let words = vec!["frobnicate"; 1000];
-        let options = flags(&words);
-        assert_eq!(options.ignored.count(), 1000);
-        assert_eq!(options.ignored.entries().count(), 32);
-    }
-
-    #[test]
-    fn the_type_of_service_has_three_ways_to_be_said() {
-        for (value, tos) in [
-            (-1, Tos::Unchanged),
-            (184, Tos::Octet(184)),
-            (256, Tos::Default),
-        ] {
-            let mut options = Options::default();
-            options.option("TOS", &Value::Integer(value));
-            assert_eq!(options.tos, Some(tos));
-            options.option("TOS", &value.to_string().into());
-            assert_eq!(options.tos, Some(tos));
-        }
-    }
-
-    #[test]
-    fn both_realms_may_be_named_in_both_ways() {
-        let mut by_list = Options::default();
-        by_list.option("direction", &vec!["access", "core"].into());
-        assert_eq!(
-            by_list,
-            flags(&["from-interface=access", "to-interface=core"])
-        );
-    }
-}
+mod tests;

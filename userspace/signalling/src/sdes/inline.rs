@@ -45,6 +45,12 @@ impl InlineKey {
         })
     }
 
+    /// The same with a lifetime, or without.
+    #[must_use]
+    pub(super) fn with_lifetime(self, lifetime: Option<u64>) -> Self {
+        Self { lifetime, ..self }
+    }
+
     /// Reads one key of the text behind a suite in `a=crypto`.
     ///
     /// # Errors

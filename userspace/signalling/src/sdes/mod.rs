@@ -15,5 +15,5 @@ pub use inline::{InlineError, InlineKey};
 pub use negotiation::{
     AnswerError, NoAcceptableCrypto, Preference, Sdes, Suites, SuitesError, answer,
 };
-pub use parameters::{FecOrder, ParameterError, Relaxed, SessionParameters};
+pub use parameters::{AskedRelaxed, FecOrder, ParameterError, Relaxed, SessionParameters};
 pub use suite::{Suite, UnknownSuite};

@@ -6,7 +6,9 @@
 
 use core::fmt;
 
-use super::{Crypto, CryptoError, FecOrder, InlineKey, Relaxed, SessionParameters, Suite};
+use super::{
+    AskedRelaxed, Crypto, CryptoError, FecOrder, InlineKey, Relaxed, SessionParameters, Suite,
+};
 use crate::random::{Random, RandomError};
 
 /// What we offer to peers, and what we take from them.
@@ -14,6 +16,12 @@ use crate::random::{Random, RandomError};
 pub struct Sdes {
     /// The suites, the one that we prefer first.
     pub suites: Suites,
+    /// The suites that we offer, in the order in which they are written; all of `suites` without.
+    pub offered: Option<Suites>,
+    /// The lifetime that we state with keys that we draw, in packets, and keep to.
+    pub lifetime: Option<u64>,
+    /// What we offer to do without, as far as `relaxed` lets us.
+    pub asked: AskedRelaxed,
     /// Whose order counts where several suites would do.
     pub preference: Preference,
     /// What peers may do without. Nothing by default: a call that does without encryption or
@@ -28,20 +36,36 @@ pub struct Sdes {
 
 impl Sdes {
     /// Describes what we would send with, once per suite and each with a new key: what we offer
-    /// for one medium. Tags count from 1 on.
-    pub fn offer(&self, random: &mut impl Random) -> Result<Vec<Crypto>, RandomError> {
-        let offered = self.suites.0.iter().filter(|suite| suite.may_be_offered());
+    /// for one medium. Tags count from 1 on. What the other side of a call does `without`, this
+    /// one is offered to do without, too.
+    pub fn offer(
+        &self,
+        without: Relaxed,
+        random: &mut impl Random,
+    ) -> Result<Vec<Crypto>, RandomError> {
+        let suites = self.offered.as_ref().unwrap_or(&self.suites);
+        let offered = suites.0.iter().filter(|suite| suite.may_be_offered());
+        let relaxed = self.asked.or(without).within(self.relaxed);
         (1..)
             .zip(offered)
             .map(|(tag, suite)| {
                 Ok(Crypto {
                     tag,
                     suite: *suite,
-                    keys: vec![InlineKey::random(*suite, random)?],
-                    parameters: SessionParameters::default(),
+                    keys: vec![self.key(*suite, random)?],
+                    parameters: SessionParameters {
+                        relaxed: relaxed.of(*suite),
+                        ..SessionParameters::default()
+                    },
                 })
             })
             .collect()
+    }
+
+    /// Draws a new key.
+    pub fn key(&self, suite: Suite, random: &mut impl Random) -> Result<InlineKey, RandomError> {
+        let key = InlineKey::random(suite, random)?;
+        Ok(key.with_lifetime(self.lifetime))
     }
 
     /// Chooses among the values of `a=crypto` that a peer offers for one medium. What is not valid
@@ -81,6 +105,19 @@ impl Sdes {
             }
         }
         chosen.map(|(_, crypto)| crypto).ok_or(refusal)
+    }
+
+    /// The one of a suite among the values of `a=crypto` that a peer offers for one medium, if we
+    /// would take it.
+    pub fn find<'a>(
+        &self,
+        suite: Suite,
+        offered: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Crypto> {
+        let mut offered = offered
+            .into_iter()
+            .filter_map(|text| Crypto::parse(text).ok());
+        offered.find(|crypto| crypto.suite == suite && self.rank(crypto).is_some())
     }
 
     /// Reads the answer to what we offered for one medium: which of ours was taken, and what the
@@ -367,12 +404,14 @@ mod tests {
             assert!(tags.by_ref().eq(1..=u32::try_from(offer.len()).unwrap()));
             offer.iter().map(|crypto| crypto.suite).collect::<Vec<_>>()
         };
-        let configured = sdes.offer(&mut SystemRandom).unwrap();
+        let configured = sdes.offer(Relaxed::default(), &mut SystemRandom).unwrap();
         assert_eq!(
             names(&configured),
             [Suite::AeadAes256Gcm, Suite::AesCm128HmacSha1_80]
         );
-        let default = Sdes::default().offer(&mut SystemRandom).unwrap();
+        let default = Sdes::default()
+            .offer(Relaxed::default(), &mut SystemRandom)
+            .unwrap();
         assert_eq!(names(&default), Suite::ALL[..8]);
         let mut keys: Vec<_> = (configured.iter().chain(&default))
             .flat_map(|crypto| &crypto.keys)
@@ -486,7 +525,9 @@ mod tests {
     #[test]
     fn an_answer_must_take_one_of_the_offered_with_a_key_of_its_own() {
         let sdes = Sdes::default();
-        let offer = sdes.offer(&mut Counting::default()).unwrap();
+        let offer = sdes
+            .offer(Relaxed::default(), &mut Counting::default())
+            .unwrap();
         let taken = format!("5 {CM80}");
         let (ours, theirs) = sdes.read_answer(&offer, [taken.as_str()]).unwrap();
         assert_eq!(ours, offer[4]);

@@ -47,6 +47,53 @@ impl Relaxed {
             && (self.unencrypted_srtcp || !other.unencrypted_srtcp)
             && (self.unauthenticated_srtp || !other.unauthenticated_srtp)
     }
+
+    /// What both do without.
+    #[must_use]
+    pub const fn within(self, other: Self) -> Self {
+        Self {
+            unencrypted_srtp: self.unencrypted_srtp && other.unencrypted_srtp,
+            unencrypted_srtcp: self.unencrypted_srtcp && other.unencrypted_srtcp,
+            unauthenticated_srtp: self.unauthenticated_srtp && other.unauthenticated_srtp,
+        }
+    }
+
+    /// What a suite can do without: an AEAD cannot be taken apart (RFC 7714 section 12).
+    #[must_use]
+    pub(super) const fn of(self, suite: Suite) -> Self {
+        Self {
+            unencrypted_srtp: self.unencrypted_srtp && !suite.is_aead(),
+            unencrypted_srtcp: self.unencrypted_srtcp,
+            unauthenticated_srtp: self.unauthenticated_srtp && !suite.is_aead(),
+        }
+    }
+}
+
+/// What a stream is asked to do without or not to; `None` where nobody has said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AskedRelaxed {
+    /// `UNENCRYPTED_SRTP`
+    pub unencrypted_srtp: Option<bool>,
+    /// `UNENCRYPTED_SRTCP`
+    pub unencrypted_srtcp: Option<bool>,
+    /// `UNAUTHENTICATED_SRTP`
+    pub unauthenticated_srtp: Option<bool>,
+}
+
+impl AskedRelaxed {
+    /// What is asked for, and where nobody has asked what is there.
+    pub(super) fn or(self, there: Relaxed) -> Relaxed {
+        let Relaxed {
+            unencrypted_srtp,
+            unencrypted_srtcp,
+            unauthenticated_srtp,
+        } = there;
+        Relaxed {
+            unencrypted_srtp: self.unencrypted_srtp.unwrap_or(unencrypted_srtp),
+            unencrypted_srtcp: self.unencrypted_srtcp.unwrap_or(unencrypted_srtcp),
+            unauthenticated_srtp: self.unauthenticated_srtp.unwrap_or(unauthenticated_srtp),
+        }
+    }
 }
 
 /// Which comes first at the sender.

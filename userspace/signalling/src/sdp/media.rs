@@ -61,6 +61,11 @@ impl Media {
         &self.profile
     }
 
+    /// The formats, which are payload types where this is RTP.
+    pub fn formats(&self) -> impl Iterator<Item = &str> {
+        self.formats.split(' ').filter(|format| !format.is_empty())
+    }
+
     /// The lines behind the `m=` line.
     pub const fn section(&self) -> &Section {
         &self.section
@@ -75,6 +80,11 @@ impl Media {
     pub const fn set_port(&mut self, port: u16) {
         self.port = port;
         self.count = None;
+    }
+
+    /// Leaves these formats, of which there must be one.
+    pub fn set_formats(&mut self, formats: &[&str]) {
+        self.formats = formats.join(" ");
     }
 
     /// Gives the stream another transport profile.

@@ -118,6 +118,23 @@ impl Section {
         });
     }
 
+    /// Puts an attribute in place of each one whose name and value (empty for none) fit.
+    pub fn replace_attributes(
+        &mut self,
+        by: &str,
+        by_value: Option<&str>,
+        mut fits: impl FnMut(&str, &str) -> bool,
+    ) {
+        for line in &mut self.lines {
+            if let Line::Attribute { name, value } = line
+                && fits(name, value.as_ref().map_or("", |value| value.as_str()))
+            {
+                by.clone_into(name);
+                *value = by_value.map(keep);
+            }
+        }
+    }
+
     pub(super) fn attribute_names(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().filter_map(|line| match line {
             Line::Attribute { name, .. } => Some(name.as_str()),

@@ -105,8 +105,8 @@ fn every_option_of_kamailio_is_understood_or_listed() {
     assert_eq!(options.ice_lite, Some(IceLite::Forward));
     assert_eq!(options.rtcp_mux, set([RtcpMux::Offer, RtcpMux::Require]));
     assert_eq!(options.replace, set([Replace::Origin, Replace::SdpVersion]));
-    assert_eq!(options.codecs.strip, ["opus"]);
-    assert_eq!(options.codecs.offer, ["PCMA"]);
+    assert_eq!(options.edits.codecs.strip, ["opus"]);
+    assert_eq!(options.edits.codecs.offer, ["PCMA"]);
     assert!(options.sdes.off);
     assert_eq!(options.sdes.without, ["AES_CM_128_HMAC_SHA1_32"]);
     assert_eq!(options.sdes.unauthenticated_srtp, Some(true));
@@ -134,9 +134,7 @@ fn every_option_of_kamailio_is_understood_or_listed() {
             (Why::Unsupported, "ICE"),
             (Why::Unsupported, "ICE-lite"),
             (Why::Unsupported, "DTLS"),
-            (Why::Unsupported, "OSRTP"),
             (Why::Unsupported, "SDES-unauthenticated_srtp"),
-            (Why::Unsupported, "codec"),
             (Why::Unsupported, "trickle-ICE"),
         ]
     );

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What SIP proxies ask for over ng, as far as media shows it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sallyport_tests::{Family, Gateway, GatewayOptions, Topology, media, report, require};
+use serde_json::{Value, json};
+
+use crate::support::{End, Key, Kind, Libsrtp, Proxy, Suite, leg, sdp};
+
+const SUITE: Suite = Suite::CM_80;
+
+/// As long as nothing must arrive for that.
+const SILENCE: Duration = Duration::from_millis(500);
+
+#[test]
+fn media_goes_on_as_agreed_while_an_offer_is_refused_and_after_it() {
+    if !is_all_there() || !Libsrtp::is_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    let proxy = Proxy::new(&topology, "refused");
+    let offered = sdp(ue(5000), "RTP/SAVP", &crypto(1));
+    let to_core = proxy.offer(
+        ["ue", ""],
+        &offered,
+        json!({ "transport-protocol": "RTP/AVP" }),
+    );
+    let answered = sdp(core(5000), "RTP/AVP", "");
+    let to_ue = proxy.answer(["ue", "core"], &answered, json!({}));
+    let ends = [
+        End::new(&topology.ue, ue(5000), false, &leg(&to_ue)),
+        End::new(&topology.core, core(5000), false, &leg(&to_core)),
+    ];
+    let mut libsrtp = Libsrtp::new(SUITE, &SUITE.key(1), &key_in(&to_ue));
+    let mut numbers = 1..;
+    let mut talk = |libsrtp: &mut Libsrtp| {
+        for number in numbers.by_ref().take(20) {
+            cross(&ends, libsrtp, number);
+        }
+    };
+    talk(&mut libsrtp);
+
+    // The UE would move, hold the call and change its key, and is refused, of which ng says nothing.
+    let moved = sdp(
+        ue(6000),
+        "RTP/SAVP",
+        &format!("{}a=sendonly\r\n", crypto(2)),
+    );
+    let options = json!({
+        "transport-protocol": "RTP/AVP", "media-address": "192.0.2.99",
+        "flags": ["endpoint-learning-off", "asymmetric"],
+    });
+    proxy.offer(["ue", "core"], &moved, options);
+    talk(&mut libsrtp);
+
+    // The next offer is as if there had been none before.
+    proxy.offer(
+        ["ue", "core"],
+        &offered,
+        json!({ "transport-protocol": "RTP/AVP" }),
+    );
+    talk(&mut libsrtp);
+    let again = proxy.answer(["ue", "core"], &answered, json!({}));
+    assert_eq!(again, to_ue);
+    talk(&mut libsrtp);
+    for direction in ["access to core", "core to access"] {
+        report::peer(&libsrtp.version, SUITE.name, direction, 80, "refused offer");
+    }
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+#[test]
+fn opportunistic_srtp_is_spoken_with_who_takes_it_and_rtp_with_who_does_not() {
+    if !is_all_there() || !Libsrtp::is_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    for (call_id, port, is_taken) in [("taken", 5000, true), ("not taken", 5010, false)] {
+        let proxy = Proxy::new(&topology, call_id);
+        let offered = sdp(ue(port), "RTP/AVP", &crypto(1));
+        // The keys of the UE are passed on, and taken here if the core does not.
+        let options = json!({ "transport-protocol": "RTP/AVP", "OSRTP": ["accept"] });
+        let to_core = proxy.offer(["ue", ""], &offered, options);
+        assert!(to_core.contains(&crypto(1)), "{to_core}");
+        let lines = if is_taken { crypto(3) } else { String::new() };
+        let answered = sdp(core(port), "RTP/AVP", &lines);
+        let to_ue = proxy.answer(["ue", "core"], &answered, json!({ "OSRTP": ["accept"] }));
+        let ends = [
+            End::new(&topology.ue, ue(port), false, &leg(&to_ue)),
+            End::new(&topology.core, core(port), false, &leg(&to_core)),
+        ];
+        let mut ue = Libsrtp::new(SUITE, &SUITE.key(1), &key_in(&to_ue));
+        if !is_taken {
+            for number in 1..=20 {
+                cross(&ends, &mut ue, number);
+            }
+            report::peer(&ue.version, SUITE.name, "access to core", 20, "OSRTP");
+            continue;
+        }
+        // The peers share their keys, and we are not asked.
+        let mut core = Libsrtp::new(SUITE, &SUITE.key(3), &SUITE.key(1));
+        for number in 1..=20 {
+            let packet = media::numbered_rtp(1, number, 160);
+            ends[0].send(Kind::Rtp, &ue.protect(Kind::Rtp, &packet));
+            let arrived = ends[1].receive(Kind::Rtp).expect("it arrives in the core");
+            assert_eq!(core.unprotect(Kind::Rtp, &arrived).as_ref(), Ok(&packet));
+            ends[1].send(Kind::Rtp, &core.protect(Kind::Rtp, &packet));
+            let arrived = ends[0].receive(Kind::Rtp).expect("it arrives at the UE");
+            assert_eq!(ue.unprotect(Kind::Rtp, &arrived).as_ref(), Ok(&packet));
+        }
+    }
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+#[test]
+fn a_plain_peer_is_waited_for_opened_followed_or_echoed_as_asked() {
+    if !is_all_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    let packet = |number| media::numbered_rtp(7, number, 160);
+
+    // Nothing is sent to who has sent nothing.
+    let [ue_end, core_end] = plain(&topology, 5000, &json!({ "flags": ["NAT-wait"] }));
+    core_end.send(Kind::Rtp, &packet(1));
+    ue_end.expect_silence(SILENCE);
+    ue_end.send(Kind::Rtp, &packet(1));
+    assert_eq!(core_end.receive(Kind::Rtp), Some(packet(1)));
+    core_end.send(Kind::Rtp, &packet(2));
+    assert_eq!(ue_end.receive(Kind::Rtp), Some(packet(2)));
+
+    // Empty packets are, before any other.
+    let [ue_end, core_end] = plain(&topology, 5010, &json!({ "flags": ["pierce-NAT"] }));
+    assert_eq!(ue_end.receive(Kind::Rtp), Some(Vec::new()));
+    assert_eq!(ue_end.receive(Kind::Rtcp), Some(Vec::new()));
+    core_end.expect_silence(SILENCE);
+
+    // Who sends from elsewhere is a stranger, or followed.
+    for (port, flags, is_followed) in [(5020, vec![], false), (5030, vec!["media-handover"], true)]
+    {
+        let [ue_end, core_end] = plain(&topology, port, &json!({ "flags": flags }));
+        ue_end.send(Kind::Rtp, &packet(1));
+        assert_eq!(core_end.receive(Kind::Rtp), Some(packet(1)));
+        let elsewhere = topology.ue.udp(ue(port + 4));
+        elsewhere
+            .send_to(&packet(2), ue_end.gateway(Kind::Rtp))
+            .expect("the gateway is in reach");
+        let expected = is_followed.then(|| packet(2));
+        assert_eq!(core_end.receive(Kind::Rtp), expected, "{flags:?}");
+        core_end.send(Kind::Rtp, &packet(3));
+        if is_followed {
+            assert_eq!(media::receive(&elsewhere), Some(packet(3)));
+        } else {
+            assert_eq!(ue_end.receive(Kind::Rtp), Some(packet(3)));
+        }
+    }
+
+    // Media goes back to who sent it, and nobody else's goes anywhere.
+    let [ue_end, core_end] = plain(&topology, 5040, &json!({ "media-echo": "backwards" }));
+    for number in 1..=5 {
+        ue_end.send(Kind::Rtp, &packet(number));
+        assert_eq!(ue_end.receive(Kind::Rtp), Some(packet(number)));
+        core_end.send(Kind::Rtp, &packet(number));
+    }
+    ue_end.expect_silence(SILENCE);
+    core_end.expect_silence(SILENCE);
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+fn is_all_there() -> bool {
+    require::root_and_namespaces()
+}
+
+fn gateway(topology: &Topology) -> Gateway<'_> {
+    let options = GatewayOptions {
+        agent: "[agent.ng]\n".to_owned(),
+        ..GatewayOptions::default()
+    };
+    Gateway::start(topology, &options)
+}
+
+fn ue(port: u16) -> SocketAddr {
+    (Topology::ue_address(Family::V4), port).into()
+}
+
+fn core(port: u16) -> SocketAddr {
+    (Topology::core_address(Family::V4), port).into()
+}
+
+/// The line with the key of this number.
+fn crypto(number: u32) -> String {
+    format!(
+        "a=crypto:1 {} {}\r\n",
+        SUITE.name,
+        SUITE.key(number).inline()
+    )
+}
+
+fn key_in(sdp: &str) -> Key {
+    let line = sdp.lines().find(|line| line.starts_with("a=crypto:"));
+    Key::of_attribute(line.unwrap_or_else(|| panic!("no key in {sdp}")))
+}
+
+/// A plain call, offered by the UE with options.
+fn plain(topology: &Topology, port: u16, options: &Value) -> [End; 2] {
+    let call_id = format!("plain {port}").leak();
+    let proxy = Proxy::new(topology, call_id);
+    let offered = sdp(ue(port), "RTP/AVP", "");
+    let to_core = proxy.offer(["ue", ""], &offered, options.clone());
+    let core_end = End::new(&topology.core, core(port), false, &leg(&to_core));
+    let answered = sdp(core(port), "RTP/AVP", "");
+    let to_ue = proxy.answer(["ue", "core"], &answered, json!({}));
+    [
+        End::new(&topology.ue, ue(port), false, &leg(&to_ue)),
+        core_end,
+    ]
+}
+
+/// One packet each way, between SRTP of the UE and RTP of the core.
+fn cross([ue, core]: &[End; 2], libsrtp: &mut Libsrtp, number: u32) {
+    let packet = media::numbered_rtp(1, number, 160);
+    ue.send(Kind::Rtp, &libsrtp.protect(Kind::Rtp, &packet));
+    let arrived = core.receive(Kind::Rtp).expect("it arrives in the core");
+    media::expect_same(&packet, &arrived);
+    core.send(Kind::Rtp, &packet);
+    let arrived = ue.receive(Kind::Rtp).expect("it arrives at the UE");
+    let received = libsrtp.unprotect(Kind::Rtp, &arrived);
+    media::expect_same(&packet, &received.expect("it authenticates"));
+}
