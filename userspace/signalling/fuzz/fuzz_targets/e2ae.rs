@@ -38,6 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
             _ => None,
         },
         recrypt: wanted & 8 != 0,
+        indicates: wanted & 8 != 0,
         is_reset: wanted & 9 == 9,
         osrtp: Osrtp {
             offers: wanted & 128 != 0,

@@ -17,6 +17,9 @@ pub struct Asked {
     pub profile: Option<Profile>,
     /// SRTP on both sides ends here, though peers could share their keys.
     pub recrypt: bool,
+    /// A UE that is offered keys is told that they end here: `a=3ge2ae:applied` (TS 24.229 section
+    /// 7.5.2).
+    pub indicates: bool,
     /// Who is to answer is somebody else than before: what was agreed on that side is forgotten.
     pub is_reset: bool,
     /// Protection that need not be (RFC 8643).

@@ -86,6 +86,10 @@ impl OfferedLine<'_> {
             kept,
             passes_keys,
             ours,
+            is_applied: match self.context.asked {
+                None => true,
+                Some(asked) => asked.indicates && self.from == Side::Core,
+            },
         })))
     }
 

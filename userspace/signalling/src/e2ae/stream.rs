@@ -54,6 +54,8 @@ pub(super) struct Anchored {
     pub(super) passes_keys: bool,
     /// What we offered to the other side, where its protection ends here or may do so.
     pub(super) ours: Option<Vec<Crypto>>,
+    /// Whether it is told so.
+    pub(super) is_applied: bool,
 }
 
 impl Anchored {
@@ -115,7 +117,6 @@ impl Stream {
             (Offer::Ended { .. }, _) => return Plan::Refuse(None),
             (Offer::Anchored(_) | Offer::Unanchored { .. }, _) => return Plan::Pass,
         };
-        let is_asked = anchored.asked.is_some();
         let (profile, keys) = match (&anchored.theirs, &anchored.ours) {
             (_, None) if anchored.passes_keys => (None, KeyLines::Keep),
             (None, None) => (None, KeyLines::Keep),
@@ -124,7 +125,7 @@ impl Stream {
                 anchored.profile.protected(),
                 KeyLines::Replace {
                     keys: ours.clone(),
-                    is_applied: !is_asked,
+                    is_applied: anchored.is_applied,
                 },
             ),
         };
