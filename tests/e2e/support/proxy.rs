@@ -67,7 +67,7 @@ impl Proxy {
         }
         let cookie = self.cookie.get();
         self.cookie.set(cookie + 1);
-        let message = format!("{}-{cookie} {request}", self.call_id);
+        let message = format!("{cookie} {request}");
         self.socket.send(message.as_bytes()).expect("send");
         let mut reply = vec![0; 1 << 16];
         let len = self.socket.recv(&mut reply).expect("the gateway answers");

@@ -38,6 +38,7 @@ use sallyport_signalling::e2ae::{self, Ports, Side};
 use sallyport_signalling::policy::{E2ae, Policy, RtcpMux};
 use sallyport_signalling::random::SystemRandom;
 use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use branch::{Branch, Dialog};
@@ -145,7 +146,18 @@ impl Call {
         if dialog.call.is_pending() && dialog.call.offerer() != Some(near) && !is_waiting {
             dialog.call = dialog.call.reject().0;
         }
-        let found = offer.sdp.media().len();
+        let is_first = !dialog.call.setups().any(|setup| setup.is_some());
+        let lines = if is_first {
+            0
+        } else {
+            dialog.call.setups().count()
+        };
+        let shapes = branch.shapes.take().filter(|_| !is_first);
+        let mut shapes = shapes.map_or_else(Default::default, |shapes| *shapes);
+        let near_shape = &mut shapes[near as usize];
+        let (shape, folded) = near_shape.fold_offer(&offer.sdp, lines, &offer.shape);
+        *near_shape = shape;
+        let found = folded.media().len();
         let max = usize::from(offer.max_streams.min(MAX_STREAMS));
         if found > max {
             return Err(CallError::Streams { found, max });
@@ -157,9 +169,9 @@ impl Call {
         };
         host_name::check(&offer.sdp, &offer.about, offerer)?;
         let mut ports = BTreeMap::new();
-        for index in dialog.call.wanted_ports(&offer.sdp) {
-            let media = &offer.sdp.media()[index];
-            let ip = offer.sdp.connection(media).and_then(|at| at.ip());
+        for index in dialog.call.wanted_ports(&folded) {
+            let media = &folded.media()[index];
+            let ip = folded.connection(media).and_then(|at| at.ip());
             let version = ip.map(IpVersion::of);
             let mut take = |side: Side, wanted| {
                 let ends = take_ports(realms[side as usize], wanted)?;
@@ -189,14 +201,18 @@ impl Call {
             };
         }
         let context = offer.terms.context(&policy);
-        let is_first = !dialog.call.setups().any(|setup| setup.is_some());
         let (after, decision) =
             dialog
                 .call
-                .offer(near, &offer.sdp, &ports, &context, &mut SystemRandom)?;
+                .offer(near, &folded, &ports, &context, &mut SystemRandom)?;
         if realms == [Realm::Access; 2] {
-            check_protected(&offer.sdp, &decision.sdp, &policy)?;
+            check_protected(&folded, &decision.sdp, &policy)?;
         }
+        let far_shape = &mut shapes[near.opposite() as usize];
+        let (shape, unfolded) = far_shape.unfold_offer(decision.sdp, lines, &offer.shape);
+        *far_shape = shape;
+        let has_shape = !shapes.iter().all(Shape::is_none);
+        branch.shapes = has_shape.then(|| Box::new(shapes));
         branch.refuses_rtcp_mux = context_mux(&policy, near) == RtcpMux::Never;
         branch.offered = (is_first && by_offerer).then(|| Box::new(after.clone()));
         dialog.call = after;
@@ -219,7 +235,7 @@ impl Call {
             };
         }
         self.last_signal = now;
-        Ok(self.passed(decision.sdp, at, dialog_at, near.opposite(), !by_offerer))
+        Ok(self.passed(unfolded, at, dialog_at, near.opposite(), !by_offerer))
     }
 
     /// What an answer makes of the call.
@@ -256,12 +272,27 @@ impl Call {
         };
         host_name::check(&answer.sdp, &answer.about, party)?;
         let context = answer.terms.context(&policy);
-        let (after, decision) = dialog
-            .call
-            .answer(&answer.sdp, &context, &mut SystemRandom)?;
+        let answerer = offerer.opposite();
+        let mut shapes = branch.shapes.clone();
+        let folded = match &mut shapes {
+            None => answer.sdp.clone(),
+            Some(shapes) => {
+                let shape = &mut shapes[answerer as usize];
+                let refusal = e2ae::Refusal::MediaCount {
+                    expected: shape.lines().unwrap_or(answer.sdp.media().len()),
+                    found: answer.sdp.media().len(),
+                };
+                shape.fold_answer(&answer.sdp).ok_or(refusal)?
+            }
+        };
+        let (after, decision) = dialog.call.answer(&folded, &context, &mut SystemRandom)?;
+        let unfolded = match &shapes {
+            None => decision.sdp,
+            Some(shapes) => shapes[offerer as usize].unfold_answer(decision.sdp),
+        };
+        branch.shapes = shapes;
         check_families(&after)?;
         dialog.call = after;
-        let answerer = offerer.opposite();
         let party = if by_offerer {
             dialog.answerer.get_or_insert_with(|| {
                 let tag = answer.tags.to.clone().unwrap_or_default();
@@ -294,7 +325,7 @@ impl Call {
         self.is_final |= answer.is_final;
         self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
         self.last_signal = now;
-        Ok(self.passed(decision.sdp, at, dialog_at, offerer, by_offerer))
+        Ok(self.passed(unfolded, at, dialog_at, offerer, by_offerer))
     }
 
     /// What is left once a part of the call has ended; `None` when nothing is.
@@ -448,6 +479,7 @@ impl Call {
             }],
             active: None,
             echoes: None,
+            shapes: None,
             versions: [Version::default(); 2],
         });
         Ok(Place {

@@ -13,7 +13,8 @@ use sallyport_signalling::ng::{
     Report, SdpBody, Statistics, Tos, Traffic, Transport,
 };
 use sallyport_signalling::policy::RtcpMux;
-use sallyport_signalling::sdp::{Profile, Sdp};
+use sallyport_signalling::sdp::{Medium, Profile, Sdp};
+use sallyport_signalling::shape::Wanted;
 
 use crate::call::{About, Answer, Dscp, Echoes, Learning, Offer, Part, Reach, Tags, Terms};
 use crate::call_error::CallError;
@@ -171,6 +172,15 @@ impl NgCalls {
             by: None,
             rtcp_mux: rtcp_mux(options),
             about: about(options),
+            shape: Wanted {
+                accepts_twice: osrtp(options, &[ng::Osrtp::Accept, ng::Osrtp::AcceptLegacy]),
+                offers_twice: osrtp(options, &[ng::Osrtp::OfferLegacy]),
+                without: options
+                    .without
+                    .iter()
+                    .map(|name| Medium::from(name.as_str()))
+                    .collect(),
+            },
             version: options.address_family.map(|family| match family {
                 Family::Ip6 => Version::V6,
                 _ => Version::V4,
@@ -202,17 +212,21 @@ fn body(sdp: &Sdp) -> SdpBody {
     SdpBody::new(sdp.write().as_bytes().to_vec())
 }
 
+/// Whether a client says one of these of OSRTP.
+fn osrtp(options: &Options, words: &[ng::Osrtp]) -> bool {
+    words.iter().any(|word| options.osrtp.contains(word))
+}
+
 /// What a client asks for in so many words.
 fn words(options: &Options) -> Asked {
-    let osrtp = |words: &[ng::Osrtp]| words.iter().any(|word| options.osrtp.contains(word));
     Asked {
         profile: None,
         recrypt: options.flags.contains(&Flag::Recrypt),
         indicates: options.flags.contains(&Flag::E2ae),
         is_reset: options.flags.contains(&Flag::Reset),
         osrtp: Osrtp {
-            offers: osrtp(&[ng::Osrtp::Offer]),
-            accepts: osrtp(&[ng::Osrtp::Accept, ng::Osrtp::AcceptRfc]),
+            offers: osrtp(options, &[ng::Osrtp::Offer, ng::Osrtp::OfferLegacy]),
+            accepts: osrtp(options, &[ng::Osrtp::Accept, ng::Osrtp::AcceptRfc]),
         },
         keeps_suite: options.sdes.keep,
         accepts_profile: options.transport == Some(Transport::Accept),
@@ -241,7 +255,9 @@ fn profile(options: &Options) -> Result<Option<Profile>, CallError> {
         }
         _ => return Ok(None),
     };
-    Ok(Some(profile))
+    // What is offered twice is plain, with keys, until then.
+    let is_twice = osrtp(options, &[ng::Osrtp::OfferLegacy]);
+    Ok(profile.plain().filter(|_| is_twice).or(Some(profile)))
 }
 
 /// RTCP on the port of RTP, with who offers and with who answers.

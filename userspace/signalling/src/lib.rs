@@ -12,5 +12,6 @@ pub mod policy;
 pub mod random;
 pub mod sdes;
 pub mod sdp;
+pub mod shape;
 
 pub use sdes::{InlineError, InlineKey, Suite, UnknownSuite};

@@ -4,6 +4,7 @@
 
 use sallyport_flow::Realm;
 use sallyport_signalling::e2ae::{self, Side};
+use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
 use super::party::{About, Echoes, Party, Reach};
@@ -26,6 +27,8 @@ pub(crate) struct Branch {
     pub(super) active: Option<usize>,
     /// Whether media of either side goes back there, and none to the other.
     pub(super) echoes: Option<[bool; 2]>,
+    /// The lines of each side, if those of one are not the call's.
+    pub(super) shapes: Option<Box<[Shape; 2]>>,
     /// What was sent to each side of the offerer and the others.
     pub(super) versions: [Version; 2],
 }

@@ -7,6 +7,7 @@ use sallyport_signalling::e2ae::{Asked, Context, Side};
 use sallyport_signalling::mediasec::Binding;
 use sallyport_signalling::policy::{AccessNetwork, Policy, RtcpMux};
 use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::shape::Wanted;
 
 use super::party::About;
 use crate::ports::Version;
@@ -34,6 +35,8 @@ pub(crate) struct Offer {
     /// RTCP on the port of RTP, with who offers and with who answers.
     pub(crate) rtcp_mux: Option<[RtcpMux; 2]>,
     pub(crate) about: About,
+    /// The lines of who answers, where they are not those of who offers.
+    pub(crate) shape: Wanted,
     /// The version of our address for who answers.
     pub(crate) version: Option<Version>,
     /// What leaves is marked from now on.

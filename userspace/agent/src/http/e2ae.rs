@@ -64,6 +64,7 @@ use sallyport_signalling::mediasec::{Binding, Mechanisms};
 use sallyport_signalling::policy::{AccessNetwork, Policy, Rule};
 use sallyport_signalling::sdes::Suites;
 use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::shape::Wanted;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -127,6 +128,7 @@ async fn offer(manager: Arc<Manager>, by: Side, body: &[u8]) -> Answered {
         terms: Terms::Policy(exchange.registration),
         policy: exchange.policy,
         rtcp_mux: None,
+        shape: Wanted::default(),
         version: None,
         dscp: None,
         max_streams: manager.limits.max_streams,

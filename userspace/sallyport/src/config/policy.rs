@@ -58,9 +58,12 @@ mod tests {
         let policy = read(&MediaPolicy {
             suites: Some(vec!["AEAD_AES_128_GCM".to_owned()]),
             e2ae: vec![rule("required")],
+            unencrypted_srtcp: true,
             ..MediaPolicy::default()
         })
         .unwrap();
+        assert!(policy.sdes.relaxed.unencrypted_srtcp);
+        assert!(!policy.sdes.relaxed.unencrypted_srtp);
         assert_eq!(policy.sdes.suites.as_slice(), [Suite::AeadAes128Gcm]);
         assert_eq!(policy.e2ae(&Medium::Audio, None), E2ae::Required);
         assert_eq!(policy.e2ae(&Medium::Video, None), E2ae::Optional);

@@ -77,6 +77,8 @@ pub struct Options {
     pub generate_rtcp: Option<bool>,
     /// `codec`, `extmap` and `sdp-attr`: what is changed in the SDP that leaves.
     pub edits: Edits,
+    /// `sdp-media-remove`: kinds of media that are not passed on.
+    pub without: Vec<String>,
     /// `metadata`, for reports.
     pub metadata: Option<String>,
     /// What was left out.
@@ -148,6 +150,11 @@ impl Options {
             "generate-rtcp" => put(word(value, switch), &mut self.generate_rtcp),
             "codec" => self.codec(value),
             "extmap" => self.extmap(value),
+            "sdp-media-remove" => {
+                return self.words(key, value, |options, word| {
+                    options.without.push(normal(word));
+                });
+            }
             "sdp-attr" => self.edits.attributes.read(value),
             "record-call" if word(value, switch) == Some(false) => true,
             "record-call" => return self.ignored.add(Why::Unsupported, key),
@@ -174,14 +181,6 @@ impl Options {
                 self.dtls_reverse.is_some_and(|dtls| dtls != Dtls::Off),
             ),
             ("DTLS-fingerprint", self.dtls_fingerprint.is_some()),
-            (
-                "OSRTP-offer-legacy",
-                self.osrtp.contains(&Osrtp::OfferLegacy),
-            ),
-            (
-                "OSRTP-accept-legacy",
-                self.osrtp.contains(&Osrtp::AcceptLegacy),
-            ),
             ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
             (
                 "SDES-unauthenticated_srtp",
@@ -249,7 +248,7 @@ impl Options {
 
     /// Takes a word of `flags` that stands for one of another list.
     fn prefixed(&mut self, word: &str) {
-        const PREFIXES: [&str; 7] = [
+        const PREFIXES: [&str; 8] = [
             "SDES",
             "OSRTP",
             "rtcp-mux",
@@ -257,6 +256,7 @@ impl Options {
             "replace",
             "codec",
             "sdp-attr",
+            "sdp-media-remove",
         ];
         let behind = |prefix: &str| {
             let (start, rest) = word.split_at_checked(prefix.len())?;
@@ -478,7 +478,7 @@ pub(super) fn delay(value: &Value<'_>) -> Option<Duration> {
 
 /// Why a normalised key or flag is left out.
 fn unread(name: &str) -> Why {
-    const UNSUPPORTED: [&str; 34] = [
+    const UNSUPPORTED: [&str; 33] = [
         "allow-transcoding",
         "always-transcode",
         "audio-player",
@@ -504,7 +504,6 @@ fn unread(name: &str) -> Why {
         "recording",
         "repacketize",
         "reuse-codecs",
-        "sdp-media-remove",
         "single-codec",
         "symmetric-codecs",
         "t.38",

@@ -22,7 +22,7 @@ pub struct Media {
 }
 
 impl Media {
-    pub(super) fn parse(value: &str) -> Option<Self> {
+    pub(crate) fn parse(value: &str) -> Option<Self> {
         let mut fields = value.splitn(4, ' ');
         let mut field = || fields.next().filter(|field| !field.is_empty());
         let medium = Medium::from(field()?);
@@ -76,6 +76,41 @@ impl Media {
         &mut self.section
     }
 
+    /// The line alone, with port 0.
+    #[must_use]
+    pub fn refused(&self) -> Self {
+        Self {
+            medium: self.medium.clone(),
+            port: 0,
+            count: None,
+            profile: self.profile.clone(),
+            formats: self.formats.clone(),
+            section: Section::default(),
+        }
+    }
+
+    /// The line, without `m=` and what is behind it.
+    pub(crate) fn line(&self) -> String {
+        let mut line = String::new();
+        self.write_line(&mut line).unwrap_or_default();
+        line
+    }
+
+    fn write_line(&self, text: &mut impl fmt::Write) -> fmt::Result {
+        let Self {
+            medium,
+            port,
+            profile,
+            formats,
+            ..
+        } = self;
+        write!(text, "{} {port}", medium.name())?;
+        if let Some(count) = self.count {
+            write!(text, "/{count}")?;
+        }
+        write!(text, " {} {formats}", profile.name())
+    }
+
     /// Moves the stream to another port; 0 refuses it.
     pub const fn set_port(&mut self, port: u16) {
         self.port = port;
@@ -105,18 +140,9 @@ impl Media {
     }
 
     pub(super) fn write_to(&self, text: &mut impl fmt::Write, ending: &str) -> fmt::Result {
-        let Self {
-            medium,
-            port,
-            profile,
-            formats,
-            ..
-        } = self;
-        write!(text, "m={} {port}", medium.name())?;
-        if let Some(count) = self.count {
-            write!(text, "/{count}")?;
-        }
-        write!(text, " {} {formats}{ending}", profile.name())?;
+        text.write_str("m=")?;
+        self.write_line(text)?;
+        text.write_str(ending)?;
         self.section.write_to(text, ending)
     }
 }

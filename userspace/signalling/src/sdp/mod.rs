@@ -126,6 +126,12 @@ impl Sdp {
         &mut self.media
     }
 
+    /// The same with other `m=` lines.
+    #[must_use]
+    pub fn with_media(self, media: Vec<Media>) -> Self {
+        Self { media, ..self }
+    }
+
     /// The connection that holds for a medium of this session description: its own, or that of the
     /// session.
     pub fn connection(&self, media: &Media) -> Option<Connection> {
