@@ -7,8 +7,10 @@
 
 #![forbid(unsafe_code)]
 
+mod between;
 mod changes;
 mod command_line;
+mod dialogues;
 mod ffmpeg;
 mod gstreamer;
 mod hostile;
@@ -16,6 +18,7 @@ mod interworking;
 mod libsrtp;
 mod neighbourhood;
 mod ng;
+mod opensips;
 mod pcscf;
 mod queues;
 mod secrecy;

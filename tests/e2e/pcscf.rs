@@ -5,12 +5,13 @@
 
 use std::net::SocketAddr;
 
-use sallyport_tests::{Family, Gateway, Topology, media, report, require};
+use sallyport_tests::{Family, Gateway, Topology, report, require};
 use serde_json::json;
 
 use crate::support::kamailio::{Kamailio, with_ng};
 use crate::support::phone::{Message, Phone};
-use crate::support::{Key, Kind, Libsrtp, Suite, expect_balanced};
+use crate::support::talk::Talk;
+use crate::support::{Key, Libsrtp, Suite, expect_balanced};
 
 const SUITE: Suite = Suite::CM_80;
 
@@ -248,36 +249,18 @@ impl<'a> Bed<'a> {
 
     /// Media crosses in both directions, to where the messages that each side got say.
     fn cross(&self, to_ue: &Message, to_core: &Message, test: &str) {
-        let socket = |host: &sallyport_tests::Namespace, ip, gateway: &Message| {
-            let socket = host.udp((ip, 5000));
-            socket
-                .connect(gateway.audio().0)
-                .expect("the gateway is in reach");
-            socket
-        };
-        let ue = socket(&self.topology.ue, self.ue_at.ip(), to_ue);
-        let core = socket(
-            &self.topology.core,
-            Topology::core_address(Family::V4),
-            to_core,
-        );
+        let at = |ip| SocketAddr::new(ip, 5000);
         let key = Key::of_attribute(attribute_of_suite(to_ue));
-        let mut libsrtp = Libsrtp::new(SUITE, &Self::up(), &key);
-        for number in 0..20 {
-            let packet = media::numbered_rtp(0x7063_7363, number, 160);
-            ue.send(&libsrtp.protect(Kind::Rtp, &packet))
-                .expect("no ICMP error");
-            media::expect_same(
-                &packet,
-                &media::receive(&core).expect("it arrives in the core"),
-            );
-            core.send(&packet).expect("no ICMP error");
-            let protected = media::receive(&ue).expect("it arrives at the UE");
-            let received = libsrtp.unprotect(Kind::Rtp, &protected);
-            media::expect_same(&packet, &received.expect("it authenticates"));
-        }
+        let mut talk = Talk::new(
+            (&self.topology.ue, at(self.ue_at.ip())),
+            (&self.topology.core, at(Topology::core_address(Family::V4))),
+            SUITE,
+            [&Self::up(), &key],
+        );
+        talk.connect(to_ue, to_core);
+        talk.cross(20);
         for direction in ["access to core", "core to access"] {
-            let peer = format!("{}, by Kamailio as P-CSCF", libsrtp.version);
+            let peer = format!("{}, by Kamailio as P-CSCF", talk.version());
             report::peer(&peer, SUITE.name, direction, 20, test);
         }
     }

@@ -3,22 +3,23 @@
 //! Calls through Kamailio, which drives the gateway by the ng protocol: baresip with SRTP on the
 //! access side, SIPp with RTP on the core side, audio compared code by code.
 
-use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use sallyport_tests::cleanup::wait_until;
-use sallyport_tests::media::{PCMA, RTP_HEADER_LEN};
-use sallyport_tests::{Family, Gateway, Topology, report, require};
+use sallyport_tests::media::RTP_HEADER_LEN;
+use sallyport_tests::{Gateway, Topology, report, require};
 use serde_json::json;
 
 use crate::support::audio::{Audio, FRAME};
-use crate::support::baresip::{self, Baresip};
-use crate::support::capture::{Datagram, Recording};
+use crate::support::baresip::{self, Account, Baresip};
 use crate::support::kamailio::{self, Kamailio, with_ng};
+use crate::support::opensips::Opensips;
+use crate::support::sip_proxy::SipProxy;
 use crate::support::sipp::{self, Scenario, Sipp};
-use crate::support::{Capture, Key, Kind, Libsrtp, Suite, expect_balanced};
+use crate::support::wires::{Recorded, UE, Way, Wires, keys_in};
+use crate::support::{Kind, Libsrtp, Suite, expect_balanced};
 
 #[test]
 fn kamailio_takes_the_example_configurations() {
@@ -36,11 +37,33 @@ fn kamailio_takes_the_example_configurations() {
 
 #[test]
 fn a_ue_calls_the_core_through_kamailio_holds_and_resumes() {
-    let test = "ue_calls_the_core";
-    let Some(needed) = Needed::find() else { return };
+    ue_calls("ue_calls_the_core", KAMAILIO);
+}
+
+#[test]
+fn the_core_calls_a_ue_through_kamailio_holds_and_resumes() {
+    core_calls("core_calls_the_ue", KAMAILIO);
+}
+
+#[test]
+#[ignore = "Debian 12 has no OpenSIPS: install one, and say in OPENSIPS_MODULES where its modules are"]
+fn a_ue_calls_the_core_through_opensips_holds_and_resumes() {
+    ue_calls("ue_calls_the_core", OPENSIPS);
+}
+
+#[test]
+#[ignore = "Debian 12 has no OpenSIPS: install one, and say in OPENSIPS_MODULES where its modules are"]
+fn the_core_calls_a_ue_through_opensips_holds_and_resumes() {
+    core_calls("core_calls_the_ue", OPENSIPS);
+}
+
+fn ue_calls(test: &str, by: By) {
+    let Some(needed) = Needed::find(by) else {
+        return;
+    };
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &with_ng());
-    let bed = Bed::new(&topology, &gateway);
+    let bed = Bed::new(&topology, &gateway, by);
     let sipp = Sipp::start(&topology, Scenario::Called, &bed.core_audio);
     let wires = Wires::record(&topology);
     bed.ue.command("dial", "sip:core@ims.example");
@@ -69,13 +92,13 @@ fn a_ue_calls_the_core_through_kamailio_holds_and_resumes() {
     needed.report(crossed, test);
 }
 
-#[test]
-fn the_core_calls_a_ue_through_kamailio_holds_and_resumes() {
-    let test = "core_calls_the_ue";
-    let Some(needed) = Needed::find() else { return };
+fn core_calls(test: &str, by: By) {
+    let Some(needed) = Needed::find(by) else {
+        return;
+    };
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &with_ng());
-    let bed = Bed::new(&topology, &gateway);
+    let bed = Bed::new(&topology, &gateway, by);
     let wires = Wires::record(&topology);
     let sipp = Sipp::start(&topology, Scenario::Calling, &bed.core_audio);
     sipp.wait_for("CSeq: 2 ACK", 1);
@@ -98,10 +121,10 @@ fn the_core_calls_a_ue_through_kamailio_holds_and_resumes() {
 #[test]
 fn media_goes_on_when_kamailio_is_killed_and_the_call_goes_on_through_its_successor() {
     survive("kamailio_killed", |bed, topology| {
-        bed.kamailio = None;
+        bed.proxy = None;
         expect_media(topology);
         // Kamailio keeps nothing about a call: where it goes is in its messages.
-        bed.kamailio = Some(Kamailio::start(topology, "anchor.cfg"));
+        bed.proxy = Some(Kamailio::start(topology, "anchor.cfg"));
     });
 }
 
@@ -120,10 +143,12 @@ fn media_goes_on_when_the_agent_is_killed_and_the_call_goes_on_with_its_successo
 /// A call in the middle of which something is done to the gateway, and which goes on as if nothing
 /// had been.
 fn survive(test: &str, harm: impl FnOnce(&mut Bed<'_>, &Topology)) {
-    let Some(needed) = Needed::find() else { return };
+    let Some(needed) = Needed::find(KAMAILIO) else {
+        return;
+    };
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &with_ng());
-    let mut bed = Bed::new(&topology, &gateway);
+    let mut bed = Bed::new(&topology, &gateway, KAMAILIO);
     let sipp = Sipp::start(&topology, Scenario::Called, &bed.core_audio);
     let wires = Wires::record(&topology);
     bed.ue.command("dial", "sip:core@ims.example");
@@ -159,20 +184,41 @@ fn expect_media(topology: &Topology) {
     }
 }
 
+/// Which proxy drives the gateway.
+#[derive(Clone, Copy)]
+struct By {
+    name: &'static str,
+    program: &'static str,
+    start: fn(&Topology) -> SipProxy,
+}
+
+const KAMAILIO: By = By {
+    name: "Kamailio",
+    program: "kamailio",
+    start: |topology| Kamailio::start(topology, "anchor.cfg"),
+};
+const OPENSIPS: By = By {
+    name: "OpenSIPS",
+    program: "opensips",
+    start: Opensips::start,
+};
+
 /// The programs that are not ours.
 struct Needed {
     names: [String; 2],
+    by: By,
 }
 
 impl Needed {
     /// `None` where one is missing.
-    fn find() -> Option<Self> {
-        let programs = ["kamailio", "baresip", "sipp", "tcpdump"];
+    fn find(by: By) -> Option<Self> {
+        let programs = [by.program, "baresip", "sipp", "tcpdump"];
         let are_there = require::root_and_namespaces()
             && Libsrtp::is_there()
             && programs.into_iter().all(require::program);
         are_there.then(|| Self {
             names: [baresip::version(), sipp::version()],
+            by,
         })
     }
 
@@ -182,16 +228,16 @@ impl Needed {
             (crossed.suite.name, "access to core", crossed.to_core),
             (crossed.suite.name, "core to access", crossed.to_ue),
         ] {
-            let peers = format!("{ue} and {core}, by Kamailio");
+            let peers = format!("{ue} and {core}, by {}", self.by.name);
             report::peer(&peers, suite, direction, packets as u64, test);
         }
     }
 }
 
-/// A gateway with Kamailio, and baresip registered there.
+/// A gateway with a proxy, and baresip registered there.
 struct Bed<'a> {
     gateway: &'a Gateway<'a>,
-    kamailio: Option<Kamailio>,
+    proxy: Option<SipProxy>,
     ue: Baresip<'a>,
     ue_audio: Audio,
     core_audio: Audio,
@@ -206,14 +252,14 @@ struct Crossed {
 }
 
 impl<'a> Bed<'a> {
-    fn new(topology: &'a Topology, gateway: &'a Gateway<'a>) -> Self {
+    fn new(topology: &'a Topology, gateway: &'a Gateway<'a>, by: By) -> Self {
         // baresip hangs up when its file is over.
         let (ue_audio, core_audio) = (Audio::new(1, 60), Audio::new(2, 60));
-        let kamailio = Some(Kamailio::start(topology, "anchor.cfg"));
+        let proxy = Some((by.start)(topology));
         Self {
             gateway,
-            kamailio,
-            ue: Baresip::start(topology, &ue_audio),
+            proxy,
+            ue: Baresip::start(&topology.ue, Account::UE, &ue_audio),
             ue_audio,
             core_audio,
         }
@@ -223,7 +269,7 @@ impl<'a> Bed<'a> {
     /// said so many seconds of it: RTP on the core side, SRTP under two keys for the whole call on
     /// the access side.
     fn expect_crossed(&self, wires: &Recorded, seconds: usize) -> Crossed {
-        let (suite, [up, down]) = keys_in(&self.ue.log());
+        let (suite, [up, down]) = keys_in(&self.ue.log(), UE);
         let unprotected = |way, receive, send| -> Vec<_> {
             let mut end = Libsrtp::new(suite, send, receive);
             let rtp = wires.on_access(way).map(|srtp| {
@@ -259,18 +305,14 @@ impl<'a> Bed<'a> {
         crossed
     }
 
-    /// Fails unless nothing is left of the call, and Kamailio knows what media it had.
+    /// Fails unless nothing is left of the call, and the proxy knows what media it had.
     fn expect_ended(&self, wires: &Recorded) {
         assert_eq!(self.gateway.list()["sessions"], json!([]));
         assert_eq!(self.gateway.statistics()["flows"], 0);
         expect_balanced(self.gateway);
-        let log = self
-            .kamailio
-            .as_ref()
-            .map(Kamailio::log)
-            .unwrap_or_default();
+        let log = self.proxy.as_ref().map(SipProxy::log).unwrap_or_default();
         let counts = numbers_behind(&log, ": RTP: ");
-        let [bytes, packets, _errors, _, rtcp_packets, ..] = counts[..] else {
+        let [bytes, packets, errors, rtcp_bytes, rtcp_packets, ..] = counts[..] else {
             panic!("no report in {log}");
         };
         let sent = || {
@@ -290,44 +332,11 @@ impl<'a> Bed<'a> {
             (packets * (RTP_HEADER_LEN + FRAME)..=sent_bytes).contains(&bytes),
             "{counts:?}"
         );
+        assert!(rtcp_bytes > rtcp_packets, "{counts:?}");
         assert!(rtcp_packets > 0, "{counts:?}");
+        // What came while a side held is none.
+        assert_eq!(errors, 0, "{counts:?}");
     }
-}
-
-/// The suite that was agreed on, and the only key under it of each side, the UE's first, as baresip
-/// logs them.
-fn keys_in(log: &str) -> (Suite, [Key; 2]) {
-    let sides = [Topology::ue_address, Topology::access_address].map(|side| side(Family::V4));
-    let mut said = [HashSet::new(), HashSet::new()];
-    let mut side = None;
-    for line in log.lines() {
-        if let Some(route) = line.strip_prefix("UDP ") {
-            side = sides
-                .iter()
-                .position(|ip| route.starts_with(&format!("{ip}:")));
-        }
-        if let (Some(side), Some(attribute)) = (side, line.strip_prefix("a=crypto:")) {
-            said[side].insert(attribute.trim_end());
-        }
-    }
-    let is_known = |suite: &Suite| {
-        said[0]
-            .iter()
-            .any(|attribute| attribute.contains(suite.name))
-    };
-    let suite = Suite::ALL
-        .into_iter()
-        .find(is_known)
-        .expect("the UE said a key");
-    let keys = said.map(|attributes| {
-        let mut of_suite = attributes
-            .iter()
-            .filter(|attribute| attribute.contains(suite.name));
-        let key = of_suite.next().unwrap_or_else(|| panic!("no key in {log}"));
-        assert_eq!(of_suite.next(), None, "another key in {log}");
-        Key::of_attribute(key)
-    });
-    (suite, keys)
 }
 
 /// The numbers in the rest of the line behind this text.
@@ -337,69 +346,6 @@ fn numbers_behind(log: &str, text: &str) -> Vec<usize> {
     rest.split(|c: char| !c.is_ascii_digit())
         .filter_map(|number| number.parse().ok())
         .collect()
-}
-
-/// Recordings of both links, on the side of the peers.
-struct Wires {
-    access: Capture,
-    core: Capture,
-}
-
-struct Recorded {
-    access: Recording,
-    core: Recording,
-}
-
-/// Who sent a packet first.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    FromAccess,
-    FromCore,
-}
-
-impl Wires {
-    fn record(topology: &Topology) -> Self {
-        let media = "udp and not port 5060";
-        Self {
-            access: Capture::start(&topology.ue, media),
-            core: Capture::start(&topology.core, media),
-        }
-    }
-
-    fn stop(self) -> Recorded {
-        Recorded {
-            access: self.access.stop(),
-            core: self.core.stop(),
-        }
-    }
-}
-
-impl Recorded {
-    /// The packets with audio on the access link, in one direction.
-    fn on_access(&self, way: Way) -> impl Iterator<Item = Datagram<'_>> {
-        let ue = Topology::ue_address(Family::V4);
-        audio(&self.access).filter(move |datagram| match way {
-            Way::FromAccess => datagram.source.ip() == ue,
-            Way::FromCore => datagram.destination.ip() == ue,
-        })
-    }
-
-    /// The packets with audio on the core link, in one direction.
-    fn on_core(&self, way: Way) -> impl Iterator<Item = Datagram<'_>> {
-        let core = Topology::core_address(Family::V4);
-        audio(&self.core).filter(move |datagram| match way {
-            Way::FromAccess => datagram.destination.ip() == core,
-            Way::FromCore => datagram.source.ip() == core,
-        })
-    }
-}
-
-/// RTP of PCMA, protected or not.
-fn audio(recording: &Recording) -> impl Iterator<Item = Datagram<'_>> {
-    let datagrams = recording.datagrams();
-    datagrams.filter(|datagram| {
-        datagram.payload.len() > RTP_HEADER_LEN && datagram.payload[1] & 0x7f == PCMA
-    })
 }
 
 /// Fails unless in so many offers and answers all that the UE saw was SRTP with keys, and all that

@@ -103,6 +103,20 @@ impl Topology {
         topology
     }
 
+    /// One more host on the link of the user equipment, with an IPv4 address there. What it sends and
+    /// gets is seen on the NIC of the user equipment.
+    pub fn neighbour_of_ue(&self, address: IpAddr) -> Namespace {
+        let host = Namespace::new("neighbour");
+        let (nic, name) = (Self::PEER_NIC, host.name());
+        let link = format!("link {nic} name neighbour type macvlan mode bridge");
+        self.ue.ip(&format!("link add {link}"));
+        self.ue.ip(&format!("link set neighbour netns {name}"));
+        host.ip(&format!("link set neighbour name {nic}"));
+        host.ip(&format!("address add {address}/24 dev {nic}"));
+        host.ip(&format!("link set {nic} up"));
+        host
+    }
+
     /// The user equipment.
     pub const fn ue_address(family: Family) -> IpAddr {
         match family {

@@ -15,7 +15,22 @@ use serde_json::json;
 
 use super::audio::{Audio, codes_of};
 
-/// A running baresip, registered as `ue`, that takes every call.
+/// Who a baresip is.
+#[derive(Clone, Copy)]
+pub(crate) struct Account {
+    pub(crate) user: &'static str,
+    pub(crate) address: IpAddr,
+}
+
+impl Account {
+    /// The first UE.
+    pub(crate) const UE: Self = Self {
+        user: "ue",
+        address: Topology::ue_address(Family::V4),
+    };
+}
+
+/// A running baresip, registered, that takes every call.
 pub(crate) struct Baresip<'a> {
     host: &'a Namespace,
     process: Child,
@@ -25,9 +40,8 @@ pub(crate) struct Baresip<'a> {
 
 impl<'a> Baresip<'a> {
     /// Starts it and waits until it is registered. It wants SRTP, and has no calls without.
-    pub(crate) fn start(topology: &'a Topology, audio: &Audio) -> Self {
+    pub(crate) fn start(host: &'a Namespace, account: Account, audio: &Audio) -> Self {
         let (folder, cleanup) = temporary_folder("baresip").expect("create a folder");
-        let address = Topology::ue_address(Family::V4);
         let proxy = Topology::access_address(Family::V4);
         let write = |name, content: &[u8]| {
             fs::write(folder.join(name), content).expect("write a file");
@@ -35,13 +49,14 @@ impl<'a> Baresip<'a> {
         write("audio.wav", &audio.wav());
         write(
             "config",
-            configuration(address, &folder.display().to_string()).as_bytes(),
+            configuration(account, &folder.display().to_string()).as_bytes(),
         );
-        let account = format!(
-            "<sip:ue@{proxy}>;outbound=\"sip:{proxy}\";regint=60;auth_pass=none;answermode=auto;\
-             mediaenc=srtp-mand;audio_codecs=PCMA/8000/1\n"
+        let line = format!(
+            "<sip:{user}@{proxy}>;outbound=\"sip:{proxy}\";regint=60;auth_pass=none;answermode=auto;\
+             mediaenc=srtp-mand;audio_codecs=PCMA/8000/1\n",
+            user = account.user
         );
-        write("accounts", account.as_bytes());
+        write("accounts", line.as_bytes());
         // Else it makes examples of these.
         write("contacts", b"");
         let log = File::create(folder.join(LOG)).expect("create a file");
@@ -54,9 +69,9 @@ impl<'a> Baresip<'a> {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("there are file descriptors left"))
             .stderr(log);
-        let process = topology.ue.spawn(&mut command).expect("start baresip");
+        let process = host.spawn(&mut command).expect("start baresip");
         let baresip = Self {
-            host: &topology.ue,
+            host,
             process,
             folder,
             _cleanup: cleanup,
@@ -146,9 +161,9 @@ pub(crate) fn version() -> String {
     format!("baresip {}", number.trim_start_matches('v'))
 }
 
-fn configuration(address: IpAddr, folder: &str) -> String {
+fn configuration(account: Account, folder: &str) -> String {
     let settings = [
-        ("sip_listen", format!("{address}:5060")),
+        ("sip_listen", format!("{}:5060", account.address)),
         ("audio_source", format!("aufile,{folder}/audio.wav")),
         // It has to play what it hears somewhere.
         ("audio_player", "aubridge,ear".to_owned()),

@@ -14,11 +14,15 @@ pub(crate) mod kamailio;
 pub(crate) mod libsrtp;
 pub(crate) mod ng;
 pub(crate) mod noise;
+pub(crate) mod opensips;
 pub(crate) mod phone;
 pub(crate) mod proxy;
+pub(crate) mod sip_proxy;
 pub(crate) mod sipp;
 pub(crate) mod suite;
 pub(crate) mod web_peer;
+pub(crate) mod talk;
+pub(crate) mod wires;
 
 pub(crate) use accounts::expect_balanced;
 pub(crate) use call::{Call, End, Kind, Terms};

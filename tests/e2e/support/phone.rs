@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use sallyport_tests::{Namespace, media};
 
@@ -34,6 +35,11 @@ impl Phone {
         }
     }
 
+    /// Where everything goes.
+    pub(crate) const fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
     /// Sends a request: a start line, header fields with values, and a body if it is not empty.
     /// Via, Max-Forwards and the lengths are added.
     pub(crate) fn request(&self, start: &str, fields: &str, sdp: &str) {
@@ -49,11 +55,27 @@ impl Phone {
 
     /// Answers a request.
     pub(crate) fn reply(&self, request: &Message, status: &str, fields: &str, sdp: &str) {
+        self.reply_as("callee", request, status, fields, sdp);
+    }
+
+    /// Answers a request as one of several that it has reached.
+    pub(crate) fn reply_as(
+        &self,
+        tag: &str,
+        request: &Message,
+        status: &str,
+        fields: &str,
+        sdp: &str,
+    ) {
         let mut copied = String::new();
         for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
             for value in request.fields(name) {
                 let is_new = name == "To" && !value.contains(";tag=");
-                let tag = if is_new { ";tag=callee" } else { "" };
+                let tag = if is_new {
+                    format!(";tag={tag}")
+                } else {
+                    String::new()
+                };
                 let _ = write!(copied, "{name}: {value}{tag}\r\n");
             }
         }
@@ -81,6 +103,11 @@ impl Phone {
         panic!("no {start}, but {others:#?}");
     }
 
+    /// Fails if anything new arrives within a moment.
+    pub(crate) fn expect_nothing(&self) {
+        media::expect_silence(&self.socket, Duration::from_millis(300));
+    }
+
     fn send(&self, text: &str) {
         self.socket
             .send_to(text.as_bytes(), self.proxy)
@@ -89,6 +116,11 @@ impl Phone {
 }
 
 impl Message {
+    /// One that is nothing but an SDP.
+    pub(crate) fn of_sdp(sdp: &str) -> Self {
+        Self(format!("\r\n\r\n{sdp}"))
+    }
+
     /// The values of the header fields of a name, in their order.
     pub(crate) fn fields<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let (head, _) = self.parts();

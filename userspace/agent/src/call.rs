@@ -19,6 +19,9 @@ mod flowing;
 /// ICE and DTLS.
 mod handshakes;
 
+/// Peers that say a host name in place of an address.
+mod host_name;
+
 /// Who talks.
 mod party;
 
@@ -71,6 +74,8 @@ pub(crate) struct Call {
     pub(crate) last_signal: Duration,
     /// When it ends, if somebody has said so.
     pub(crate) ends_at: Option<Duration>,
+    /// Whether somebody has taken it for sure: most clients do not tell that from ringing.
+    pub(crate) is_final: bool,
     pub(crate) branches: Vec<Branch>,
     dscp: Option<u8>,
     /// Whether RTP is dropped, as the client said.
@@ -108,6 +113,7 @@ impl Call {
             created: now,
             last_signal: now,
             ends_at: None,
+            is_final: false,
             branches: Vec::new(),
             dscp: None,
             is_silenced: false,
@@ -159,6 +165,12 @@ impl Call {
         if found > max {
             return Err(CallError::Streams { found, max });
         }
+        let offerer = if by_offerer {
+            Some(&branch.offerer)
+        } else {
+            dialog.answerer.as_ref()
+        };
+        host_name::check(&offer.sdp, &offer.about, offerer)?;
         let mut ports = BTreeMap::new();
         for index in dialog.call.wanted_ports(&folded) {
             let media = &folded.media()[index];
@@ -256,6 +268,12 @@ impl Call {
             // The answer to an offer whose place another has taken.
             return Err(CallError::Dialogue);
         }
+        let party = if by_offerer {
+            dialog.answerer.as_ref()
+        } else {
+            Some(&branch.offerer)
+        };
+        host_name::check(&answer.sdp, &answer.about, party)?;
         let context = answer.terms.context(&policy);
         let answerer = offerer.opposite();
         let mut shapes = branch.shapes.clone();
@@ -308,6 +326,7 @@ impl Call {
         }
         branch.active = Some(dialog_at);
         branch.echo(&answer.about, answerer);
+        self.is_final |= answer.is_final;
         self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
         self.last_signal = now;
         Ok(self.passed(unfolded, at, dialog_at, offerer, by_offerer))

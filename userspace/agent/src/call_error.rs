@@ -25,6 +25,8 @@ pub(crate) enum CallError {
     Dialogs { max: u16 },
     /// A peer's address is of another IP version than the one that it was offered.
     Family,
+    /// A plain peer says a host name in place of its address, and nothing else says where it is.
+    HostName(String),
     /// No realm has this name.
     Interface(String),
     /// What is asked for is left to others.
@@ -53,6 +55,11 @@ impl fmt::Display for CallError {
             Self::Family => f.write_str(
                 "a peer's address is of another IP version than ours; ask for it with the offer's \
                  address-family",
+            ),
+            Self::HostName(name) => write!(
+                f,
+                "media at {name}: host names are not looked up; say the address in the SDP, or \
+                 with received-from or media-address"
             ),
             Self::Interface(name) => write!(
                 f,

@@ -285,7 +285,7 @@ impl Manager {
             if !streams.iter().any(flows_both_ways) {
                 // Who is held may send neither RTP nor RTCP, and nobody plays music to it.
                 add(active, timeouts.held, Why::Held);
-            } else if last_media.is_none() {
+            } else if last_media.is_none() && !call.is_final {
                 // An answer without media may be that of a phone that rings.
                 let both = timeouts.unanswered.zip(timeouts.inactive);
                 let later = both.map(|(unanswered, inactive)| unanswered.max(inactive));

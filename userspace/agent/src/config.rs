@@ -66,7 +66,8 @@ pub struct Timeouts {
     /// Nobody has answered.
     pub unanswered: Option<Duration>,
     /// No media has arrived, though it may both ways. Before the first packet `unanswered` counts
-    /// if it is longer: phones that ring are answered for, too, and send nothing.
+    /// if it is longer, unless the client says that the answer is final: phones that ring are
+    /// answered for, too, and send nothing.
     pub inactive: Option<Duration>,
     /// No media has arrived, for the call is on hold: it may pass one way at most.
     pub held: Option<Duration>,

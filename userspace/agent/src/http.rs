@@ -140,15 +140,21 @@ async fn statistics(State(manager): State<Arc<Manager>>) -> Result<Json<Value>, 
 }
 
 async fn health(State(manager): State<Arc<Manager>>) -> (StatusCode, Json<Value>) {
-    let (status, data_plane) = if manager.is_connected().await {
-        (StatusCode::OK, "connected")
+    let is_connected = manager.is_connected().await;
+    let data_plane = if is_connected {
+        "connected"
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not connected")
+        "not connected"
     };
-    (
-        status,
-        Json(json!({ "agent": "ok", "data_plane": data_plane })),
-    )
+    let problem = manager.check_store().await.err();
+    let store = problem.map_or_else(|| "ok".to_owned(), |problem| problem.to_string());
+    let status = if is_connected && store == "ok" {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let health = json!({ "agent": "ok", "data_plane": data_plane, "store": store });
+    (status, Json(health))
 }
 
 /// A page in a browser on this host must not reach the sessions: browsers name the page's origin

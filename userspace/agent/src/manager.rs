@@ -49,7 +49,7 @@ use clock::Clock;
 use entry::Changing;
 
 use crate::config::{Config, Limits, RealmConfig, Timeouts};
-use crate::data_plane::DataPlane;
+use crate::data_plane::{DataPlane, DataPlaneError};
 use crate::flows::{Counters, counters};
 use crate::marks::FlowMarks;
 use crate::ports::Ports;
@@ -130,7 +130,8 @@ impl Manager {
         manager
     }
 
-    fn restore(&self, id: SessionId, state: State, mut marks: FlowMarks) {
+    fn restore(&self, id: SessionId, state: State, marks: FlowMarks) {
+        let mut marks = marks.restored();
         for (realm, rtp) in state.ports() {
             lock(&self.ports).retake(realm, rtp);
         }
@@ -255,6 +256,14 @@ impl Manager {
     /// Whether sessions can be set up.
     pub(crate) async fn is_connected(&self) -> bool {
         self.data_plane.read().await.is_some()
+    }
+
+    /// Whether what changes can be remembered.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(crate) async fn check_store(&self) -> Result<(), ManagerError> {
+        Ok(self.store.check().await?)
     }
 
     /// Whether new sessions are refused.
@@ -399,15 +408,26 @@ impl Manager {
             return Err(ManagerError::UnknownSession);
         }
         let _changing = Changing::begin(entry);
+        // Should the agent die in between, its successor must not start at these indices again.
+        if let Some(marks) = entry.marks_ahead_of(&new) {
+            self.store.put_marks([(entry.id, marks)]).await?;
+        }
         let sockets =
             |state: Option<&State>| state.map_or_else(Wanted::new, |state| state.sockets(entry.id));
         let (had, has) = (sockets(before.as_deref()), sockets(after.as_ref()));
         self.turn_sockets(&had, has.clone());
         let applied = match entry.apply(data_plane, &old, &new).await {
             Ok(applied) => applied,
-            Err(problem) => {
+            Err(error) => {
+                if !matches!(error, DataPlaneError::Refused(_)) {
+                    // It may have been done, and nobody has heard of it.
+                    let marks = [(entry.id, entry.doubt(&new))];
+                    if let Err(problem) = self.store.put_marks(marks).await {
+                        error!("{problem}");
+                    }
+                }
                 self.turn_sockets(&has, had);
-                return Err(problem.into());
+                return Err(error.into());
             }
         };
         let stored = self.write(entry, after.as_ref(), applied.moves_marks);
@@ -415,6 +435,7 @@ impl Manager {
             if after.is_some() {
                 // If this fails, too, flows are made to agree at the next reconciliation.
                 if let Err(problem) = entry.apply(data_plane, &new, &old).await {
+                    entry.doubt(&old);
                     error!(session = %entry.id, "take a change back: {problem}");
                 }
                 self.turn_sockets(&has, had);

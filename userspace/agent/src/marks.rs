@@ -27,6 +27,9 @@ pub(crate) struct FlowMarks {
     flows: Vec<(FlowId, Marks)>,
     /// A key may come back, as that of a dialog whose media was not wanted for a while.
     past: Vec<KeyMarks>,
+    /// Whether an agent before has left this, which may have died in the middle of a change.
+    #[serde(skip)]
+    is_restored: bool,
 }
 
 /// The marks of the keys of a flow, at [`RECEIVE`] and [`SEND`].
@@ -97,12 +100,66 @@ impl FlowMarks {
             let Some([_, Some(known)]) = self.of_mut(*id) else {
                 continue;
             };
-            known.marks = sending(std::mem::take(&mut known.marks));
-            for mark in &mut known.marks {
-                let moved = mark.rtcp.unwrap_or(0).saturating_add(Mark::RTCP_STEP);
-                mark.rtcp = Some(moved.min(LAST_RTCP));
+            known.marks = moved(std::mem::take(&mut known.marks));
+        }
+    }
+
+    /// Another agent has left this.
+    pub(crate) fn restored(self) -> Self {
+        Self {
+            is_restored: true,
+            ..self
+        }
+    }
+
+    /// What the store has to know before flows get keys to send with that were in use before, as the
+    /// agent may die in the middle of it: that these have moved on. `None` when there are none.
+    pub(crate) fn ahead_of(&mut self, flows: &[Flow]) -> Option<Self> {
+        if self.is_restored {
+            self.take_for_used(flows);
+        }
+        let mut ahead = self.clone();
+        ahead.move_on(flows).then_some(ahead)
+    }
+
+    /// Flows have got their keys, or have not: nobody knows.
+    pub(crate) fn doubt(&mut self, flows: &[Flow]) {
+        self.take_for_used(flows);
+        self.move_on(flows);
+    }
+
+    /// Takes all keys that flows are to send with for used.
+    fn take_for_used(&mut self, flows: &[Flow]) {
+        for flow in flows {
+            if let Some((key, None)) = self.sending_key(flow) {
+                let marks = Vec::new();
+                self.remember(KeyMarks { key, marks });
             }
         }
+    }
+
+    /// Moves the marks on of the keys that were in use and that flows do not have yet. True when
+    /// there are any.
+    fn move_on(&mut self, flows: &[Flow]) -> bool {
+        let mut has_any = false;
+        for flow in flows {
+            let own = self.of(flow.id).and_then(|own| own[SEND].as_ref());
+            let own = own.map(|own| own.key);
+            if let Some((key, Some(known))) = self.sending_key(flow)
+                && own != Some(key)
+            {
+                let marks = moved(known);
+                self.remember(KeyMarks { key, marks });
+                has_any = true;
+            }
+        }
+        has_any
+    }
+
+    /// The key that a flow sends with, and where it stands if it was in use.
+    fn sending_key(&self, flow: &Flow) -> Option<(KeyId, Option<Vec<Mark>>)> {
+        let crypto = cryptos(flow)[SEND]?;
+        Some((KeyId::of(crypto)?, self.known(flow.id, SEND, crypto)))
     }
 
     /// These are the flows from now on. True when one of them no longer has a key that it had.
@@ -196,6 +253,16 @@ fn sending(marks: Vec<Mark>) -> Vec<Mark> {
             rtp: None,
             rtcp: None,
         }];
+    }
+    marks
+}
+
+/// Where a data plane may be in a while that goes on behind these.
+fn moved(marks: Vec<Mark>) -> Vec<Mark> {
+    let mut marks = sending(marks);
+    for mark in &mut marks {
+        let moved = mark.rtcp.unwrap_or(0).saturating_add(Mark::RTCP_STEP);
+        mark.rtcp = Some(moved.min(LAST_RTCP));
     }
     marks
 }
@@ -365,6 +432,24 @@ mod tests {
             [mark(1, Some(70001), Some(10))]
         );
         assert_eq!(put(&marks, flow(ID, 2), None), [mark(1, Some(80000), None)]);
+    }
+
+    #[test]
+    fn what_the_agent_before_may_have_given_away_is_taken_for_used() {
+        let mut marks = FlowMarks::default();
+        let before = flow(ID, 1);
+        marks.turn_to(std::slice::from_ref(&before));
+        let new = [flow(ID, 2)];
+        assert!(marks.ahead_of(&new).is_none(), "a new key");
+        let mut marks = marks.restored();
+        assert!(marks.ahead_of(&[flow(ID, 1)]).is_none(), "it is there");
+        // Should this agent die, too, the next one starts further on.
+        for step in [None, Some(Mark::RTCP_STEP), Some(2 * Mark::RTCP_STEP)] {
+            let ahead = marks.ahead_of(&new).expect("it was in use");
+            let given = put(&marks, flow(ID, 2), Some(&before));
+            assert_eq!(given, [mark(0, None, step)]);
+            marks = ahead.restored();
+        }
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Calls for NgCalls {
             }),
             policy: ng_keys::of_answer(&self.manager.policy, &answer.options),
             about,
+            is_final: answer.options.flags.contains(&Flag::Final),
         };
         let sdp = self.manager.answer(&answer, &lines).await.map_err(refuse)?;
         if is_shown {
@@ -284,6 +285,7 @@ fn words(options: &Options) -> Asked {
     Asked {
         profile: None,
         recrypt: options.flags.contains(&Flag::Recrypt),
+        indicates: options.flags.contains(&Flag::E2ae),
         is_reset: options.flags.contains(&Flag::Reset),
         osrtp: Osrtp {
             offers: osrtp(options, &[ng::Osrtp::Offer, ng::Osrtp::OfferLegacy]),

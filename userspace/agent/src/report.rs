@@ -177,7 +177,7 @@ fn stream(
         report.ingress = Counters {
             packets: flow.packets_in,
             bytes: flow.bytes_in,
-            errors: flow.refused.total(),
+            errors: flow.refused.errors(),
         };
     }
     // What leaves here arrived on the far side, on one port or two.
@@ -213,7 +213,7 @@ impl Manager {
         if let Ok(statistics) = self.statistics().await {
             for worker in &statistics.workers {
                 packets += worker.packets_out;
-                errors += worker.refused.total();
+                errors += worker.refused.errors();
             }
         }
         let tally = &self.tally;

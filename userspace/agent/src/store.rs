@@ -22,6 +22,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ pub(crate) struct Store {
     path: Arc<Path>,
     seal: Arc<Seal>,
     writer: Arc<Writer>,
+    /// Whether the last change was not written.
+    is_failing: Arc<AtomicBool>,
 }
 
 /// The thread that writes. It ends, and closes the file, before the store is gone.
@@ -119,6 +122,7 @@ impl Store {
                 writes: Some(writes),
                 thread: Some(thread),
             }),
+            is_failing: Arc::default(),
         };
         Ok((store, found))
     }
@@ -168,6 +172,17 @@ impl Store {
         self.seal.secret(purpose)
     }
 
+    /// Whether changes are written. One that failed is asked anew.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        if self.is_failing.load(Ordering::Relaxed) {
+            return self.commit(Change::Nothing).await;
+        }
+        Ok(())
+    }
+
     /// The same with nobody who writes.
     #[cfg(test)]
     pub(crate) fn broken(&self) -> Self {
@@ -195,10 +210,12 @@ impl Store {
     }
 
     async fn done(&self, wait: oneshot::Receiver<Written>) -> Result<(), StoreError> {
-        match wait.await {
+        let result = match wait.await {
             Ok(result) => result.map_err(|problem| self.failed(problem.to_string())),
             Err(_) => Err(self.failed("its thread has ended".to_owned())),
-        }
+        };
+        self.is_failing.store(result.is_err(), Ordering::Relaxed);
+        result
     }
 
     fn failed(&self, problem: String) -> StoreError {
@@ -217,6 +234,8 @@ type Written = Result<(), Arc<redb::Error>>;
 enum Change {
     Session(SessionId, Option<Vec<u8>>),
     Marks(SessionId, Vec<u8>),
+    /// Whether there is room.
+    Nothing,
 }
 
 fn open_file(path: &Path, create: bool) -> io::Result<File> {
@@ -297,6 +316,7 @@ fn write(
                     ended.push(id.number());
                 }
                 Change::Marks(id, bytes) => polled.push((id.number(), bytes)),
+                Change::Nothing => {}
             }
         }
         ended.retain(|id| marked.contains(id));
@@ -455,11 +475,9 @@ impl std::error::Error for StoreError {}
 
 #[cfg(test)]
 mod tests {
+    use redb::StorageBackend;
     use std::fs;
     use std::os::unix::fs::FileExt;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use redb::StorageBackend;
 
     use super::*;
 
@@ -511,12 +529,14 @@ mod tests {
         let (writes, waiting) = mpsc::channel(1);
         let reopen = open.clone();
         let thread = thread::spawn(move || write_all(database, reopen, HashSet::new(), waiting));
-        let put = |number: u64| {
+        let change = |change| {
             let (done, wait) = oneshot::channel();
-            let id = SessionId::try_from(number << 16).unwrap();
-            let change = Change::Session(id, Some(vec![7; 100]));
             writes.blocking_send(Write { change, done }).ok().unwrap();
             wait.blocking_recv().unwrap()
+        };
+        let put = |number: u64| {
+            let id = SessionId::try_from(number << 16).unwrap();
+            change(Change::Session(id, Some(vec![7; 100])))
         };
         put(1).unwrap();
         disk.is_full.store(true, Ordering::Relaxed);
@@ -524,7 +544,9 @@ mod tests {
             let problem = put(number).unwrap_err().to_string();
             assert!(!problem.contains("Previous"), "{problem}");
         }
+        change(Change::Nothing).unwrap_err();
         disk.is_full.store(false, Ordering::Relaxed);
+        change(Change::Nothing).unwrap();
         put(4).unwrap();
         drop(writes);
         thread.join().unwrap();

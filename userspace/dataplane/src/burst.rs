@@ -40,6 +40,8 @@ pub struct Packet {
     pub ssrc: u32,
     /// Type of service or traffic class that it arrived with, once classified.
     pub traffic_class: u8,
+    /// How often it has come back.
+    pub returns: u8,
     /// What becomes of it.
     pub fate: Fate,
     /// Bytes of UDP payload with which it leaves, once rewritten.
@@ -55,9 +57,16 @@ pub enum Fate {
     Refused(Reason),
     /// Its flow belongs to another worker, which gets it.
     HandedOver(u32),
+    /// It goes to a media address of our own, and has to be processed as if it had arrived there.
+    Returned,
 }
 
 impl Packet {
+    /// How often a packet may come back. Once is what a call needs that passes the gateway twice, as
+    /// that from one UE to another does when the core brings it back; flows that lead to each other
+    /// would never let go of a packet.
+    pub const MAX_RETURNS: u8 = 4;
+
     /// A packet as a socket gave it.
     #[inline]
     pub fn new(received: Received, nic: NicId) -> Self {
@@ -71,6 +80,7 @@ impl Packet {
             kind: Kind::Rtp,
             ssrc: 0,
             traffic_class: 0,
+            returns: 0,
             fate: Fate::Onward,
             payload_len: 0,
         }
@@ -90,6 +100,13 @@ impl Packet {
     #[inline]
     pub fn goes_on(&self) -> bool {
         self.fate == Fate::Onward
+    }
+
+    /// Starts its way again where it was sent to: nothing of before counts any more.
+    pub const fn come_back(&mut self) {
+        self.returns += 1;
+        self.flow = Slot::NONE;
+        self.fate = Fate::Onward;
     }
 
     /// Ends its way here.

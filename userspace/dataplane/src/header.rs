@@ -24,6 +24,7 @@ const HOP_LIMIT: u8 = 64;
 pub struct LinkHeader {
     bytes: [u8; Self::MAX_LEN],
     len: usize,
+    leads_back: bool,
 }
 
 impl LinkHeader {
@@ -49,7 +50,22 @@ impl LinkHeader {
         Self {
             bytes,
             len: len + 2,
+            leads_back: false,
         }
+    }
+
+    /// From our address to itself: towards a media address of our own.
+    pub fn back(own: [u8; 6]) -> Self {
+        Self {
+            leads_back: true,
+            ..Self::new(own, own, &[])
+        }
+    }
+
+    /// Whether packets do not leave with it but arrive once more.
+    #[inline]
+    pub const fn leads_back(&self) -> bool {
+        self.leads_back
     }
 
     /// Its length with the type of what follows, in bytes.

@@ -71,6 +71,8 @@ pub struct Exit {
     pub interface: Nic,
     /// The VLAN tags to write.
     pub vlan: Vec<u16>,
+    /// The realm's local media addresses: what goes there does not leave.
+    pub own: Vec<IpAddr>,
 }
 
 /// A next hop whose Ethernet header is new, or no longer known.
@@ -263,8 +265,13 @@ impl NextHops {
         let Some(exit) = self.exits.get(&realm) else {
             return false;
         };
-        let via = next_hop(&self.handle, exit.interface.index, peer).await;
-        let header = via.and_then(|via| self.header(realm, via));
+        // The kernel knows no way out of a NIC to its own address.
+        let (via, header) = if exit.own.contains(&peer) {
+            (None, Some(LinkHeader::back(exit.interface.address)))
+        } else {
+            let via = next_hop(&self.handle, exit.interface.index, peer).await;
+            (via, via.and_then(|via| self.header(realm, via)))
+        };
         let Some(hop) = self.hops.get_mut(id.index()) else {
             return false;
         };

@@ -146,6 +146,7 @@ async fn find_nics(
             Exit {
                 interface,
                 vlan: config.vlan.clone(),
+                own: config.addresses.clone(),
             },
         );
         if !nics.contains(&nic) {

@@ -54,6 +54,11 @@ impl WorkerState {
     /// Counts a packet that was handed to the NIC.
     pub fn count_sent(&mut self, flow: Slot, payload_len: usize) {
         self.packets_out += 1;
+        self.count_passed(flow, payload_len);
+    }
+
+    /// Counts a packet that is through with its flow.
+    pub fn count_passed(&mut self, flow: Slot, payload_len: usize) {
         if let Some(entry) = self.flows.entry_mut(flow) {
             entry.counters.packets_out += 1;
             entry.counters.bytes_out += payload_len as u64;

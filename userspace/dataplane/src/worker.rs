@@ -155,6 +155,7 @@ struct Parcel {
     start: usize,
     len: usize,
     nic: NicId,
+    returns: u8,
 }
 
 impl Inbox {
@@ -189,6 +190,7 @@ impl Inbox {
             start: packet.start,
             len: packet.len,
             nic: packet.nic,
+            returns: packet.returns,
         };
         // There are as many places as boxes.
         self.parcels.push(parcel).is_ok()
@@ -279,6 +281,8 @@ struct Worker {
     cpu: Option<u32>,
     bursts: u64,
     packets_in: u64,
+    /// Packets that come back; empty between two bursts.
+    returned: Burst,
     /// The last error of a transmit ring.
     flush_error: Option<XskError>,
 }
@@ -320,6 +324,7 @@ impl Worker {
             cpu,
             bursts: 0,
             packets_in: 0,
+            returned: Burst::new(),
             flush_error: None,
         })
     }
@@ -388,17 +393,22 @@ impl Worker {
                 start,
                 len,
                 nic,
+                returns,
             } = parcel;
             frame.bytes_mut()[start..start + len].copy_from_slice(&bytes[start..start + len]);
             let _ = inbox.empty.push(bytes);
-            burst.push(Packet::new(Received { frame, start, len }, nic));
+            burst.push(Packet {
+                returns,
+                ..Packet::new(Received { frame, start, len }, nic)
+            });
         }
         let found = !burst.is_empty();
         self.process(burst);
         found
     }
 
-    /// Processes the burst and hands every packet on, back to the pool or to its owner.
+    /// Processes the burst and hands every packet on, back to the pool or to its owner; those that
+    /// go to our own media addresses after they were processed there, too.
     fn process(&mut self, burst: &mut Burst) {
         if burst.is_empty() {
             return;
@@ -406,10 +416,26 @@ impl Worker {
         self.bursts += 1;
         self.packets_in += burst.len() as u64;
         self.state.now = Instant::now();
-        process_burst(burst, &mut self.state);
-        for packet in burst.drain(..) {
+        loop {
+            process_burst(burst, &mut self.state);
+            self.hand_on(burst);
+            if self.returned.is_empty() {
+                return;
+            }
+            std::mem::swap(burst, &mut self.returned);
+        }
+    }
+
+    /// Hands every packet of a processed burst on; those that come back are in `returned` then.
+    fn hand_on(&mut self, burst: &mut Burst) {
+        for mut packet in burst.drain(..) {
             match packet.fate {
                 Fate::Onward => self.transmit(packet),
+                Fate::Returned => {
+                    self.state.count_passed(packet.flow, packet.payload_len);
+                    packet.come_back();
+                    self.returned.push(packet);
+                }
                 Fate::Refused(reason) => self.end(packet, reason),
                 Fate::HandedOver(owner) => {
                     // The owner counts it in; here it was only passing through.

@@ -33,6 +33,11 @@ impl Refusals {
         self.0.iter().sum()
     }
 
+    /// How many packets did not leave though they were to: at a closed gate they are not.
+    pub fn errors(&self) -> u64 {
+        self.total() - self.of(Reason::GateClosed)
+    }
+
     /// Every reason that was counted, with its count.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL

@@ -378,6 +378,7 @@ impl Case {
                     case.asked[from] = Some(Asked {
                         profile: profile.map(Profile::from),
                         recrypt: asks("recrypt"),
+                        indicates: asks("3ge2ae"),
                         is_reset: asks("reset"),
                         osrtp: Osrtp {
                             offers: asks("osrtp-offer"),

@@ -74,6 +74,7 @@ pub(super) fn answer(tags: Tags, sdp: Sdp) -> Answer {
         terms: Terms::Asked(Asked::default()),
         policy: Policy::default(),
         about: About::default(),
+        is_final: false,
     }
 }
 
@@ -417,7 +418,7 @@ fn between_two_ues_both_have_protected_media_where_that_is_required() {
 fn a_plain_peer_that_says_no_address_is_where_it_was() {
     let mut played = Played::set_up();
     let before = played.call.streams();
-    for (now, nowhere) in [(10, "0.0.0.0"), (20, "host.example")] {
+    for (now, nowhere) in [(10, "0.0.0.0"), (20, "host.example"), (30, "hold.invalid")] {
         let held = rtp().write().replace("10.0.0.9", nowhere);
         let held = Sdp::parse(held.as_bytes()).unwrap();
         let hold = offer(tags("as", Some("ue"), None), held.clone(), "RTP/SAVP");
@@ -433,10 +434,23 @@ fn a_plain_peer_that_says_no_address_is_where_it_was() {
     let mut played = Played::new();
     let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
     played.offer(&first, 0).unwrap();
-    let text = rtp().write().replace("10.0.0.9", "host.example");
-    let unknown = Sdp::parse(text.as_bytes()).unwrap();
-    let unknown = answer(tags("ue", Some("as"), None), unknown);
-    played.answer(&unknown, 1).unwrap();
+    let answered = |host: &str| {
+        let text = rtp().write().replace("10.0.0.9", host);
+        let sdp = Sdp::parse(text.as_bytes()).unwrap();
+        answer(tags("ue", Some("as"), None), sdp)
+    };
+    let mut named = answered("host.example");
+    let refused = played.answer(&named, 1).unwrap_err().to_string();
+    assert!(refused.contains("host.example"), "{refused}");
+    named.about.reach.received_from = Some("10.0.0.9".parse().unwrap());
+    let mut beside = Played::new();
+    beside.offer(&first, 0).unwrap();
+    beside.answer(&named, 1).unwrap();
+    let Peer::Learned { from, .. } = beside.call.streams()[0].legs[1].peer else {
+        panic!("{:?}", beside.call.streams());
+    };
+    assert_eq!(from, Some("10.0.0.9/32".parse().unwrap()));
+    played.answer(&answered("0.0.0.0"), 1).unwrap();
     let Peer::Learned { from, window, .. } = played.call.streams()[0].legs[1].peer else {
         panic!("{:?}", played.call.streams());
     };

@@ -36,7 +36,8 @@
 //! registration and what the network did; `signalling` is `confidential` or, without encryption
 //! between UE and network, `exposed`. `policy` takes the place of what the agent is configured
 //! with, key by key. Everything but `call_id`, the tags and `sdp` may be missing, in an answer, too;
-//! without `ue` nothing was agreed on at registration.
+//! without `ue` nothing was agreed on at registration. `"final": true` in an answer says that the call
+//! is taken with it: without media it then ends after `inactive`, and not only after `unanswered`.
 //!
 //! The answer is `{"sdp": "…"}`, with the keys that are for who will get it. A refusal has the SIP
 //! status and warning code that fit beside its message:
@@ -150,6 +151,7 @@ async fn answer(manager: Arc<Manager>, to: Side, body: &[u8]) -> Answered {
         sdp: exchange.sdp,
         terms: Terms::Policy(exchange.registration),
         policy: exchange.policy,
+        is_final: exchange.is_final,
     };
     to_its_end(async move { manager.answer(&answer, &AsItIs).await })
         .await
@@ -205,6 +207,7 @@ struct Exchange {
     registration: Registration,
     received_from: Option<IpAddr>,
     policy: Policy,
+    is_final: bool,
 }
 
 impl Exchange {
@@ -242,6 +245,7 @@ impl Exchange {
                 is_signalling_confidential: ue.signalling == Signalling::Confidential,
             },
             received_from: ue.received_from,
+            is_final: body.is_final,
             policy: body.policy.unwrap_or_default().apply(&manager.policy)?,
         })
     }
@@ -265,6 +269,9 @@ struct ExchangeBody {
     from_tag: String,
     to_tag: Option<String>,
     via_branch: Option<String>,
+    /// Of an answer: whether the call is taken with it.
+    #[serde(default, rename = "final")]
+    is_final: bool,
     sdp: Secret,
     ue: Option<UeBody>,
     policy: Option<PolicyBody>,
@@ -353,6 +360,7 @@ impl From<CallError> for Error {
             | CallError::Sdp(_)
             | CallError::Streams { .. }
             | CallError::Family
+            | CallError::HostName(_)
             | CallError::Interface(_)
             | CallError::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, "sdp"),
         };

@@ -124,6 +124,18 @@ impl Entry {
         Ok((data_plane.update(update).await?, marked))
     }
 
+    /// See [`FlowMarks::ahead_of`].
+    pub(super) fn marks_ahead_of(&self, flows: &[Flow]) -> Option<FlowMarks> {
+        lock(&self.watch).marks.ahead_of(flows)
+    }
+
+    /// See [`FlowMarks::doubt`].
+    pub(super) fn doubt(&self, flows: &[Flow]) -> FlowMarks {
+        let mut watch = lock(&self.watch);
+        watch.marks.doubt(flows);
+        watch.marks.clone()
+    }
+
     /// Has all flows of the session go on behind their marks, wherever the data plane stands.
     pub(crate) fn put_marks(&self, flows: &mut [Flow]) {
         let mut watch = lock(&self.watch);

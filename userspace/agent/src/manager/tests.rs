@@ -49,6 +49,7 @@ fn keys(send: u8) -> Keys {
 
 /// A manager and a data plane that are connected, and a folder of their own.
 struct Played {
+    config: Config,
     data_plane: pretended::DataPlane,
     manager: Manager,
     _folder: Folder,
@@ -85,6 +86,7 @@ impl Played {
         let (connection, _events) = DataPlane::connect(&config.flow_socket).await;
         *manager.data_plane.write().await = Some(connection);
         Self {
+            config,
             data_plane,
             manager,
             _folder: Folder(folder),
@@ -101,8 +103,11 @@ async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
     assert!(error.to_string().contains("agent.store"), "{error}");
     assert!(played.data_plane.state().flows.is_empty());
     assert_eq!(played.manager.count(), 0);
+    let problem = played.manager.check_store().await.unwrap_err();
+    assert!(problem.to_string().contains("make room"), "{problem}");
     // The only ports are free again.
     played.manager.store = store;
+    played.manager.check_store().await.unwrap();
     played.manager.create_now(request()).await.unwrap();
     assert_eq!(played.data_plane.state().flows.len(), 4);
 }
@@ -142,6 +147,49 @@ async fn keys_whose_change_is_taken_back_go_on_behind_their_marks() {
         .unwrap();
     assert_eq!(protect.keys[0].secret, keys(1).send.secret);
     assert_eq!(protect.marks, [mark(Some(9))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_have_been_given_to_the_data_plane_is_never_given_as_a_new_one() {
+    let played = Played::start("lost").await;
+    let manager = &played.manager;
+    let mut protected = request();
+    protected.access.keys = Some(keys(1));
+    let session = manager.create_now(protected).await.unwrap();
+    let entry = manager.entry(session.id).unwrap();
+    let other = || {
+        let keys = SessionKeys {
+            access: Some(keys(2)),
+            core: None,
+        };
+        State::Session(Box::new(session.clone()), keys)
+    };
+    let sending = FlowId(session.id.number() | 2);
+    let given = || {
+        let state = played.data_plane.state();
+        state.flows[&sending].egress.protect.clone().unwrap()
+    };
+    let change = || manager.change(&entry, Some(other()), manager.taken());
+
+    played.data_plane.state().hangs_up_on_change = true;
+    let error = change().await.unwrap_err();
+    assert!(matches!(error, ManagerError::DataPlane(_)), "{error}");
+    // It was done, though nobody has heard of it.
+    assert_eq!(given().keys[0].secret, keys(2).send.secret);
+    assert!(given().marks.is_empty(), "its first use");
+
+    let reconnect = async || {
+        let (connection, _events) = DataPlane::connect(&played.config.flow_socket).await;
+        *manager.data_plane.write().await = Some(connection);
+    };
+    for turns in 1..4 {
+        reconnect().await;
+        let is_last = turns == 3;
+        played.data_plane.state().hangs_up_on_change = !is_last;
+        assert_eq!(change().await.is_ok(), is_last);
+        let furthest = given().marks.iter().filter_map(|mark| mark.rtcp).max();
+        assert!(furthest >= Some(turns * Mark::RTCP_STEP), "{furthest:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) refuse_removals: Vec<Refused>,
     /// Installations are not answered, but the connection is closed.
     pub(crate) hangs_up_on_install: bool,
+    /// Changes of what is installed are not answered, but the connection is closed.
+    pub(crate) hangs_up_on_change: bool,
     /// How many requests for flow statistics were answered.
     pub(crate) polls: usize,
     connections: Vec<UnixStream>,
@@ -122,8 +124,13 @@ fn serve(shared: &Shared, mut stream: UnixStream, instance: u64) -> io::Result<(
         stream.read_exact(&mut body)?;
         let ClientMessage { number, request } = from_body(&body).map_err(io::Error::other)?;
         let mut state = lock(shared);
-        let installs = matches!(&request, Request::Update(update) if !update.install.is_empty());
-        if state.hangs_up_on_install && installs {
+        let hangs_up = matches!(
+            &request,
+            Request::Update(update)
+                if (state.hangs_up_on_install && !update.install.is_empty())
+                    || (state.hangs_up_on_change && !update.change.is_empty())
+        );
+        if hangs_up {
             // It is done, but nobody hears of it.
             let _ = state.answer(request);
             return stream.shutdown(Shutdown::Both);

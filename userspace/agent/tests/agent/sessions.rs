@@ -187,14 +187,20 @@ fn statistics_and_health_tell_of_the_data_plane() {
     assert_eq!(statistics["workers"][0]["refused"], json!({}));
     assert_eq!(
         agent.get("/v1/health"),
-        (200, json!({ "agent": "ok", "data_plane": "connected" }))
+        (
+            200,
+            json!({ "agent": "ok", "data_plane": "connected", "store": "ok" })
+        )
     );
 
     drop(data_plane);
     agent.wait_until_disconnected();
     assert_eq!(
         agent.get("/v1/health"),
-        (503, json!({ "agent": "ok", "data_plane": "not connected" }))
+        (
+            503,
+            json!({ "agent": "ok", "data_plane": "not connected", "store": "ok" })
+        )
     );
     for (status, answer) in [agent.get("/v1/statistics"), agent.create(&rtp_to_rtp())] {
         assert_eq!(status, 503);

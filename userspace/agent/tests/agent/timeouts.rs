@@ -28,11 +28,16 @@ fn agent(timeouts: Timeouts) -> (Agent, DataPlane) {
 }
 
 fn ask(agent: &Agent, command: &str, lines: &str) {
+    ask_with(agent, command, lines, &[]);
+}
+
+fn ask_with(agent: &Agent, command: &str, lines: &str, flags: &[&str]) {
     let sdp = format!(
         "v=0\no=- 1 1 IN IP4 10.0.0.9\ns=-\nc=IN IP4 10.0.0.9\nt=0 0\nm=audio 6000 RTP/AVP 0\n{lines}"
     );
     let request = json!({
         "command": command, "call-id": "c", "from-tag": "a", "to-tag": "b", "sdp": sdp,
+        "flags": flags,
     });
     let answer = agent.ng(&request);
     assert_eq!(answer["result"], "ok", "{answer}");
@@ -127,6 +132,19 @@ fn a_phone_that_is_answered_for_may_ring_for_longer_than_media_may_stop() {
     ask(&agent, "answer", "");
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(data_plane.state().flows.len(), 4);
+    wait_for_end(&agent, &data_plane, "inactive");
+}
+
+#[test]
+fn a_call_that_was_taken_for_sure_ends_without_media_as_if_that_had_stopped() {
+    let (agent, data_plane) = agent(Timeouts {
+        inactive: Some(Duration::from_secs(1)),
+        unanswered: Some(Duration::from_hours(1)),
+        ..NEVER
+    });
+    ask(&agent, "offer", "");
+    ask(&agent, "answer", "");
+    ask_with(&agent, "answer", "", &["final"]);
     wait_for_end(&agent, &data_plane, "inactive");
 }
 

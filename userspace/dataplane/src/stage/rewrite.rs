@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! New Ethernet, IP and UDP headers in front of the payload, with full checksums.
+//!
+//! A packet to a media address of our own realm gets them, too, and then starts again at the first
+//! stage. On the wire it would be lost: no network sends a packet back to where it came from, and
+//! the kernel takes none from outside that has one of its own addresses as source. A veth pair could
+//! bring it back by way of the kernel, but somebody would have to set that up, and the flow that the
+//! packet belongs to is in this very table.
 
 use sallyport_flow::Reason;
 
-use crate::burst::Burst;
+use crate::burst::{Burst, Fate, Packet};
 use crate::header::write_headers;
 use crate::stage::route::far_end;
 use crate::state::WorkerState;
@@ -24,6 +30,11 @@ pub(super) fn rewrite(burst: &mut Burst, state: &WorkerState) {
             packet.refuse(Reason::NoRoute);
             continue;
         };
+        if link.leads_back() && packet.returns >= Packet::MAX_RETURNS {
+            // Flows lead to each other in a circle.
+            packet.refuse(Reason::NoRoute);
+            continue;
+        }
         let mtu = state
             .mtu
             .get(usize::from(entry.terms.egress.0))
@@ -50,5 +61,8 @@ pub(super) fn rewrite(burst: &mut Burst, state: &WorkerState) {
         packet.len += start - packet_start;
         packet.start = packet_start;
         packet.nic = entry.terms.egress;
+        if link.leads_back() {
+            packet.fate = Fate::Returned;
+        }
     }
 }

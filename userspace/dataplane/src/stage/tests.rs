@@ -161,8 +161,40 @@ impl Bed {
     }
 
     fn entry(&self) -> &FlowEntry {
-        let slot = self.state.flows.slot_of(FlowId(1)).unwrap();
+        self.entry_of(1)
+    }
+
+    fn entry_of(&self, id: u64) -> &FlowEntry {
+        let slot = self.state.flows.slot_of(FlowId(id)).unwrap();
         self.state.flows.entry(slot).unwrap()
+    }
+
+    /// The first flow's packets arrive once more, at a second one that takes them to `core_peer`.
+    fn lead_back(&mut self, core_peer: &str, contexts: Contexts) {
+        let back = LinkHeader::back([2; 6]);
+        self.state.hops.set(HopId::first(), Some(back));
+        let (local, to) = (address(CORE_PEER), address(core_peer));
+        let hop = if local == to {
+            HopId::first()
+        } else {
+            HopId::unresolved()
+        };
+        let onward = LinkHeader::new([2; 6], [4; 6], &[]);
+        self.state.hops.set(HopId::unresolved(), Some(onward));
+        let from = address(CORE_LOCAL);
+        let header = PathHeader::new(from, to).unwrap();
+        let far_end = Some(FarEnd { hop, header });
+        let terms = Terms {
+            source: SourceFilter::Only(from),
+            protected: false,
+            protects: contexts.protect.is_some(),
+            rtp: far_end,
+            rtcp: far_end,
+            ..self.entry().terms.clone()
+        };
+        let claim = Arc::new(Claim::new(contexts));
+        let entry = FlowEntry::new(FlowId(2), FlowKey::new(CORE.0, local), terms, claim);
+        self.state.flows.insert(Box::new(entry));
     }
 
     /// The fates of datagrams from the peer in one burst.
@@ -216,20 +248,28 @@ impl Bed {
             };
             burst.push(Packet::new(received, ACCESS));
         }
-        process_burst(&mut burst, &mut self.state);
         let mut results = Vec::new();
-        for packet in burst {
-            let bytes = packet.bytes().to_vec();
-            match packet.fate {
-                Fate::Onward => {
-                    assert_eq!(packet.nic, CORE);
-                    self.state.count_sent(packet.flow, packet.payload_len);
+        while !burst.is_empty() {
+            process_burst(&mut burst, &mut self.state);
+            for mut packet in std::mem::take(&mut burst) {
+                let bytes = packet.bytes().to_vec();
+                match packet.fate {
+                    Fate::Onward => {
+                        assert_eq!(packet.nic, CORE);
+                        self.state.count_sent(packet.flow, packet.payload_len);
+                    }
+                    Fate::Refused(reason) => self.state.count_refused(packet.flow, reason),
+                    Fate::HandedOver(_) => {}
+                    Fate::Returned => {
+                        self.state.count_passed(packet.flow, packet.payload_len);
+                        packet.come_back();
+                        burst.push(packet);
+                        continue;
+                    }
                 }
-                Fate::Refused(reason) => self.state.count_refused(packet.flow, reason),
-                Fate::HandedOver(_) => {}
+                results.push((packet.fate, bytes));
+                self.pool.give(packet.frame);
             }
-            results.push((packet.fate, bytes));
-            self.pool.give(packet.frame);
         }
         assert_eq!(self.pool.len(), self.frames, "a frame is lost");
         results
@@ -282,6 +322,52 @@ fn srtp_from_the_access_side_leaves_as_the_same_rtp_with_new_headers() {
     let link = LinkHeader::new([2; 6], [4; 6], &[]);
     let start = write_headers(&mut expected, 100, plain.len(), &link, &header, 0xb8).unwrap();
     assert_eq!(packet[..], expected[start..]);
+}
+
+#[test]
+fn what_goes_to_our_own_address_arrives_there() {
+    let mut bed = Bed::new(|_| {});
+    let far = "198.51.100.9:7000";
+    bed.lead_back(far, to_be_protected());
+    let sent: Vec<_> = (1..=64)
+        .map(|sequence| bed.protected(Kind::Rtp, &rtp(sequence, b"hello")))
+        .collect();
+    let datagrams: Vec<_> = sent
+        .iter()
+        .map(|packet| (UE, ACCESS_LOCAL, packet.clone()))
+        .collect();
+    let results = bed.process(&datagrams);
+    assert_eq!(results.len(), MAX_BURST);
+    for ((fate, packet), sent) in results.iter().zip(&sent) {
+        assert_eq!(*fate, Fate::Onward);
+        // Under the same key as it came.
+        assert_eq!(payload(packet), sent);
+        assert_eq!(packet[26..34], [198, 51, 100, 1, 198, 51, 100, 9]);
+    }
+    for id in [1, 2] {
+        let counters = &bed.entry_of(id).counters;
+        assert_eq!(counters.packets_in, MAX_BURST as u64);
+        assert_eq!(counters.packets_out, MAX_BURST as u64);
+    }
+    assert_eq!(bed.state.packets_out, MAX_BURST as u64);
+    assert_eq!(bed.state.refused.total(), 0);
+    // Nobody listens there.
+    drop(bed.state.flows.remove(FlowId(2)));
+    let packet = bed.protected(Kind::Rtp, &rtp(100, b"hello"));
+    assert_eq!(bed.fates(&[packet]), [Fate::Refused(Reason::UnknownFlow)]);
+    assert_eq!(bed.entry().counters.refused.total(), 0);
+}
+
+#[test]
+fn a_packet_that_would_go_in_a_circle_is_refused() {
+    let mut bed = Bed::new(|_| {});
+    bed.lead_back(CORE_PEER, PLAIN);
+    let packet = bed.protected(Kind::Rtp, &rtp(1, b"hello"));
+    assert_eq!(bed.fates(&[packet]), [Fate::Refused(Reason::NoRoute)]);
+    assert_eq!(
+        bed.entry_of(2).counters.packets_in,
+        Packet::MAX_RETURNS.into()
+    );
 }
 
 #[test]

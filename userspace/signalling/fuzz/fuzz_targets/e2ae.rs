@@ -53,6 +53,7 @@ fuzz_target!(|bytes: &[u8]| {
             no_sdes: wanted & 0x80 != 0,
             ..Handshakes::default()
         },
+        indicates: wanted & 8 != 0,
         is_reset: wanted & 9 == 9,
         osrtp: Osrtp {
             offers: wanted & 128 != 0,

@@ -20,6 +20,9 @@ pub struct Asked {
     pub recrypt: bool,
     /// What becomes of ICE and DTLS.
     pub handshakes: Handshakes,
+    /// A UE that is offered keys is told that they end here: `a=3ge2ae:applied` (TS 24.229 section
+    /// 7.5.2).
+    pub indicates: bool,
     /// Who is to answer is somebody else than before: what was agreed on that side is forgotten.
     pub is_reset: bool,
     /// Protection that need not be (RFC 8643).

@@ -115,6 +115,10 @@ impl OfferedLine<'_> {
             ours,
             is_active: handshakes.is_some_and(|handshakes| handshakes.is_active),
             ice,
+            is_applied: match self.context.asked {
+                None => true,
+                Some(asked) => asked.indicates && self.from == Side::Core,
+            },
         })))
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Anchored {
     pub(super) is_active: bool,
     /// Our end of the ICE that we offered to the other side.
     pub(super) ice: Option<Credentials>,
+    /// Whether it is told so.
+    pub(super) is_applied: bool,
 }
 
 /// Where the offerer's keys come from.
@@ -142,7 +144,6 @@ impl Stream {
             (Offer::Ended { .. }, _) => return Plan::Refuse(None),
             (Offer::Anchored(_) | Offer::Unanchored { .. }, _) => return Plan::Pass,
         };
-        let is_asked = anchored.asked.is_some();
         let (profile, keys) = match (&anchored.theirs, &anchored.ours) {
             (_, None) if anchored.passes_keys => (None, KeyLines::Keep),
             (None, None) => (None, KeyLines::Keep),
@@ -151,7 +152,7 @@ impl Stream {
                 anchored.profile.protected(),
                 KeyLines::Replace {
                     keys: ours.clone(),
-                    is_applied: !is_asked,
+                    is_applied: anchored.is_applied,
                 },
             ),
             (_, Some(Ours::Dtls(id))) => (

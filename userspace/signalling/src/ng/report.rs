@@ -95,14 +95,14 @@ pub enum StreamKind {
     Muxed,
 }
 
-/// Packets, their octets, and those packets that were dropped.
+/// Packets, their octets, and those packets that were lost here.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     /// Packets.
     pub packets: u64,
     /// Octets of them.
     pub bytes: u64,
-    /// Packets that were dropped.
+    /// Packets that were dropped though they were to pass.
     pub errors: u64,
 }
 

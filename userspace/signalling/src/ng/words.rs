@@ -59,6 +59,10 @@ words! {
         Debug = "debug" | "debugging",
         /// The answer is provisional.
         Provisional = "provisional",
+        /// The answer is final; ours alone. Without, it may be that of a phone that rings.
+        Final = "final",
+        /// A UE is told that its keys end here; ours alone.
+        E2ae = "3ge2ae",
         /// This is a new branch of a forked call.
         NewBranch = "new-branch",
         /// Everything, of whatever the command is about.

@@ -79,6 +79,17 @@ impl Connection {
         self.ip
     }
 
+    /// The host name; `None` for an address, or a name that stands for none.
+    pub fn host_name(&self) -> Option<&str> {
+        let is_name = self.ip.is_none() && !self.is_nowhere();
+        let name = self
+            .text
+            .split(' ')
+            .filter(|field| !field.is_empty())
+            .nth(2);
+        name.filter(|_| is_name)
+    }
+
     /// Whether this stands for no address at all, so that nothing is to be sent: the unspecified
     /// address (RFC 3264 section 8.4), or a name that never resolves, as used with IPv6 (RFC 6337
     /// section 5.1).
