@@ -358,7 +358,7 @@ impl Manager {
             return Err(ManagerError::TooMany);
         }
         let id = loop {
-            let id = SessionId::random().map_err(ManagerError::Random)?;
+            let id = SessionId::new(self.now()).map_err(ManagerError::Random)?;
             if !sessions.contains_key(&id) {
                 break id;
             }
