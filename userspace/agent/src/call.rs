@@ -103,7 +103,7 @@ pub(crate) struct Party {
     media_address: Option<IpAddr>,
     learning: Learning,
     /// Where it said last that it is, by m-line.
-    known: BTreeMap<u16, e2ae::Ends>,
+    known: Vec<(u16, e2ae::Ends)>,
 }
 
 /// How a party's address is learned.
@@ -701,8 +701,8 @@ impl Call {
                 dialog.answerer.as_ref()
             };
             // Who is held in the old way, or says a host name, is still where it was.
-            let known = party.and_then(|party| party.known.get(&(slot - dialog.slot)));
-            let remote = leg.remote.or(known.copied());
+            let known = party.and_then(|party| party.known(slot - dialog.slot));
+            let remote = leg.remote.or(known);
             let protection = leg.protection.as_ref();
             let is_open = match side {
                 Side::Access => setup.to_core,
@@ -814,20 +814,26 @@ impl Party {
             received_from: None,
             media_address: None,
             learning: Learning::default(),
-            known: BTreeMap::new(),
+            known: Vec::new(),
         }
+    }
+
+    /// Where it said last that it is.
+    fn known(&self, index: u16) -> Option<e2ae::Ends> {
+        let mut known = self.known.iter();
+        known.find(|(at, _)| *at == index).map(|(_, ends)| *ends)
     }
 
     /// Takes over where it says that it is, if it does.
     fn locate(&mut self, index: u16, leg: Option<&e2ae::Leg>) {
-        match leg {
-            Some(leg) => {
-                let remote = leg.remote.map(|remote| (index, remote));
-                self.known.extend(remote);
-            }
-            None => {
-                self.known.remove(&index);
-            }
+        let remote = leg.map(|leg| leg.remote);
+        if remote == Some(None) {
+            return;
+        }
+        self.known.retain(|(at, _)| *at != index);
+        if let Some(remote) = remote.flatten() {
+            self.known.reserve_exact(1);
+            self.known.push((index, remote));
         }
     }
 
