@@ -4,9 +4,9 @@
 //!
 //! A front end makes a new state of a session's old one, with no effect on anything. What it takes
 //! to get from one to the other follows from both: ports, flows, the record in the store. Ports
-//! come first, then the data plane changes all flows at once, then the store; whichever step fails,
-//! those before are taken back, and the session is what it was. A change is carried out to its end
-//! even when who asked has gone.
+//! come first, then the data plane changes all flows at once, then the store, or both together where
+//! no key moves; whichever step fails, the others are taken back, and the session is what it was. A
+//! change is carried out to its end even when who asked has gone.
 //!
 //! Requests for one session come one after the other, those for different ones at the same time:
 //! each session has a lock of its own, and what they share (ports, indices by id and call-id) is
@@ -417,9 +417,28 @@ impl Manager {
             return Err(ManagerError::UnknownSession);
         }
         let _changing = Changing::begin(entry);
-        let applied = entry.apply(data_plane, &old, &new).await?;
-        let stored = self.write(entry, after.as_ref(), applied.moves_marks);
-        if let Err(problem) = stored.await {
+        let is_beginning = old.is_empty() && lock(&entry.watch).marks.is_empty();
+        let (applied, stored) = if is_beginning || after.is_none() {
+            // No key moves, and nobody need wait for one after the other.
+            let applied = entry.apply(data_plane, &old, &new);
+            tokio::join!(applied, self.write(entry, after.as_ref(), false))
+        } else {
+            let applied = entry.apply(data_plane, &old, &new).await?;
+            let stored = self.write(entry, after.as_ref(), applied.moves_marks);
+            (Ok(applied), stored.await)
+        };
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(problem) => {
+                if stored.is_ok()
+                    && let Err(problem) = self.write_again(entry, before.as_deref()).await
+                {
+                    error!(session = %entry.id, "take a change back: {problem}");
+                }
+                return Err(problem.into());
+            }
+        };
+        if let Err(problem) = stored {
             if after.is_some() {
                 // If this fails, too, flows are made to agree at the next reconciliation.
                 if let Err(problem) = entry.apply(data_plane, &new, &old).await {
@@ -453,6 +472,14 @@ impl Manager {
             self.store.put_marks([(entry.id, marks)]).await?;
         }
         self.store.put(entry.id, state).await
+    }
+
+    /// Has the store remember again what a session was and is: its marks may have gone with it.
+    async fn write_again(&self, entry: &Entry, state: Option<&State>) -> Result<(), StoreError> {
+        self.write(entry, state, false).await?;
+        let marks = lock(&entry.watch).marks.clone();
+        let marks = state.map(|_| (entry.id, marks));
+        self.store.put_marks(marks).await
     }
 
     /// Ends a session whose flows are gone, or not to be removed now.
@@ -966,7 +993,7 @@ mod tests {
     struct Played {
         data_plane: pretended::DataPlane,
         manager: Manager,
-        _folder: Folder,
+        folder: Folder,
     }
 
     struct Folder(PathBuf);
@@ -1003,7 +1030,7 @@ mod tests {
             Self {
                 data_plane,
                 manager,
-                _folder: Folder(folder),
+                folder: Folder(folder),
             }
         }
     }
@@ -1021,6 +1048,31 @@ mod tests {
         played.manager.store = store;
         played.manager.create_now(request()).await.unwrap();
         assert_eq!(played.data_plane.state().flows.len(), 4);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_data_plane_refuses_is_in_the_store_as_it_was() {
+        let played = Played::start("refused").await;
+        let manager = &played.manager;
+        let refused = || vec![Refused::Failed("for a test".to_owned())];
+        played.data_plane.state().refuse_installs = refused();
+        manager.create_now(request()).await.unwrap_err();
+        let mut protected = request();
+        protected.access.keys = Some(keys(1));
+        let session = manager.create_now(protected).await.unwrap();
+        let entry = manager.entry(session.id).unwrap();
+        played.data_plane.state().refuse_removals = refused();
+        let removed = manager.change(&entry, None, manager.taken()).await;
+        removed.unwrap_err();
+        assert!(entry.state().is_some());
+
+        drop(played.data_plane);
+        drop(played.manager);
+        let [store, key] = ["store", "key"].map(|name| played.folder.0.join(name));
+        let (_, found) = Store::open(&store, &key).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].id, session.id);
+        assert!(!found[0].marks.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread")]
