@@ -141,7 +141,8 @@ fn gateway_options(topology: &Topology, sessions: u32) -> GatewayOptions {
     GatewayOptions {
         ports: [1024, u16::MAX],
         more_addresses: more,
-        dataplane: "max_flows = 1048576\n".to_owned(),
+        // As many as these sessions have: four each.
+        dataplane: format!("max_flows = {}\n", 4 * (sessions + 1000)),
         // Nobody sends media here, and nobody is to end a session for that.
         agent: format!(
             "max_sessions = {}\n[agent.timeouts]\nunanswered = 0\ninactive = 0\nheld = 0\n\

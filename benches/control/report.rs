@@ -98,9 +98,13 @@ impl fmt::Display for Report {
                 format!("{opened:.0} /s"),
                 String::new(),
             ),
-            ("agent", format!("{agent} B/session"), String::new()),
             (
-                "data plane",
+                "agent, call answered",
+                format!("{agent} B/session"),
+                String::new(),
+            ),
+            (
+                "data plane, no media yet",
                 format!("{data_plane} B/session"),
                 against(data_plane <= GOAL_DATA_PLANE, "≤ 2048"),
             ),

@@ -20,8 +20,8 @@ pub(crate) mod proxy;
 pub(crate) mod sip_proxy;
 pub(crate) mod sipp;
 pub(crate) mod suite;
-pub(crate) mod web_peer;
 pub(crate) mod talk;
+pub(crate) mod web_peer;
 pub(crate) mod wires;
 
 pub(crate) use accounts::expect_balanced;

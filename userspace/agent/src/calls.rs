@@ -12,7 +12,7 @@ use sallyport_flow::{FlowStatistics, Gate};
 use sallyport_signalling::sdp::Sdp;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::call::{Answer, Call, Offer, Part, Passed, Wanted};
 use crate::call_error::CallError;
@@ -89,7 +89,7 @@ impl Manager {
             let sdp = self.carry_out(&entry, call, passed, taken, finish).await?;
             if before.is_none() {
                 self.tally.managed.add(1);
-                info!(session = %entry.id, call = call_id, "offered");
+                debug!(session = %entry.id, call = call_id, "offered");
             }
             if let Some(new) = new {
                 new.keep();

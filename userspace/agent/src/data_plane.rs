@@ -11,9 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sallyport_flow::{
-    ClientMessage, Event, FlowId, FlowStatistics, FlowSummary, FrameError, Hello, HelloError,
-    Refused, Reply, Request, ServerMessage, Statistics, Update, from_body, read_frame_len,
-    to_frame,
+    ClientMessage, Event, FlowId, FlowStatistics, FlowSummary, FrameBuffer, FrameError, Hello,
+    HelloError, Refused, Reply, Request, ServerMessage, Statistics, Update, from_body, to_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -22,6 +21,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
+
+/// Requests that may wait to be sent.
+const WAITING: usize = 64;
 
 /// A connection. It ends when the data plane closes it, breaks the protocol or does not answer.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl DataPlane {
         let Hello { instance, .. } = Hello::decode(theirs).map_err(DataPlaneError::Hello)?;
 
         let (reader, writer) = stream.into_split();
-        let (frames, frames_out) = mpsc::channel(16);
+        let (frames, frames_out) = mpsc::channel(WAITING);
         let (events, events_out) = mpsc::channel(Self::EVENTS);
         let waiting = Arc::new(Waiting::default());
         let hang_up = Arc::new(Notify::new());
@@ -253,21 +255,21 @@ async fn receive(
     waiting: &Waiting,
     events: mpsc::Sender<Event>,
 ) -> DataPlaneError {
-    let mut body = Vec::new();
+    let mut buffer = FrameBuffer::default();
     loop {
-        let mut head = [0; 4];
-        if let Err(error) = reader.read_exact(&mut head).await {
-            return DataPlaneError::Lost(Some(error));
-        }
-        let len = match read_frame_len(head) {
-            Ok(len) => len,
+        let body = match buffer.next_body() {
+            Ok(Some(body)) => body,
+            Ok(None) => match reader.read(buffer.room()).await {
+                Ok(0) => return DataPlaneError::Lost(None),
+                Ok(len) => {
+                    buffer.fill(len);
+                    continue;
+                }
+                Err(error) => return DataPlaneError::Lost(Some(error)),
+            },
             Err(error) => return DataPlaneError::Frame(error),
         };
-        body.resize(len, 0);
-        if let Err(error) = reader.read_exact(&mut body).await {
-            return DataPlaneError::Lost(Some(error));
-        }
-        match from_body(&body) {
+        match from_body(body) {
             Ok(ServerMessage::Answer { number, result }) => waiting.answer(number, result),
             Ok(ServerMessage::Event(event)) => {
                 // To wait here would hold up the answers.
@@ -282,10 +284,17 @@ async fn receive(
 
 async fn send(
     mut writer: OwnedWriteHalf,
-    mut frames: mpsc::Receiver<Zeroizing<Vec<u8>>>,
+    mut requests: mpsc::Receiver<Zeroizing<Vec<u8>>>,
 ) -> DataPlaneError {
-    while let Some(frame) = frames.recv().await {
-        if let Err(error) = writer.write_all(&frame).await {
+    let mut waiting = Vec::new();
+    while requests.recv_many(&mut waiting, WAITING).await > 0 {
+        // All with one system call.
+        let len = waiting.iter().map(|frame| frame.len()).sum();
+        let mut frames = Zeroizing::new(Vec::with_capacity(len));
+        for frame in waiting.drain(..) {
+            frames.extend_from_slice(&frame);
+        }
+        if let Err(error) = writer.write_all(&frames).await {
             return DataPlaneError::Lost(Some(error));
         }
     }

@@ -4,9 +4,9 @@
 //!
 //! A front end makes a new state of a session's old one, with no effect on anything. What it takes
 //! to get from one to the other follows from both: ports, flows, the record in the store. Ports
-//! come first, then the data plane changes all flows at once, then the store; whichever step fails,
-//! those before are taken back, and the session is what it was. A change is carried out to its end
-//! even when who asked has gone.
+//! come first, then the data plane changes all flows at once, then the store, or both together where
+//! no key moves; whichever step fails, the others are taken back, and the session is what it was. A
+//! change is carried out to its end even when who asked has gone.
 //!
 //! Requests for one session come one after the other, those for different ones at the same time:
 //! each session has a lock of its own, and what they share (ports, indices by id and call-id) is
@@ -349,7 +349,7 @@ impl Manager {
             return Err(ManagerError::TooMany);
         }
         let id = loop {
-            let id = SessionId::random().map_err(ManagerError::Random)?;
+            let id = SessionId::new(self.now()).map_err(ManagerError::Random)?;
             if !sessions.contains_key(&id) {
                 break id;
             }
@@ -416,22 +416,42 @@ impl Manager {
             |state: Option<&State>| state.map_or_else(Wanted::new, |state| state.sockets(entry.id));
         let (had, has) = (sockets(before.as_deref()), sockets(after.as_ref()));
         self.turn_sockets(&had, has.clone());
-        let applied = match entry.apply(data_plane, &old, &new).await {
+        let is_beginning = old.is_empty() && lock(&entry.watch).marks.is_empty();
+        let (applied, stored) = if is_beginning || after.is_none() {
+            // No key moves, and nobody need wait for one after the other.
+            let applied = entry.apply(data_plane, &old, &new);
+            let (applied, stored) = tokio::join!(applied, self.write(entry, after.as_ref(), false));
+            (applied, Some(stored))
+        } else {
+            match entry.apply(data_plane, &old, &new).await {
+                Ok(applied) => {
+                    let stored = self.write(entry, after.as_ref(), applied.moves_marks);
+                    (Ok(applied), Some(stored.await))
+                }
+                Err(error) => (Err(error), None),
+            }
+        };
+        let applied = match applied {
             Ok(applied) => applied,
             Err(error) => {
+                let mut taken_back = Ok(());
                 if !matches!(error, DataPlaneError::Refused(_)) {
                     // It may have been done, and nobody has heard of it.
                     let marks = [(entry.id, entry.doubt(&new))];
-                    if let Err(problem) = self.store.put_marks(marks).await {
-                        error!("{problem}");
-                    }
+                    taken_back = self.store.put_marks(marks).await;
+                }
+                if matches!(stored, Some(Ok(()))) {
+                    let written = self.write_again(entry, before.as_deref()).await;
+                    taken_back = taken_back.and(written);
+                }
+                if let Err(problem) = taken_back {
+                    error!(session = %entry.id, "take a change back: {problem}");
                 }
                 self.turn_sockets(&has, had);
                 return Err(error.into());
             }
         };
-        let stored = self.write(entry, after.as_ref(), applied.moves_marks);
-        if let Err(problem) = stored.await {
+        if let Some(Err(problem)) = stored {
             if after.is_some() {
                 // If this fails, too, flows are made to agree at the next reconciliation.
                 if let Err(problem) = entry.apply(data_plane, &new, &old).await {
@@ -467,6 +487,14 @@ impl Manager {
             self.store.put_marks([(entry.id, marks)]).await?;
         }
         self.store.put(entry.id, state).await
+    }
+
+    /// Has the store remember again what a session was and is: its marks may have gone with it.
+    async fn write_again(&self, entry: &Entry, state: Option<&State>) -> Result<(), StoreError> {
+        self.write(entry, state, false).await?;
+        let marks = lock(&entry.watch).marks.clone();
+        let marks = state.map(|_| (entry.id, marks));
+        self.store.put_marks(marks).await
     }
 
     /// Ends a session whose flows are gone, or not to be removed now.

@@ -58,6 +58,12 @@ impl KeyId {
 }
 
 impl FlowMarks {
+    /// Whether no flow has or had a key.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut marks = self.flows.iter().flat_map(|(_, marks)| marks);
+        marks.all(Option::is_none) && self.past.is_empty()
+    }
+
     /// Takes over what the data plane says. True when the store has to know.
     pub(crate) fn learn(&mut self, statistics: &FlowStatistics) -> bool {
         let news = [&statistics.unprotect, &statistics.protect];

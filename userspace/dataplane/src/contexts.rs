@@ -26,8 +26,9 @@ pub struct Slots<T> {
     pub protect: Option<T>,
 }
 
-/// The crypto contexts of a flow on their way to or from a worker.
-pub type Contexts = Slots<ContextSet>;
+/// The crypto contexts of a flow on their way to or from a worker. Most flows have one set: in boxes
+/// the others take no memory.
+pub type Contexts = Slots<Box<ContextSet>>;
 
 /// What goes into a slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,7 +45,7 @@ pub enum Take<N> {
 
 /// How the contexts of a flow change: what goes into each slot.
 #[derive(Clone, Copy, Debug)]
-pub struct ContextChange<N = ContextSet> {
+pub struct ContextChange<N = Box<ContextSet>> {
     /// For arriving packets.
     pub unprotect: Take<N>,
     /// For arriving packets, too.
@@ -126,7 +127,7 @@ impl Owned {
     /// Puts contexts into the worker's table.
     pub fn new(contexts: Contexts, table: &mut ContextSets) -> Self {
         Self {
-            sets: contexts.and_then(|set| Some(table.insert(set))),
+            sets: contexts.and_then(|set| Some(table.insert(*set))),
             ..Self::default()
         }
     }
@@ -135,8 +136,8 @@ impl Owned {
     pub fn change(&mut self, change: ContextChange, table: &mut ContextSets) -> Contexts {
         let preferred = self.arriving(0);
         let first_srtcp = change.first_srtcp;
-        let left = self.sets.change(change, |set| table.insert(set));
-        let left = left.and_then(|id| table.remove(id));
+        let left = self.sets.change(change, |set| table.insert(*set));
+        let left = left.and_then(|id| table.remove(id).map(Box::new));
         if first_srtcp > 0
             && let Some(mut protect) = self.sets.protect.and_then(|id| table.remove(id))
         {
@@ -154,7 +155,7 @@ impl Owned {
 
     /// Takes them out of the worker's table.
     pub fn release(self, table: &mut ContextSets) -> Contexts {
-        self.sets.and_then(|id| table.remove(id))
+        self.sets.and_then(|id| table.remove(id).map(Box::new))
     }
 
     /// The sets for arriving packets in the order in which to try them: the first or the second.
@@ -229,9 +230,9 @@ mod tests {
         first_srtcp: 0,
     };
 
-    fn set() -> ContextSet {
+    fn set() -> Box<ContextSet> {
         let key = MasterKey::new(Suite::AeadAes128Gcm, &[1; 28]).unwrap();
-        ContextSet::receiver(&key, Policy::default())
+        Box::new(ContextSet::receiver(&key, Policy::default()))
     }
 
     #[test]

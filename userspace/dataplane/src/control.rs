@@ -82,7 +82,8 @@ pub struct Control {
 /// The flows that are installed, as the control side knows them.
 #[derive(Debug, Default)]
 pub struct Flows {
-    by_id: BTreeMap<FlowId, Installed>,
+    /// In boxes: a tree has as much room again.
+    by_id: BTreeMap<FlowId, Box<Installed>>,
     by_local: HashMap<(NicId, SocketAddr), FlowId>,
     /// Which flows go to the peer that a flow latches.
     followers: HashMap<FlowId, Vec<FlowId>>,
@@ -391,7 +392,7 @@ impl Installed {
 
 impl Flows {
     /// Adds a flow, or puts it in the place of the one of the same number, which is returned.
-    fn put(&mut self, id: FlowId, flow: Installed) -> Option<Installed> {
+    fn put(&mut self, id: FlowId, flow: Installed) -> Option<Box<Installed>> {
         let old = self.take(id);
         for path in [flow.rtp, flow.rtcp] {
             if let Remote::Latched(leader) = path.remote {
@@ -402,11 +403,11 @@ impl Flows {
             }
         }
         self.by_local.insert((flow.nic, flow.local), id);
-        self.by_id.insert(id, flow);
+        self.by_id.insert(id, Box::new(flow));
         old
     }
 
-    fn take(&mut self, id: FlowId) -> Option<Installed> {
+    fn take(&mut self, id: FlowId) -> Option<Box<Installed>> {
         let flow = self.by_id.remove(&id)?;
         self.by_local.remove(&(flow.nic, flow.local));
         for path in [flow.rtp, flow.rtcp] {

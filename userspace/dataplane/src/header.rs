@@ -92,7 +92,7 @@ impl LinkHeader {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PathHeader {
     bytes: [u8; Self::MAX_LEN],
-    len: usize,
+    is_ipv6: bool,
     /// Of the IPv4 header without its length and type of service.
     ip_sum: Sum,
     /// Of the UDP pseudo header and header without their lengths.
@@ -134,7 +134,7 @@ impl PathHeader {
         let len = udp + 8;
         Some(Self {
             bytes,
-            len,
+            is_ipv6: len == Self::MAX_LEN,
             ip_sum: Sum::of(&bytes[..20]),
             udp_sum: Sum::of(&bytes[addresses_at..len]).and(Sum::word(PROTOCOL_UDP.into())),
         })
@@ -143,7 +143,7 @@ impl PathHeader {
     /// Its length in bytes: 28 for IPv4, 48 for IPv6.
     #[inline]
     pub const fn len(&self) -> usize {
-        self.len
+        if self.is_ipv6 { Self::MAX_LEN } else { 20 + 8 }
     }
 
     /// Never: there are always an IP and a UDP header.
@@ -151,20 +151,15 @@ impl PathHeader {
         false
     }
 
-    #[inline]
-    const fn is_ipv6(&self) -> bool {
-        self.len == Self::MAX_LEN
-    }
-
     /// Writes the complete header over `room`, for the `payload` behind it. `traffic_class` is
     /// the whole octet: DSCP and ECN.
     #[inline]
     fn write(&self, room: &mut [u8], traffic_class: u8, payload: &[u8]) {
-        room.copy_from_slice(&self.bytes[..self.len]);
+        room.copy_from_slice(&self.bytes[..self.len()]);
         // A frame is 2 KiB: its length fits 16 bits.
         let udp_len = u16::try_from(8 + payload.len()).unwrap_or(u16::MAX);
-        let udp = self.len - 8;
-        if self.is_ipv6() {
+        let udp = self.len() - 8;
+        if self.is_ipv6 {
             room[0] |= traffic_class >> 4;
             room[1] |= traffic_class << 4;
             room[4..6].copy_from_slice(&udp_len.to_be_bytes());
@@ -203,7 +198,7 @@ pub fn write_headers(
         .get_mut(link_start..start + len)?
         .split_at_mut(start - link_start);
     let (link_room, path_room) = head.split_at_mut(link.len());
-    link.write(link_room, path.is_ipv6());
+    link.write(link_room, path.is_ipv6);
     path.write(path_room, traffic_class, payload);
     Some(link_start)
 }

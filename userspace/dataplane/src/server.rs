@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use sallyport_flow::{ClientMessage, Hello, ServerMessage, from_body, read_frame_len, to_frame};
+use sallyport_flow::{ClientMessage, FrameBuffer, Hello, ServerMessage, from_body, to_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -105,14 +105,17 @@ async fn take(
     asks: &mpsc::Sender<Ask>,
     outbox: &mpsc::Sender<ServerMessage>,
 ) -> io::Result<()> {
+    let mut buffer = FrameBuffer::default();
     loop {
-        let mut head = [0; 4];
-        read.read_exact(&mut head).await?;
-        let len = read_frame_len(head).map_err(io::Error::other)?;
-        let mut body = zeroize::Zeroizing::new(vec![0; len]);
-        read.read_exact(&mut body).await?;
-        let message: ClientMessage = from_body(&body).map_err(io::Error::other)?;
-        drop(body);
+        let Some(body) = buffer.next_body().map_err(io::Error::other)? else {
+            let len = read.read(buffer.room()).await?;
+            if len == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer.fill(len);
+            continue;
+        };
+        let message: ClientMessage = from_body(body).map_err(io::Error::other)?;
         let (answer, wait) = oneshot::channel();
         let ask = Ask {
             request: message.request,
@@ -131,15 +134,20 @@ async fn take(
 
 /// Sends what waits.
 async fn send(mut write: OwnedWriteHalf, mut messages: mpsc::Receiver<ServerMessage>) {
-    while let Some(message) = messages.recv().await {
-        let frame = match to_frame(&message) {
-            Ok(frame) => frame,
-            Err(error) => {
-                warn!(%error, "answer to the agent");
-                return;
+    let mut waiting = Vec::new();
+    while messages.recv_many(&mut waiting, OUTBOX).await > 0 {
+        // All with one system call.
+        let mut frames = Vec::new();
+        for message in waiting.drain(..) {
+            match to_frame(&message) {
+                Ok(frame) => frames.extend_from_slice(&frame),
+                Err(error) => {
+                    warn!(%error, "answer to the agent");
+                    return;
+                }
             }
-        };
-        if write.write_all(&frame).await.is_err() {
+        }
+        if write.write_all(&frames).await.is_err() {
             return;
         }
     }

@@ -16,6 +16,7 @@ pub mod crypto;
 pub mod event;
 pub mod flow;
 pub mod frame;
+pub mod frame_buffer;
 pub mod hello;
 pub mod reason;
 pub mod request;
@@ -29,6 +30,7 @@ pub use flow::{
     Source,
 };
 pub use frame::{FrameError, MAX_FRAME_LEN, from_body, read_frame_len, to_frame};
+pub use frame_buffer::FrameBuffer;
 pub use hello::{Hello, HelloError, VERSION};
 pub use reason::Reason;
 pub use request::{ClientMessage, Refused, Reply, Request, ServerMessage, Update};

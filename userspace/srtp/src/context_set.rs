@@ -74,7 +74,7 @@ impl Default for Policy {
 /// The crypto contexts of one leg in one direction: one master key, or several with MKIs, and one
 /// context per SSRC.
 ///
-/// Takes about 2 KiB with the default policy and one key, 2.4 KiB for AES-256 in GCM.
+/// Takes 1.4 KiB with the default policy and one key; 1.9 KiB in GCM, or without a vector kernel.
 //
 // What a plain packet needs comes first, and `ContextSets` has it fetched: see `FETCHED_LEN`.
 #[repr(C)]

@@ -13,7 +13,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::{Kind, MasterKey, Suite};
 
 /// The session keys of one kind of packet, still as bytes. Wiped when dropped.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct SessionKey {
     #[zeroize(skip)]
     pub(crate) suite: Suite,

@@ -46,8 +46,8 @@ impl Call {
             let party = branch.party(dialog, side);
             let index = slot - dialog.slot;
             // Who is held in the old way, or says a host name, is still where it was.
-            let known = party.and_then(|party| party.known.get(&index));
-            let remote = leg.remote.or(known.copied());
+            let known = party.and_then(|party| party.known(index));
+            let remote = leg.remote.or(known);
             let protection = leg.protection.as_ref();
             let outcome = dialog.outcome(index, side);
             let keys = match protection {

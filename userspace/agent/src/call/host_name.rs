@@ -19,7 +19,7 @@ pub(super) fn check(sdp: &Sdp, about: &About, peer: Option<&Party>) -> Result<()
     for (index, media) in (0..).zip(sdp.media()) {
         let profile = media.profile();
         let is_plain = profile.is_rtp() && !profile.is_protected() && media.port() != 0;
-        let was_somewhere = peer.is_some_and(|peer| peer.known.contains_key(&index));
+        let was_somewhere = peer.is_some_and(|peer| peer.known(index).is_some());
         let connection = sdp.connection(media).filter(|_| is_plain && !was_somewhere);
         if let Some(name) = connection.as_ref().and_then(|it| it.host_name()) {
             return Err(CallError::HostName(name.to_owned()));

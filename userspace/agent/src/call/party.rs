@@ -2,7 +2,6 @@
 
 //! Who talks: where they are, and how that is learned.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ pub(crate) struct Party {
     pub(super) realm: Realm,
     reach: Reach,
     /// Where it said last that it is, by m-line.
-    pub(super) known: BTreeMap<u16, e2ae::Ends>,
+    known: Vec<(u16, e2ae::Ends)>,
 }
 
 /// What the proxy says about the way to a party.
@@ -91,20 +90,26 @@ impl Party {
             since,
             realm,
             reach: Reach::default(),
-            known: BTreeMap::new(),
+            known: Vec::new(),
         }
+    }
+
+    /// Where it said last that it is.
+    pub(super) fn known(&self, index: u16) -> Option<e2ae::Ends> {
+        let mut known = self.known.iter();
+        known.find(|(at, _)| *at == index).map(|(_, ends)| *ends)
     }
 
     /// Takes over where it says that it is, if it does.
     pub(super) fn locate(&mut self, index: u16, leg: Option<&e2ae::Leg>) {
-        match leg {
-            Some(leg) => {
-                let remote = leg.remote.map(|remote| (index, remote));
-                self.known.extend(remote);
-            }
-            None => {
-                self.known.remove(&index);
-            }
+        let remote = leg.map(|leg| leg.remote);
+        if remote == Some(None) {
+            return;
+        }
+        self.known.retain(|(at, _)| *at != index);
+        if let Some(remote) = remote.flatten() {
+            self.known.reserve_exact(1);
+            self.known.push((index, remote));
         }
     }
 

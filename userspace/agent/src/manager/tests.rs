@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use sallyport_flow::{FlowId, Mark, Secret, Suite};
+use sallyport_flow::{FlowId, Mark, Refused, Secret, Suite};
 
 use super::*;
 use crate::config::default_policy;
@@ -52,7 +52,7 @@ struct Played {
     config: Config,
     data_plane: pretended::DataPlane,
     manager: Manager,
-    _folder: Folder,
+    folder: Folder,
 }
 
 struct Folder(PathBuf);
@@ -89,7 +89,7 @@ impl Played {
             config,
             data_plane,
             manager,
-            _folder: Folder(folder),
+            folder: Folder(folder),
         }
     }
 }
@@ -110,6 +110,31 @@ async fn when_the_store_cannot_be_written_nothing_is_left_of_the_session() {
     played.manager.check_store().await.unwrap();
     played.manager.create_now(request()).await.unwrap();
     assert_eq!(played.data_plane.state().flows.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_data_plane_refuses_is_in_the_store_as_it_was() {
+    let played = Played::start("refused").await;
+    let manager = &played.manager;
+    let refused = || vec![Refused::Failed("for a test".to_owned())];
+    played.data_plane.state().refuse_installs = refused();
+    manager.create_now(request()).await.unwrap_err();
+    let mut protected = request();
+    protected.access.keys = Some(keys(1));
+    let session = manager.create_now(protected).await.unwrap();
+    let entry = manager.entry(session.id).unwrap();
+    played.data_plane.state().refuse_removals = refused();
+    let removed = manager.change(&entry, None, manager.taken()).await;
+    removed.unwrap_err();
+    assert!(entry.state().is_some());
+
+    drop(played.data_plane);
+    drop(played.manager);
+    let [store, key] = ["store", "key"].map(|name| played.folder.0.join(name));
+    let (_, found) = Store::open(&store, &key).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].id, session.id);
+    assert!(!found[0].marks.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

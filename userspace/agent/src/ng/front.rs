@@ -129,12 +129,12 @@ impl<C: Calls> Front<C> {
     }
 
     /// Answers a message: with what it was answered before, if its cookie is known. `None` without
-    /// a cookie, when nobody could know what the answer is for.
+    /// a cookie, when nobody could know what the answer is for. To be awaited to its end.
     ///
     /// An answer of more than `room` bytes is replaced by an error.
-    pub(super) async fn answer(
-        self: &Arc<Self>,
-        admitted: Admitted,
+    pub(super) async fn answer_in_task(
+        &self,
+        _admitted: Admitted,
         peer: IpAddr,
         bytes: Zeroizing<Vec<u8>>,
         room: usize,
@@ -147,25 +147,27 @@ impl<C: Calls> Front<C> {
         if is_known {
             count(&self.counters().repeated);
         }
-        if let Some(answer) = slot.get() {
-            return Some(Arc::clone(answer));
-        }
+        let answer = slot.get_or_init(|| async {
+            let answer = self
+                .execute(Some(message.cookie), message.document, room)
+                .await;
+            self.cookies.weigh(answer.len());
+            answer
+        });
+        Some(Arc::clone(answer.await))
+    }
+
+    /// The same for who may be gone before the end.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        admitted: Admitted,
+        peer: IpAddr,
+        bytes: Zeroizing<Vec<u8>>,
+        room: usize,
+    ) -> Option<Bytes> {
         let front = Arc::clone(self);
-        let carry_out = async move {
-            let _admitted = admitted;
-            let answer = slot.get_or_init(|| async {
-                let Some(message) = Message::split(&bytes) else {
-                    return Bytes::default();
-                };
-                let answer = front
-                    .execute(Some(message.cookie), message.document, room)
-                    .await;
-                front.cookies.weigh(answer.len());
-                answer
-            });
-            Arc::clone(answer.await)
-        };
-        to_its_end(carry_out).await
+        let carry_out = async move { front.answer_in_task(admitted, peer, bytes, room).await };
+        to_its_end(carry_out).await?
     }
 
     /// Answers a document that needs no cookie, since the transport itself knows what the answer

@@ -48,7 +48,9 @@ pub(super) async fn serve<C: Calls>(socket: UdpSocket, peers: Peers, front: Arc<
         let (socket, front) = (Arc::clone(&socket), Arc::clone(&front));
         let stop = front.stop();
         tokio::spawn(async move {
-            if let Some(answer) = front.answer(admitted, ip, message, MAX_MESSAGE).await
+            if let Some(answer) = front
+                .answer_in_task(admitted, ip, message, MAX_MESSAGE)
+                .await
                 && let Err(error) = socket.send_to(&answer, peer).await
             {
                 debug!(%error, %peer, "send an answer");

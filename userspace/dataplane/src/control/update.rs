@@ -242,7 +242,8 @@ impl Control {
     }
 
     fn installed(&self, id: FlowId) -> Result<&Installed, Refused> {
-        self.flows.by_id.get(&id).ok_or(Refused::UnknownFlow(id))
+        let flow = self.flows.by_id.get(&id).map(Box::as_ref);
+        flow.ok_or(Refused::UnknownFlow(id))
     }
 
     /// Makes the crypto contexts that flows do not have yet.
@@ -333,14 +334,14 @@ impl Control {
         keys: Keys,
         claim: Option<Arc<Claim>>,
         now: Instant,
-    ) -> Option<Installed> {
+    ) -> Option<Box<Installed>> {
         let (id, ingress, egress) = (flow.id, &flow.ingress, &flow.egress);
         let old = self.flows.by_id.get(&id);
         let claim = claim.or_else(|| old.map(|old| Arc::clone(&old.claim)))?;
         let terms = Terms {
             gate: flow.gate,
             carries: ingress.carries,
-            source: source_filter(ingress.source, old, now),
+            source: source_filter(ingress.source, old.map(Box::as_ref), now),
             protected: ingress.unprotect.is_some(),
             protects: egress.protect.is_some(),
             egress: self.nic_of(egress.realm),
@@ -476,9 +477,9 @@ fn take(
     flow: FlowId,
     crypto: Option<&Crypto>,
     make: Make,
-) -> Result<Take<ContextSet>, Refused> {
+) -> Result<Take<Box<ContextSet>>, Refused> {
     Ok(match (plan, crypto) {
-        (Take::New(()), Some(crypto)) => Take::New(context_set(flow, crypto, make)?),
+        (Take::New(()), Some(crypto)) => Take::New(Box::new(context_set(flow, crypto, make)?)),
         (Take::New(()), None) | (Take::Nothing, _) => Take::Nothing,
         (Take::Same, _) => Take::Same,
         (Take::Other, _) => Take::Other,

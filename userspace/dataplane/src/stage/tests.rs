@@ -54,8 +54,8 @@ fn new_key() -> MasterKey {
     MasterKey::new(Suite::AesCm128HmacSha1_80, &NEW_KEY).unwrap()
 }
 
-fn receiver(key: &MasterKey) -> ContextSet {
-    ContextSet::receiver(key, Policy::default())
+fn receiver(key: &MasterKey) -> Box<ContextSet> {
+    Box::new(ContextSet::receiver(key, Policy::default()))
 }
 
 /// Plain RTP arrives and leaves.
@@ -68,7 +68,7 @@ const PLAIN: Contexts = Contexts {
 /// Plain RTP arrives and leaves as SRTP.
 fn to_be_protected() -> Contexts {
     Contexts {
-        protect: Some(ContextSet::sender(&key(), Policy::default())),
+        protect: Some(Box::new(ContextSet::sender(&key(), Policy::default()))),
         ..PLAIN
     }
 }
@@ -849,7 +849,7 @@ fn a_peer_that_sends_at_a_closed_gate_is_followed() {
 fn the_receiver_follows_after_a_closed_gate_however_many_packets_did_not_pass() {
     let mut bed = Bed::with_contexts(to_be_protected(), |_| {});
     let mut far = ContextSets::with_capacity(1);
-    let far_set = far.insert(receiver(&key()));
+    let far_set = far.insert(*receiver(&key()));
     let mut open = bed.entry().terms.clone();
     for turn in 0..2 {
         open.gate = Gate::Closed;
@@ -1152,7 +1152,7 @@ fn the_rollover_counter_goes_on_whatever_the_old_keys_are_refused_for() {
         ("the end of their life", key(), spent),
     ] {
         for is_old_first in [true, false] {
-            let mut old = ContextSet::receiver(&old, policy);
+            let mut old = Box::new(ContextSet::receiver(&old, policy));
             old.resume(&[MARK]).unwrap();
             let (old, new) = (Some(old), Some(receiver(&new_key())));
             let (unprotect, beside) = if is_old_first { (old, new) } else { (new, old) };

@@ -116,7 +116,7 @@ impl Call {
         }
         let mut first_refusal = None;
         let mut is_alive = false;
-        let mut streams = Vec::new();
+        let mut streams = Vec::with_capacity(offer.media().len());
         let mut plans = Vec::new();
         let mut decisions = Vec::new();
         for (index, media) in offer.media().iter().enumerate() {

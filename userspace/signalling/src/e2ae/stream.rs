@@ -37,6 +37,10 @@ pub(super) enum Offer {
 }
 
 /// An offer whose media is to come to us.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "answers to questions that have nothing to do with each other"
+)]
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Anchored {
     pub(super) treatment: Treatment,

@@ -65,21 +65,31 @@ pub use choice::{Kernel, KernelError};
 use crate::derivation::SessionKey;
 use crate::{Kind, MAX_BURST};
 
-/// The session keys of a set, expanded.
+/// The session keys of a set.
+//
+// What nearly all packets need comes first, see `ContextSets`.
+#[repr(C)]
 pub(crate) struct Keys {
-    portable: portable::Keys,
-    /// Those of SRTP once more, for the vector kernels, if they have this suite and the CPU has
-    /// them.
+    /// Those of SRTP for the vector kernel that runs, if there is one and it has this suite.
     #[cfg(target_arch = "x86_64")]
     block: Option<block::Block>,
+    portable: portable::Keys,
 }
 
 impl Keys {
     pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let block = (Kernel::current() != Kernel::Portable)
+            .then(|| block::Block::new(rtp))
+            .flatten();
+        #[cfg(target_arch = "x86_64")]
+        let is_rare = block.is_some();
+        #[cfg(not(target_arch = "x86_64"))]
+        let is_rare = false;
         Self {
-            portable: portable::Keys::new(rtp, rtcp),
             #[cfg(target_arch = "x86_64")]
-            block: block::Block::new(rtp),
+            block,
+            portable: portable::Keys::new(rtp, rtcp, is_rare),
         }
     }
 

@@ -24,22 +24,18 @@ use crate::{Kind, Suite};
 /// Length of a GCM tag, in bytes.
 const TAG_LEN: usize = 16;
 
-/// The session keys of a set, expanded. On the heap, so that moving a set leaves no copy behind.
-pub(crate) enum Keys {
-    Cm128(Box<PerKind<Cm<Aes128Enc>>>),
-    Cm192(Box<PerKind<Cm<Aes192Enc>>>),
-    Cm256(Box<PerKind<Cm<Aes256Enc>>>),
-    Gcm128(Box<PerKind<Gcm<Aes128Enc>>>),
-    Gcm256(Box<PerKind<Gcm<Aes256Enc>>>),
-}
-
-pub(crate) struct PerKind<K> {
-    rtp: K,
-    rtcp: K,
+/// The session keys of a set. On the heap, so that moving a set leaves no copy behind.
+///
+/// Expanded they have some 800 bytes. Where a vector kernel does nearly all packets, they are
+/// expanded for each of the others: SRTCP, mostly.
+pub(crate) struct Keys {
+    /// Of SRTP and of SRTCP.
+    bytes: Box<[SessionKey; 2]>,
+    expanded: Option<Box<[Box<dyn Cipher>; 2]>>,
 }
 
 /// AES in counter mode and HMAC-SHA1 (RFC 3711 sections 4.1.1 and 4.2.1).
-pub(crate) struct Cm<A> {
+struct Cm<A> {
     cipher: A,
     /// HMAC with the key's own two blocks already hashed.
     mac: HmacCore<Sha1>,
@@ -48,7 +44,7 @@ pub(crate) struct Cm<A> {
 }
 
 /// AES in Galois counter mode (RFC 7714).
-pub(crate) struct Gcm<A> {
+struct Gcm<A> {
     aead: AesGcm<A, U12>,
     salt: Salt,
 }
@@ -57,99 +53,120 @@ pub(crate) struct Gcm<A> {
 struct Salt(Zeroizing<u128>);
 
 impl Keys {
-    pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
-        match rtp.suite {
-            // Of F8 and NULL this kernel makes the tag only; their items have no text.
-            Suite::AesCm128HmacSha1_80
-            | Suite::AesCm128HmacSha1_32
-            | Suite::F8128HmacSha1_80
-            | Suite::NullHmacSha1_80
-            | Suite::NullHmacSha1_32 => Self::Cm128(Box::new(Cm::pair(rtp, rtcp))),
-            Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => {
-                Self::Cm192(Box::new(Cm::pair(rtp, rtcp)))
-            }
-            Suite::Aes256CmHmacSha1_80 | Suite::Aes256CmHmacSha1_32 => {
-                Self::Cm256(Box::new(Cm::pair(rtp, rtcp)))
-            }
-            Suite::AeadAes128Gcm => Self::Gcm128(Box::new(Gcm::pair(rtp, rtcp))),
-            Suite::AeadAes256Gcm => Self::Gcm256(Box::new(Gcm::pair(rtp, rtcp))),
+    /// `is_rare` where few packets will need them.
+    pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey, is_rare: bool) -> Self {
+        Self {
+            bytes: Box::new([rtp.clone(), rtcp.clone()]),
+            expanded: (!is_rare)
+                .then(|| Box::new([boxed(rtp, Kind::Rtp), boxed(rtcp, Kind::Rtcp)])),
         }
     }
 
     /// Takes other keys of the same suite, without allocating.
     pub(crate) fn renew(&mut self, rtp: &SessionKey, rtcp: &SessionKey) {
-        match self {
-            Self::Cm128(keys) => **keys = Cm::pair(rtp, rtcp),
-            Self::Cm192(keys) => **keys = Cm::pair(rtp, rtcp),
-            Self::Cm256(keys) => **keys = Cm::pair(rtp, rtcp),
-            Self::Gcm128(keys) => **keys = Gcm::pair(rtp, rtcp),
-            Self::Gcm256(keys) => **keys = Gcm::pair(rtp, rtcp),
+        *self.bytes = [rtp.clone(), rtcp.clone()];
+        if let Some([of_rtp, of_rtcp]) = self.expanded.as_deref_mut() {
+            of_rtp.renew(rtp, Kind::Rtp);
+            of_rtcp.renew(rtcp, Kind::Rtcp);
+        }
+    }
+
+    /// Lends what packets of this kind are sealed and opened with.
+    fn with<R>(&self, kind: Kind, work: impl FnOnce(&dyn Cipher) -> R) -> R {
+        let place = match kind {
+            Kind::Rtp => 0,
+            Kind::Rtcp => 1,
+        };
+        if let Some(expanded) = &self.expanded {
+            return work(&*expanded[place]);
+        }
+        let key = &self.bytes[place];
+        match Form::of(key.suite) {
+            Form::Cm128 => work(&Cm::<Aes128Enc>::new(key, kind)),
+            Form::Cm192 => work(&Cm::<Aes192Enc>::new(key, kind)),
+            Form::Cm256 => work(&Cm::<Aes256Enc>::new(key, kind)),
+            Form::Gcm128 => work(&Gcm::<Aes128Enc>::new(key, kind)),
+            Form::Gcm256 => work(&Gcm::<Aes256Enc>::new(key, kind)),
         }
     }
 }
 
-impl<K> PerKind<K> {
-    fn of(&self, kind: Kind) -> &K {
-        match kind {
-            Kind::Rtp => &self.rtp,
-            Kind::Rtcp => &self.rtcp,
+fn boxed(key: &SessionKey, kind: Kind) -> Box<dyn Cipher> {
+    match Form::of(key.suite) {
+        Form::Cm128 => Box::new(Cm::<Aes128Enc>::new(key, kind)),
+        Form::Cm192 => Box::new(Cm::<Aes192Enc>::new(key, kind)),
+        Form::Cm256 => Box::new(Cm::<Aes256Enc>::new(key, kind)),
+        Form::Gcm128 => Box::new(Gcm::<Aes128Enc>::new(key, kind)),
+        Form::Gcm256 => Box::new(Gcm::<Aes256Enc>::new(key, kind)),
+    }
+}
+
+/// Mode and key length of a suite.
+#[derive(Clone, Copy)]
+enum Form {
+    Cm128,
+    Cm192,
+    Cm256,
+    Gcm128,
+    Gcm256,
+}
+
+impl Form {
+    const fn of(suite: Suite) -> Self {
+        match suite {
+            // Of F8 and NULL this kernel makes the tag only; their items have no text.
+            Suite::AesCm128HmacSha1_80
+            | Suite::AesCm128HmacSha1_32
+            | Suite::F8128HmacSha1_80
+            | Suite::NullHmacSha1_80
+            | Suite::NullHmacSha1_32 => Self::Cm128,
+            Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => Self::Cm192,
+            Suite::Aes256CmHmacSha1_80 | Suite::Aes256CmHmacSha1_32 => Self::Cm256,
+            Suite::AeadAes128Gcm => Self::Gcm128,
+            Suite::AeadAes256Gcm => Self::Gcm256,
         }
     }
+}
+
+/// What packets of one kind are sealed and opened with.
+trait Cipher: Send + Sync {
+    /// Expands another key.
+    fn renew(&mut self, key: &SessionKey, kind: Kind);
+
+    /// See [`super::seal`].
+    fn seal(&self, item: &mut Item<'_>);
+
+    /// See [`super::open`]. Whether the packet is authentic.
+    fn open(&self, item: &mut Item<'_>) -> bool;
+
+    /// See [`super::restore`].
+    fn restore(&self, item: &mut Item<'_>);
 }
 
 /// See [`super::seal`].
 pub(super) fn seal(item: &mut Item<'_>) {
-    match &item.keys.portable {
-        Keys::Cm128(keys) => keys.of(item.kind).seal(item),
-        Keys::Cm192(keys) => keys.of(item.kind).seal(item),
-        Keys::Cm256(keys) => keys.of(item.kind).seal(item),
-        Keys::Gcm128(keys) => keys.of(item.kind).seal(item),
-        Keys::Gcm256(keys) => keys.of(item.kind).seal(item),
-    }
+    let (keys, kind) = (item.keys, item.kind);
+    keys.portable.with(kind, |cipher| cipher.seal(item));
 }
 
 /// See [`super::open`]. Whether the packet is authentic.
 pub(super) fn open(item: &mut Item<'_>) -> bool {
-    match &item.keys.portable {
-        Keys::Cm128(keys) => keys.of(item.kind).open(item),
-        Keys::Cm192(keys) => keys.of(item.kind).open(item),
-        Keys::Cm256(keys) => keys.of(item.kind).open(item),
-        Keys::Gcm128(keys) => keys.of(item.kind).open(item),
-        Keys::Gcm256(keys) => keys.of(item.kind).open(item),
-    }
+    let (keys, kind) = (item.keys, item.kind);
+    keys.portable.with(kind, |cipher| cipher.open(item))
 }
 
 /// See [`super::restore`].
 pub(super) fn restore(item: &mut Item<'_>) {
-    match &item.keys.portable {
-        Keys::Cm128(keys) => keys.of(item.kind).xor_keystream(item),
-        Keys::Cm192(keys) => keys.of(item.kind).xor_keystream(item),
-        Keys::Cm256(keys) => keys.of(item.kind).xor_keystream(item),
-        Keys::Gcm128(keys) => _ = keys.of(item.kind).encrypt(item),
-        Keys::Gcm256(keys) => _ = keys.of(item.kind).encrypt(item),
-    }
+    let (keys, kind) = (item.keys, item.kind);
+    keys.portable.with(kind, |cipher| cipher.restore(item));
 }
 
-impl<A> Cm<A>
+impl<A> Cipher for Cm<A>
 where
-    A: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
+    A: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit + Send + Sync,
 {
-    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> PerKind<Self> {
-        PerKind {
-            rtp: Self::new(rtp, rtp.suite.rtp_tag_len()),
-            rtcp: Self::new(rtcp, rtcp.suite.rtcp_tag_len()),
-        }
-    }
-
-    fn new(key: &SessionKey, tag_len: usize) -> Self {
-        let cipher = A::new_from_slice(key.cipher());
-        let mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key.auth());
-        Self {
-            cipher: cipher.expect("a suite's key length is its cipher's"),
-            mac: mac.expect("HMAC takes keys of any length").decompose().0,
-            salt: Salt::new(key),
-            tag_len,
-        }
+    fn renew(&mut self, key: &SessionKey, kind: Kind) {
+        *self = Self::new(key, kind);
     }
 
     fn seal(&self, item: &mut Item<'_>) {
@@ -166,6 +183,29 @@ where
             return true;
         }
         false
+    }
+
+    fn restore(&self, item: &mut Item<'_>) {
+        self.xor_keystream(item);
+    }
+}
+
+impl<A> Cm<A>
+where
+    A: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
+{
+    fn new(key: &SessionKey, kind: Kind) -> Self {
+        let cipher = A::new_from_slice(key.cipher());
+        let mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key.auth());
+        Self {
+            cipher: cipher.expect("a suite's key length is its cipher's"),
+            mac: mac.expect("HMAC takes keys of any length").decompose().0,
+            salt: Salt::new(key),
+            tag_len: match kind {
+                Kind::Rtp => key.suite.rtp_tag_len(),
+                Kind::Rtcp => key.suite.rtcp_tag_len(),
+            },
+        }
     }
 
     fn xor_keystream(&self, item: &mut Item<'_>) {
@@ -194,24 +234,13 @@ where
     }
 }
 
-impl<A> Gcm<A>
+impl<A> Cipher for Gcm<A>
 where
     A: KeyInit,
-    AesGcm<A, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + From<A>,
+    AesGcm<A, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + From<A> + Send + Sync,
 {
-    fn pair(rtp: &SessionKey, rtcp: &SessionKey) -> PerKind<Self> {
-        PerKind {
-            rtp: Self::new(rtp),
-            rtcp: Self::new(rtcp),
-        }
-    }
-
-    fn new(key: &SessionKey) -> Self {
-        let cipher = A::new_from_slice(key.cipher());
-        Self {
-            aead: cipher.expect("a suite's key length is its cipher's").into(),
-            salt: Salt::new(key),
-        }
+    fn renew(&mut self, key: &SessionKey, kind: Kind) {
+        *self = Self::new(key, kind);
     }
 
     fn seal(&self, item: &mut Item<'_>) {
@@ -236,6 +265,24 @@ where
             (self.aead).decrypt_inout_detached(&nonce, data, text.into(), &Tag::from(*tag))
         });
         result.is_ok()
+    }
+
+    fn restore(&self, item: &mut Item<'_>) {
+        self.encrypt(item);
+    }
+}
+
+impl<A> Gcm<A>
+where
+    A: KeyInit,
+    AesGcm<A, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + From<A>,
+{
+    fn new(key: &SessionKey, _kind: Kind) -> Self {
+        let cipher = A::new_from_slice(key.cipher());
+        Self {
+            aead: cipher.expect("a suite's key length is its cipher's").into(),
+            salt: Salt::new(key),
+        }
     }
 
     fn encrypt(&self, item: &mut Item<'_>) -> [u8; TAG_LEN] {
