@@ -133,16 +133,15 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
 }
 
 impl<const ROUNDS: usize> GcmKey<ROUNDS> {
-    /// Has what a packet needs that is so long fetched into the cache: all powers that are near for
-    /// a short one; the last four, and one for each vector, for others.
+    /// Has what a packet needs that is so long fetched into the cache: the powers in front and the
+    /// round keys, and for a long one a power for each of its vectors.
     #[inline]
     pub(super) fn fetch(&self, len: usize) {
-        let powers = if len <= 16 * NEAR {
-            0
-        } else {
-            (len / 4).saturating_sub(32)
-        };
-        fetch::<12, _>(self, 0, offset_of!(Self, powers) + powers);
+        let powers = offset_of!(Self, powers);
+        fetch::<7, _>(self, 0, powers);
+        if len > 16 * NEAR {
+            fetch::<6, _>(self, powers, powers + len / 4);
+        }
     }
 
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]

@@ -16,6 +16,17 @@ const MAX_SHORT: usize = 3;
 const LONG: usize = MAX_SHORT + 1;
 const _: () = assert!(LONG + MAX_TEXT / 64 < u8::MAX as usize);
 
+/// Each number in its place.
+const IN_ORDER: [u8; MAX_BURST] = {
+    let mut order = [0; MAX_BURST];
+    let mut at = 0;
+    while at < MAX_BURST {
+        order[at] = narrow(at);
+        at += 1;
+    }
+    order
+};
+
 /// The numbers of the lanes of a burst in the order of their classes: short packets, by their
 /// vectors, then long ones, by theirs.
 pub(super) struct Classes {
@@ -60,6 +71,12 @@ impl Classes {
     /// Appends the numbers of these bits.
     #[inline]
     fn take(&mut self, bits: u64) -> u64 {
+        if bits & bits.wrapping_add(1) == 0 && self.len == 0 {
+            // All of a burst, most of the time: their numbers are in order already.
+            self.order = IN_ORDER;
+            self.len = bits.trailing_ones() as usize;
+            return bits;
+        }
         let mut left = bits;
         while left != 0 {
             self.order[self.len % MAX_BURST] = narrow(left.trailing_zeros() as usize);
