@@ -50,6 +50,7 @@ use core::arch::x86_64::{
     _mm512_storeu_si512, _mm512_xor_si512,
 };
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::ptr;
 
 use super::super::block::{GcmKey, POWERS};
@@ -115,6 +116,8 @@ struct Work {
 
 /// What is remembered of packets on their way, each at the remainder of its number.
 struct Ring {
+    /// How many have their tags, in whole groups.
+    tagged: usize,
     works: [Work; SLOTS],
     /// What are their hashes once places are added and it is reduced.
     products: [MaybeUninit<Product>; SLOTS],
@@ -136,48 +139,54 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     ends: &[u8],
 ) {
     let mut ring = Ring {
+        tagged: 0,
         works: [Work::EMPTY; SLOTS],
         products: [const { MaybeUninit::uninit() }; SLOTS],
         streams: [const { [const { MaybeUninit::uninit() }; MAX_VECTORS] }; SLOTS],
     };
     let mut start = 0;
-    let mut tagged = 0;
     for end in ends {
-        let end = usize::from(*end);
-        let vectors = vectors(lane_at(lanes, order, start));
-        let (first, chunks) = (vectors % CHUNK + 1, vectors / CHUNK);
-        for at in start..=end {
-            macro_rules! packet {
-                ($first:literal) => {
-                    if at == start {
-                        ring.step::<ENCRYPT, ROUNDS, true, false, $first>(lanes, order, at, chunks);
-                    } else if at < end {
-                        ring.step::<ENCRYPT, ROUNDS, true, true, $first>(lanes, order, at, chunks);
-                    } else {
-                        ring.step::<ENCRYPT, ROUNDS, false, true, $first>(lanes, order, at, chunks);
-                    }
-                };
-            }
-            match first {
-                1 => packet!(1),
-                2 => packet!(2),
-                _ => packet!(3),
-            }
-            // Late, because the tags wait for all that was before.
-            if at > tagged + GROUP {
-                ring.tag::<ENCRYPT, ROUNDS>(lanes, order, tagged);
-                tagged += GROUP;
-            }
+        let places = start..usize::from(*end);
+        start = places.end;
+        let vectors = vectors(lane_at(lanes, order, places.start));
+        let chunks = vectors / CHUNK;
+        match vectors % CHUNK + 1 {
+            1 => ring.turns::<ENCRYPT, ROUNDS, 1>(lanes, order, places, chunks),
+            2 => ring.turns::<ENCRYPT, ROUNDS, 2>(lanes, order, places, chunks),
+            _ => ring.turns::<ENCRYPT, ROUNDS, 3>(lanes, order, places, chunks),
         }
-        start = end;
     }
-    while tagged < order.len() {
-        ring.tag::<ENCRYPT, ROUNDS>(lanes, order, tagged);
-        tagged += GROUP;
+    while ring.tagged < order.len() {
+        ring.tag::<ENCRYPT, ROUNDS>(lanes, order);
     }
 }
 
 impl Ring {
+    /// AES and the hashes of packets with as many vectors, and tags on the way.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn turns<const ENCRYPT: bool, const ROUNDS: usize, const FIRST: usize>(
+        &mut self,
+        lanes: &mut [Lane<'_, GcmKey<ROUNDS>>],
+        order: &[u8],
+        places: Range<usize>,
+        chunks: usize,
+    ) {
+        let Range { start, end } = places;
+        self.step::<ENCRYPT, ROUNDS, true, false, FIRST>(lanes, order, start, chunks);
+        for at in start + 1..end {
+            self.step::<ENCRYPT, ROUNDS, true, true, FIRST>(lanes, order, at, chunks);
+            // Late, because the tags wait for all that was before.
+            if at > self.tagged + GROUP {
+                self.tag::<ENCRYPT, ROUNDS>(lanes, order);
+            }
+        }
+        self.step::<ENCRYPT, ROUNDS, false, true, FIRST>(lanes, order, end, chunks);
+        if end > self.tagged + GROUP {
+            self.tag::<ENCRYPT, ROUNDS>(lanes, order);
+        }
+    }
+
     /// AES of a packet if `AES`, and the hash of the one before it if `HASH`. The first chunk has
     /// `FIRST` vectors, `chunks` are behind it.
     #[inline]
@@ -303,16 +312,17 @@ impl Ring {
         }
     }
 
-    /// Makes the tags of the group that starts with packet `first`, and writes them if `ENCRYPT`,
-    /// otherwise compares them and decrypts what is authentic.
+    /// Makes the tags of the next group, and writes them if `ENCRYPT`, otherwise compares them and
+    /// decrypts what is authentic.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
     fn tag<const ENCRYPT: bool, const ROUNDS: usize>(
-        &self,
+        &mut self,
         lanes: &mut [Lane<'_, GcmKey<ROUNDS>>],
         order: &[u8],
-        first: usize,
     ) {
+        let first = self.tagged;
+        self.tagged += GROUP;
         let slot = first % SLOTS / GROUP * GROUP;
         let works = [0, 1, 2, 3].map(|i| &self.works[slot + i]);
         let products = [0, 1, 2, 3].map(|i| {
