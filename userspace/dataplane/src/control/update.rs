@@ -341,7 +341,11 @@ impl Control {
         let terms = Terms {
             gate: flow.gate,
             carries: ingress.carries,
-            source: source_filter(ingress.source, old.map(Box::as_ref), now),
+            source: source_filter(
+                ingress.source,
+                old.map(|old| (old.source, old.terms.source)),
+                now,
+            ),
             protected: ingress.unprotect.is_some(),
             protects: egress.protect.is_some(),
             egress: self.nic_of(egress.realm),
@@ -440,8 +444,14 @@ impl Control {
     }
 }
 
-/// What a worker is to know of who may send. Who is latched stays if the peer is the same.
-fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> SourceFilter {
+/// What a worker is to know of who may send. Who is latched stays if the peer is the same,
+/// and so does the time within which another may be. `old` is what was asked for before, and what
+/// became of it.
+fn source_filter(
+    source: Source,
+    old: Option<(Source, SourceFilter)>,
+    now: Instant,
+) -> SourceFilter {
     let latch = match source {
         Source::Only(peer) => return SourceFilter::Only(peer),
         Source::Latch(latch) => latch,
@@ -456,10 +466,11 @@ fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> Sourc
         on: LatchOn::new(latch.on, now),
         round: 0,
     };
-    if let Some(old) = old
-        && let (Source::Latch(before), SourceFilter::Latch(known)) = (old.source, old.terms.source)
-    {
+    if let Some((Source::Latch(before), SourceFilter::Latch(known))) = old {
         let is_same = before.signalled == latch.signalled;
+        if is_same && before.on == latch.on {
+            latching.on = known.on;
+        }
         latching.round = known.round.wrapping_add(u32::from(!is_same));
         latching.keep(known);
     }
@@ -558,5 +569,42 @@ fn out_of_range(flow: FlowId, field: &str) -> Refused {
     Refused::OutOfRange {
         flow,
         field: field.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sallyport_flow::LatchOn as On;
+
+    use super::*;
+
+    #[test]
+    fn what_latches_is_timed_from_where_the_peer_says_that_it_is_not_from_other_changes() {
+        let then = Instant::now();
+        let now = then + Duration::from_secs(600);
+        let time = Duration::from_secs(3);
+        let (here, there) = ("192.0.2.7:5004", "192.0.2.8:5004");
+        let latch = |signalled: &str, on| Latch {
+            signalled: Some(signalled.parse().unwrap()),
+            on,
+            ..Latch::default()
+        };
+        let (best, late) = (On::Best(time), On::Late(time));
+        for (before, after, expected) in [
+            ((here, best), (here, best), LatchOn::Best(then + time)),
+            ((here, late), (here, late), LatchOn::Late(then + time)),
+            ((here, best), (there, best), LatchOn::Best(now + time)),
+            ((here, best), (here, late), LatchOn::Late(now + time)),
+        ] {
+            let [before, after] = [before, after].map(|(at, on)| Source::Latch(latch(at, on)));
+            let known = source_filter(before, None, then);
+            let changed = source_filter(after, Some((before, known)), now);
+            let SourceFilter::Latch(latching) = changed else {
+                panic!("{changed:?}")
+            };
+            assert_eq!(latching.on, expected);
+        }
     }
 }
