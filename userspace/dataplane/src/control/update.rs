@@ -15,8 +15,8 @@ use hashbrown::{HashMap, HashSet};
 use sallyport_ebpf::FlowKey;
 use sallyport_ebpf::layout::PortState;
 use sallyport_flow::{
-    Crypto, Flow, FlowId, FlowStatistics, Ingress, Latch, Mark, Realm, Refused, Remote, Request,
-    Source, Update,
+    Crypto, Flow, FlowId, FlowStatistics, Latch, Mark, Realm, Refused, Remote, Request, Source,
+    Update,
 };
 use sallyport_srtp::{
     ContextSet, KeyDerivationRate, KeySetError, MasterKey, Policy, ReplayWindow, Suite,
@@ -63,7 +63,13 @@ impl Control {
             .map(|checked| &checked.flow)
             .filter(|flow| self.steers_otherwise(flow))
             .map(|flow| &flow.ingress)
-            .map(|ingress| (self.nic_of(ingress.realm), ingress.local, state(ingress)))
+            .map(|ingress| {
+                (
+                    self.nic_of(ingress.realm),
+                    ingress.local,
+                    state(ingress.handshakes),
+                )
+            })
             .collect();
         self.steer_to_us(&told)?;
 
@@ -313,12 +319,16 @@ impl Control {
     /// Has the XDP program steer packets to us. Those of flows that are about to be replaced it
     /// steers already.
     fn steer_to_us(&mut self, locals: &[(NicId, SocketAddr, PortState)]) -> Result<(), Refused> {
-        for (place, (nic, local, state)) in locals.iter().enumerate() {
-            if let Err(error) = self.steer.insert_flow(*nic, *local, *state) {
+        for (place, (nic, local, wanted)) in locals.iter().enumerate() {
+            if let Err(error) = self.steer.insert_flow(*nic, *local, *wanted) {
                 for (nic, local, _) in &locals[..place] {
-                    if !self.flows.by_local.contains_key(&(*nic, *local)) {
-                        let _ = self.steer.remove_flow(*nic, *local);
-                    }
+                    // What is installed there stays, and is steered as before.
+                    let id = self.flows.by_local.get(&(*nic, *local));
+                    let installed = id.and_then(|id| self.flows.by_id.get(id));
+                    let _ = match installed.map(|flow| state(flow.handshakes)) {
+                        Some(state) => self.steer.insert_flow(*nic, *local, state),
+                        None => self.steer.remove_flow(*nic, *local),
+                    };
                 }
                 return Err(Refused::Failed(error.to_string()));
             }
@@ -557,8 +567,8 @@ const fn suite(suite: sallyport_flow::Suite) -> Option<Suite> {
 }
 
 /// What the XDP program does with the packets of a flow.
-const fn state(ingress: &Ingress) -> PortState {
-    if ingress.handshakes {
+const fn state(handshakes: bool) -> PortState {
+    if handshakes {
         PortState::KernelDemux
     } else {
         PortState::Flow
