@@ -50,13 +50,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let mut steer = Steer::load(&config.pin, &names)?;
     // Ranges stay in force over a restart: a packet that went up to the kernel for want of one
     // would be answered with an ICMP error, and that would end a call.
-    steer.set_ranges(&ranges(&config, &names))?;
+    let ranges = ranges(&config, &names);
+    steer.set_ranges(&ranges)?;
     steer.clear_flows()?;
     let mut native = Vec::with_capacity(nics.len());
     for (id, _) in ids().zip(&nics) {
         native.push(steer.attach_best(id, config.require_native)? == AttachMode::Native);
     }
 
+    let own_of = |id| {
+        let ranges = ranges.iter().filter(|(nic, ..)| *nic == id);
+        ranges.map(|(_, address, _)| *address).collect()
+    };
+    let own: Vec<Vec<IpAddr>> = ids().zip(&nics).map(|(id, _)| own_of(id)).collect();
     let queues = queues(&config, &nics)?;
     let events = Arc::new(Events::new(EVENTS));
     let inboxes = (0..queues)
@@ -70,6 +76,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             worker: queue,
             cpu: cpus.get(queue as usize).copied(),
             nics: nics.clone(),
+            own: own.clone(),
             native: native.clone(),
             frames: config.frames,
             max_flows: config.max_flows,

@@ -3,7 +3,7 @@
 //! What one worker owns: all that [`process_burst`](crate::stage::process_burst) reads and
 //! writes, and nothing of the kernel's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -34,6 +34,8 @@ pub struct WorkerState {
     pub hops: HopTable,
     /// The MTU of each NIC, in bytes of IP packet.
     pub mtu: Vec<usize>,
+    /// The media addresses of each NIC: no packet that arrives there has them as source.
+    pub own: Vec<Vec<IpAddr>>,
     /// Where events go.
     pub events: Arc<Events>,
     /// Packets that did not leave.
@@ -63,6 +65,15 @@ impl WorkerState {
             entry.counters.packets_out += 1;
             entry.counters.bytes_out += payload_len as u64;
         }
+    }
+
+    /// Whether a packet pretends to be from us. What we send to ourselves comes back without
+    /// the wire.
+    #[inline]
+    pub fn is_forged(&self, packet: &Packet) -> bool {
+        // Few addresses: nothing is found faster than by looking at each.
+        let own = self.own.get(usize::from(packet.nic.0));
+        packet.returns == 0 && own.is_some_and(|own| own.contains(&packet.source.ip()))
     }
 
     /// Makes this worker the owner of a packet's flow, if it has none. Sets the packet's fate if

@@ -8,6 +8,7 @@
 //! burst: commands from the control side, and packets that other workers received for flows that
 //! this one owns.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
@@ -57,6 +58,8 @@ pub struct WorkerSetup {
     pub cpu: Option<u32>,
     /// Each NIC's name, index and MTU, in the order of their [`NicId`]s.
     pub nics: Vec<Nic>,
+    /// The media addresses of each NIC, in the same order.
+    pub own: Vec<Vec<IpAddr>>,
     /// Which NICs run native XDP, in the same order: only there zero copy is possible.
     pub native: Vec<bool>,
     /// UMEM frames.
@@ -310,6 +313,7 @@ impl Worker {
                 contexts: ContextSets::with_capacity(2 * setup.max_flows as usize),
                 hops: HopTable::default(),
                 mtu: setup.nics.iter().map(|nic| nic.mtu).collect(),
+                own: setup.own.clone(),
                 events: Arc::clone(&setup.events),
                 refused: sallyport_flow::Refusals::default(),
                 packets_out: 0,

@@ -37,7 +37,7 @@ impl Key {
     pub fn new(suite: Suite, cipher: &[u8], auth: &[u8], salt: &[u8]) -> Self {
         assert_eq!(auth.len(), if suite.is_aead() { 0 } else { 20 });
         let key = SessionKey::from_bytes(suite, cipher, auth, salt);
-        Self(Keys::new(&key, &key))
+        Self(Keys::new(&key, &key, false))
     }
 
     /// Has what a packet of this length needs of the keys fetched into the cache.

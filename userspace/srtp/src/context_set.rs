@@ -505,7 +505,7 @@ impl ContextSet {
     ) -> Self {
         let key = Key {
             mki: Mki::new(),
-            sessions: Sessions::Fixed(Session::new(rtp, rtcp)),
+            sessions: Sessions::Fixed(Session::new(rtp, rtcp, false)),
         };
         let format = Format {
             suite: rtp.suite,

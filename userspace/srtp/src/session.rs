@@ -66,10 +66,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
+    /// `turns` where they will be derived anew.
+    pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey, turns: bool) -> Self {
         let has_f8 = rtp.suite == Suite::F8128HmacSha1_80;
         Self {
-            keys: Keys::new(rtp, rtcp),
+            keys: Keys::new(rtp, rtcp, turns),
             f8: has_f8.then(|| Box::new([F8::new(rtp), F8::new(rtcp)])),
             extension: None,
             long_mac: None,
@@ -99,7 +100,7 @@ impl Session {
         Self {
             extension: encrypts.then(|| Box::new(ExtensionCipher::derive(master, ids, r))),
             long_mac: is_long.then(|| Box::new(LongMac::new(&rtp))),
-            ..Self::new(&rtp, &rtcp)
+            ..Self::new(&rtp, &rtcp, policy.key_derivation_rate.is_some())
         }
     }
 

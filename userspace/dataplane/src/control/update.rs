@@ -15,8 +15,8 @@ use hashbrown::{HashMap, HashSet};
 use sallyport_ebpf::FlowKey;
 use sallyport_ebpf::layout::PortState;
 use sallyport_flow::{
-    Crypto, Flow, FlowId, FlowStatistics, Ingress, Latch, Mark, Realm, Refused, Remote, Request,
-    Source, Update,
+    Crypto, Flow, FlowId, FlowStatistics, Latch, Mark, Realm, Refused, Remote, Request, Source,
+    Update,
 };
 use sallyport_srtp::{
     ContextSet, KeyDerivationRate, KeySetError, MasterKey, Policy, ReplayWindow, Suite,
@@ -63,7 +63,13 @@ impl Control {
             .map(|checked| &checked.flow)
             .filter(|flow| self.steers_otherwise(flow))
             .map(|flow| &flow.ingress)
-            .map(|ingress| (self.nic_of(ingress.realm), ingress.local, state(ingress)))
+            .map(|ingress| {
+                (
+                    self.nic_of(ingress.realm),
+                    ingress.local,
+                    state(ingress.handshakes),
+                )
+            })
             .collect();
         self.steer_to_us(&told)?;
 
@@ -313,12 +319,16 @@ impl Control {
     /// Has the XDP program steer packets to us. Those of flows that are about to be replaced it
     /// steers already.
     fn steer_to_us(&mut self, locals: &[(NicId, SocketAddr, PortState)]) -> Result<(), Refused> {
-        for (place, (nic, local, state)) in locals.iter().enumerate() {
-            if let Err(error) = self.steer.insert_flow(*nic, *local, *state) {
+        for (place, (nic, local, wanted)) in locals.iter().enumerate() {
+            if let Err(error) = self.steer.insert_flow(*nic, *local, *wanted) {
                 for (nic, local, _) in &locals[..place] {
-                    if !self.flows.by_local.contains_key(&(*nic, *local)) {
-                        let _ = self.steer.remove_flow(*nic, *local);
-                    }
+                    // What is installed there stays, and is steered as before.
+                    let id = self.flows.by_local.get(&(*nic, *local));
+                    let installed = id.and_then(|id| self.flows.by_id.get(id));
+                    let _ = match installed.map(|flow| state(flow.handshakes)) {
+                        Some(state) => self.steer.insert_flow(*nic, *local, state),
+                        None => self.steer.remove_flow(*nic, *local),
+                    };
                 }
                 return Err(Refused::Failed(error.to_string()));
             }
@@ -341,7 +351,11 @@ impl Control {
         let terms = Terms {
             gate: flow.gate,
             carries: ingress.carries,
-            source: source_filter(ingress.source, old.map(Box::as_ref), now),
+            source: source_filter(
+                ingress.source,
+                old.map(|old| (old.source, old.terms.source)),
+                now,
+            ),
             protected: ingress.unprotect.is_some(),
             protects: egress.protect.is_some(),
             egress: self.nic_of(egress.realm),
@@ -440,8 +454,14 @@ impl Control {
     }
 }
 
-/// What a worker is to know of who may send. Who is latched stays if the peer is the same.
-fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> SourceFilter {
+/// What a worker is to know of who may send. Who is latched stays if the peer is the same,
+/// and so does the time within which another may be. `old` is what was asked for before, and what
+/// became of it.
+fn source_filter(
+    source: Source,
+    old: Option<(Source, SourceFilter)>,
+    now: Instant,
+) -> SourceFilter {
     let latch = match source {
         Source::Only(peer) => return SourceFilter::Only(peer),
         Source::Latch(latch) => latch,
@@ -456,10 +476,11 @@ fn source_filter(source: Source, old: Option<&Installed>, now: Instant) -> Sourc
         on: LatchOn::new(latch.on, now),
         round: 0,
     };
-    if let Some(old) = old
-        && let (Source::Latch(before), SourceFilter::Latch(known)) = (old.source, old.terms.source)
-    {
+    if let Some((Source::Latch(before), SourceFilter::Latch(known))) = old {
         let is_same = before.signalled == latch.signalled;
+        if is_same && before.on == latch.on {
+            latching.on = known.on;
+        }
         latching.round = known.round.wrapping_add(u32::from(!is_same));
         latching.keep(known);
     }
@@ -546,8 +567,8 @@ const fn suite(suite: sallyport_flow::Suite) -> Option<Suite> {
 }
 
 /// What the XDP program does with the packets of a flow.
-const fn state(ingress: &Ingress) -> PortState {
-    if ingress.handshakes {
+const fn state(handshakes: bool) -> PortState {
+    if handshakes {
         PortState::KernelDemux
     } else {
         PortState::Flow
@@ -558,5 +579,42 @@ fn out_of_range(flow: FlowId, field: &str) -> Refused {
     Refused::OutOfRange {
         flow,
         field: field.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sallyport_flow::LatchOn as On;
+
+    use super::*;
+
+    #[test]
+    fn what_latches_is_timed_from_where_the_peer_says_that_it_is_not_from_other_changes() {
+        let then = Instant::now();
+        let now = then + Duration::from_secs(600);
+        let time = Duration::from_secs(3);
+        let (here, there) = ("192.0.2.7:5004", "192.0.2.8:5004");
+        let latch = |signalled: &str, on| Latch {
+            signalled: Some(signalled.parse().unwrap()),
+            on,
+            ..Latch::default()
+        };
+        let (best, late) = (On::Best(time), On::Late(time));
+        for (before, after, expected) in [
+            ((here, best), (here, best), LatchOn::Best(then + time)),
+            ((here, late), (here, late), LatchOn::Late(then + time)),
+            ((here, best), (there, best), LatchOn::Best(now + time)),
+            ((here, best), (here, late), LatchOn::Late(now + time)),
+        ] {
+            let [before, after] = [before, after].map(|(at, on)| Source::Latch(latch(at, on)));
+            let known = source_filter(before, None, then);
+            let changed = source_filter(after, Some((before, known)), now);
+            let SourceFilter::Latch(latching) = changed else {
+                panic!("{changed:?}")
+            };
+            assert_eq!(latching.on, expected);
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::burst::Burst;
 use crate::flow_table::{SourceFilter, Terms};
 use crate::state::WorkerState;
 
-/// Refuses packets while keys are missing, those of strangers, of the wrong kind for their port, and
+/// Refuses packets while keys are missing, those of strangers and with our own address, of the wrong kind for their port, and
 /// without a whole header.
 pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
@@ -26,7 +26,7 @@ pub(super) fn admit(burst: &mut Burst, state: &WorkerState) {
             packet.refuse(Reason::NoKeys);
             continue;
         }
-        if is_stranger(terms, packet.source, state.now) {
+        if is_stranger(terms, packet.source, state.now) || state.is_forged(packet) {
             packet.refuse(Reason::SourceFiltered);
             continue;
         }

@@ -4,7 +4,9 @@
 //!
 //! A stage looks only at packets that still go on, and ends the way of those that it refuses with
 //! a [`Reason`](sallyport_flow::Reason). No stage allocates, locks, logs, asks the kernel or knows
-//! a clock, so the whole way can be tested and measured without a NIC.
+//! a clock, so the whole way can be tested and measured without a NIC. The one exception is the
+//! first packet of a flow: to claim it takes a lock, and frees the boxes that its contexts came in
+//! (see [`crate::contexts`]).
 
 mod admit;
 mod classify;

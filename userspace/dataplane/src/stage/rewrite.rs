@@ -6,7 +6,8 @@
 //! stage. On the wire it would be lost: no network sends a packet back to where it came from, and
 //! the kernel takes none from outside that has one of its own addresses as source. A veth pair could
 //! bring it back by way of the kernel, but somebody would have to set that up, and the flow that the
-//! packet belongs to is in this very table.
+//! packet belongs to is in this very table. So none comes from the wire with such a source, and
+//! `admit.rs` refuses those that do: the kernel, which would, never sees them.
 
 use sallyport_flow::Reason;
 

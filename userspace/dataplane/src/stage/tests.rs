@@ -103,6 +103,9 @@ impl Bed {
             contexts: ContextSets::with_capacity(8),
             hops: HopTable::default(),
             mtu: vec![1500, 1500],
+            own: [ACCESS_LOCAL, CORE_LOCAL]
+                .map(|own| vec![address(own).ip()])
+                .into(),
             events: Arc::new(Events::new(64)),
             refused: Refusals::default(),
             packets_out: 0,
@@ -356,6 +359,17 @@ fn what_goes_to_our_own_address_arrives_there() {
     let packet = bed.protected(Kind::Rtp, &rtp(100, b"hello"));
     assert_eq!(bed.fates(&[packet]), [Fate::Refused(Reason::UnknownFlow)]);
     assert_eq!(bed.entry().counters.refused.total(), 0);
+}
+
+#[test]
+fn what_comes_from_the_wire_with_our_own_address_is_refused() {
+    let ours = "192.0.2.1:40002";
+    for source in [SourceFilter::Only(address(ours)), LATCH] {
+        let mut bed = Bed::with_contexts(PLAIN, |entry| entry.terms.source = source);
+        let results = bed.process(&[(ours, ACCESS_LOCAL, rtp(1, b"hello"))]);
+        assert_eq!(results[0].0, Fate::Refused(Reason::SourceFiltered));
+        assert_eq!(bed.state.events.try_next(), None);
+    }
 }
 
 #[test]

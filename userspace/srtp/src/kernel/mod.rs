@@ -77,15 +77,18 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey) -> Self {
+    /// `turns` where others will follow ([`Self::renew`]).
+    pub(crate) fn new(rtp: &SessionKey, rtcp: &SessionKey, turns: bool) -> Self {
         #[cfg(target_arch = "x86_64")]
         let block = (Kernel::current() != Kernel::Portable)
             .then(|| block::Block::new(rtp))
             .flatten();
         #[cfg(target_arch = "x86_64")]
-        let is_rare = block.is_some();
+        let is_rare = block.is_some() && !turns;
         #[cfg(not(target_arch = "x86_64"))]
         let is_rare = false;
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = turns;
         Self {
             #[cfg(target_arch = "x86_64")]
             block,
@@ -109,8 +112,9 @@ impl Keys {
         let _ = text;
     }
 
-    /// Takes other keys of the same suite, without allocating. From then on they are those of the
-    /// portable kernel only: keys that change are rare, and not worth a second expansion.
+    /// Takes other keys of the same suite, without allocating: [`Self::new`] has made room for them
+    /// if they turn. From then on the portable kernel does all packets: keys that turn are rare,
+    /// and not worth a second expansion, for a vector kernel.
     pub(crate) fn renew(&mut self, rtp: &SessionKey, rtcp: &SessionKey) {
         self.portable.renew(rtp, rtcp);
         #[cfg(target_arch = "x86_64")]

@@ -64,7 +64,9 @@ impl Keys {
 
     /// Takes other keys of the same suite, without allocating.
     pub(crate) fn renew(&mut self, rtp: &SessionKey, rtcp: &SessionKey) {
-        *self.bytes = [rtp.clone(), rtcp.clone()];
+        let [of_rtp, of_rtcp] = &mut *self.bytes;
+        of_rtp.clone_from(rtp);
+        of_rtcp.clone_from(rtcp);
         if let Some([of_rtp, of_rtcp]) = self.expanded.as_deref_mut() {
             of_rtp.renew(rtp, Kind::Rtp);
             of_rtcp.renew(rtcp, Kind::Rtcp);
@@ -370,7 +372,7 @@ mod tests {
     fn assert_keystream(suite: Suite, key: &[u8], blocks: [(usize, [u8; 16]); 6]) {
         let salt = hex!("F0F1F2F3F4F5F6F7F8F9FAFBFCFD");
         let key = SessionKey::from_bytes(suite, key, &[], &salt);
-        let keys = super::super::Keys::new(&key, &key);
+        let keys = super::super::Keys::new(&key, &key, false);
         let mut frame = vec![0; 1_044_512];
         restore(&mut Item {
             keys: &keys,
@@ -453,7 +455,7 @@ mod tests {
             ),
         ] {
             let key = SessionKey::from_bytes(suite, &key[..suite.key_len()], &[], &salt);
-            let keys = super::super::Keys::new(&key, &key);
+            let keys = super::super::Keys::new(&key, &key, false);
             let mut frame = packet.to_vec();
             frame.resize(packet.len() + TAG_LEN, 0);
             let mut item = Item {
@@ -471,6 +473,18 @@ mod tests {
             assert!(open(&mut item), "{suite}");
             assert_eq!(frame[..packet.len()], packet, "{suite}");
             assert_eq!(frame[packet.len()..], tag, "{suite}");
+        }
+    }
+
+    #[test]
+    fn keys_that_turn_are_expanded_once_and_not_for_each_packet() {
+        for suite in Suite::ALL {
+            let (key, salt) = (&[7; 32][..suite.key_len()], &[9; 14][..suite.salt_len()]);
+            let key = SessionKey::from_bytes(suite, key, &[], salt);
+            let mut keys = super::super::Keys::new(&key, &key, true);
+            assert!(keys.portable.expanded.is_some(), "{suite}");
+            keys.renew(&key, &key);
+            assert!(keys.portable.expanded.is_some(), "{suite}");
         }
     }
 }

@@ -109,6 +109,7 @@ fn keys(suite: Suite, seed: u8) -> Keys {
     Keys::new(
         &SessionKey::derive(&key, Kind::Rtp, 0),
         &SessionKey::derive(&key, Kind::Rtcp, 0),
+        false,
     )
 }
 
