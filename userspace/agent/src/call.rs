@@ -157,11 +157,16 @@ impl Call {
         };
         let shapes = branch.shapes.take().filter(|_| !is_first);
         let mut shapes = shapes.map_or_else(Default::default, |shapes| *shapes);
+        let max = usize::from(offer.max_streams.min(MAX_STREAMS));
+        let found = offer.sdp.media().len();
+        // Each medium may be there twice.
+        if found > 2 * max {
+            return Err(CallError::Streams { found, max });
+        }
         let near_shape = &mut shapes[near as usize];
         let (shape, folded) = near_shape.fold_offer(&offer.sdp, lines, &offer.shape);
         *near_shape = shape;
         let found = folded.media().len();
-        let max = usize::from(offer.max_streams.min(MAX_STREAMS));
         if found > max {
             return Err(CallError::Streams { found, max });
         }

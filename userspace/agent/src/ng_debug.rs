@@ -5,8 +5,8 @@
 use sallyport_signalling::sdp::Sdp;
 use tracing::info;
 
-/// Attributes that hold keys.
-const SECRET: [&str; 3] = ["crypto", "key-mgmt", "ice-pwd"];
+/// Attributes that hold keys, `acap` those of others (RFC 5939).
+const SECRET: [&str; 4] = ["acap", "crypto", "key-mgmt", "ice-pwd"];
 
 /// Logs a session description without its keys.
 pub(crate) fn show(call_id: &str, what: &str, sdp: &Sdp) {
@@ -18,19 +18,35 @@ fn without_keys(sdp: &str) -> String {
     for line in sdp.lines() {
         let attribute = line
             .strip_prefix("a=")
-            .and_then(|line| line.split_once(':'));
-        match attribute.filter(|(name, _)| SECRET.contains(name)) {
-            // Tag and suite of a=crypto.
-            Some(("crypto", value)) => {
-                let known: Vec<_> = value.split_ascii_whitespace().take(2).collect();
-                shown += &["a=crypto:", &known.join(" ")].concat();
+            .and_then(|line| line.split_once(':'))
+            .map(|(name, value)| (name.trim(), value));
+        let secret = attribute.filter(|(name, _)| {
+            let mut secret = SECRET.iter();
+            secret.any(|secret| secret.eq_ignore_ascii_case(name))
+        });
+        match secret {
+            Some((name, value)) => {
+                let known = tag_and_suite(value).filter(|_| name.eq_ignore_ascii_case("crypto"));
+                shown += &["a=", name, ":", known.as_deref().unwrap_or("…")].concat();
             }
-            Some((name, _)) => shown += &["a=", name, ":…"].concat(),
+            // RFC 8866 section 5.12.
+            None if line.starts_with("k=") => shown += "k=…",
             None => shown += line,
         }
         shown.push('\n');
     }
     shown
+}
+
+/// What of `a=crypto` is no secret, if it is one.
+fn tag_and_suite(value: &str) -> Option<String> {
+    let mut words = value.split_ascii_whitespace();
+    let (tag, suite) = (words.next()?, words.next()?);
+    let is_tag = tag.bytes().all(|byte| byte.is_ascii_digit());
+    let is_suite = suite
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (is_tag && is_suite).then(|| [tag, " ", suite].concat())
 }
 
 #[cfg(test)]
@@ -39,13 +55,28 @@ mod tests {
 
     #[test]
     fn a_session_description_is_shown_without_its_keys() {
-        let text = "v=0\r\nm=audio 4000 RTP/SAVP 0\r\n\
-                    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNf|2^20 KDR=1\r\n\
-                    a=key-mgmt:mikey AQID\r\na=ice-pwd:secret\r\na=crypto\r\na=sendrecv\r\n";
-        assert_eq!(
-            without_keys(text),
-            "v=0\nm=audio 4000 RTP/SAVP 0\na=crypto:1 AES_CM_128_HMAC_SHA1_80\na=key-mgmt:…\n\
-             a=ice-pwd:…\na=crypto\na=sendrecv\n"
-        );
+        for (line, shown) in [
+            ("m=audio 4000 RTP/SAVP 0", "m=audio 4000 RTP/SAVP 0"),
+            (
+                "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNf|2^20 KDR=1",
+                "a=crypto:1 AES_CM_128_HMAC_SHA1_80",
+            ),
+            ("a=crypto:inline:WVNf x", "a=crypto:…"),
+            ("a=crypto:1 inline:WVNf x", "a=crypto:…"),
+            ("a=crypto:1", "a=crypto:…"),
+            ("a=Crypto:inline:WVNf x", "a=Crypto:…"),
+            ("a=crypto :inline:WVNf x", "a=crypto:…"),
+            (
+                "a=acap:1 crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNf",
+                "a=acap:…",
+            ),
+            ("a=key-mgmt:mikey AQID", "a=key-mgmt:…"),
+            ("a=ice-pwd:secret", "a=ice-pwd:…"),
+            ("k=base64:c2VjcmV0", "k=…"),
+            ("a=crypto", "a=crypto"),
+            ("a=sendrecv", "a=sendrecv"),
+        ] {
+            assert_eq!(without_keys(line), [shown, "\n"].concat(), "{line}");
+        }
     }
 }

@@ -11,6 +11,10 @@
 //! in `/run`, the default, nothing is left, and calls could not outlive their flows anyhow; on a
 //! disk nothing that was answered is lost.
 //!
+//! Records do not describe themselves, so another layout is another version. Those of an older one
+//! are removed at the start: the data plane that went with it spoke another version too, so their
+//! flows are gone.
+//!
 //! What cannot be written is refused, on a full disk, say. The file is opened anew then, so that the
 //! next change finds it as it was after the last commit.
 
@@ -30,7 +34,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::{error, warn};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::marks::FlowMarks;
@@ -42,7 +46,7 @@ const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions
 const MARKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("marks");
 
 /// The version of a record's layout: of everything that [`State`] is made of.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What the database may keep in memory.
 const CACHE: usize = 64 << 20;
@@ -92,7 +96,8 @@ impl Store {
     /// Opens the store, or makes a new one. Returns the sessions in it.
     ///
     /// # Errors
-    /// When there is one that cannot be read: to go on without its sessions would end them.
+    /// When there is one that cannot be read, or that a newer agent wrote: to go on without its
+    /// sessions would end them.
     pub(crate) fn open(path: &Path, key: &Path) -> Result<(Self, Vec<Found>), StoreError> {
         let read = |problem: String| StoreError::new("read", path, problem);
         for folder in [path, key].into_iter().filter_map(Path::parent) {
@@ -102,6 +107,20 @@ impl Store {
         let file = open_file(path, true)
             .map_err(|problem| StoreError::new("open", path, problem.to_string()))?;
         let database = open_database(file).map_err(|problem| read(problem.to_string()))?;
+        make_tables(&database).map_err(|problem| read(problem.to_string()))?;
+        match remove_older(&database).map_err(|problem| read(problem.to_string()))? {
+            Ages::Newer(version) => {
+                let problem = format!("version {version} instead of {VERSION}");
+                return Err(StoreError::new("understand", path, problem));
+            }
+            Ages::Older(0) => (),
+            Ages::Older(sessions) => warn!(
+                sessions,
+                "removed sessions from {}: an older version of the agent wrote them, and their \
+                 flows ended with its data plane",
+                path.display()
+            ),
+        }
         let found = load(&database, &seal).map_err(read)?;
 
         let marked = found.iter().map(|found| found.id.number()).collect();
@@ -349,9 +368,42 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
+/// What there is beside records of this version.
+enum Ages {
+    /// So many older ones, which have been removed.
+    Older(usize),
+    /// A newer one, of this version. Nothing has been removed.
+    Newer(u8),
+}
+
+/// Removes the records of older versions, and their marks.
+fn remove_older(database: &Database) -> Result<Ages, redb::Error> {
+    let transaction = database.begin_write()?;
+    let mut older = Vec::new();
+    {
+        let mut sessions = transaction.open_table(SESSIONS)?;
+        for entry in sessions.iter()? {
+            let (id, record) = entry?;
+            match record.value().first() {
+                Some(&version) if version > VERSION => return Ok(Ages::Newer(version)),
+                Some(&version) if version < VERSION => older.push(id.value()),
+                _ => (),
+            }
+        }
+        let mut marks = transaction.open_table(MARKS)?;
+        for id in &older {
+            sessions.remove(id)?;
+            marks.remove(id)?;
+        }
+    }
+    if !older.is_empty() {
+        transaction.commit()?;
+    }
+    Ok(Ages::Older(older.len()))
+}
+
 fn load(database: &Database, seal: &Seal) -> Result<Vec<Found>, String> {
     let said = |problem: redb::Error| problem.to_string();
-    make_tables(database).map_err(said)?;
     let read = || -> Result<_, redb::Error> {
         let transaction = database.begin_read()?;
         Ok((
@@ -465,6 +517,10 @@ impl fmt::Display for StoreError {
                 "give it the agent.store_key that it was written with, or move it away to start \
                  without its sessions"
             }
+            "understand" => {
+                "start an agent that is not older than the one that wrote it, or move it away to \
+                 start without its sessions"
+            }
             _ => "make room and give the agent write permission, or set another agent.store",
         };
         write!(f, "{step} {}: {}; {remedy}", path.display(), self.problem)
@@ -559,6 +615,56 @@ mod tests {
             .collect();
         assert_eq!(numbers, [1, 4]);
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn records_of_an_older_version_are_removed_and_one_of_a_newer_is_refused() {
+        let folder = std::env::temp_dir().join(format!("sallyport-ages-{}", std::process::id()));
+        let (path, key) = (folder.join("sessions"), folder.join("key"));
+        let put = |version: u8| {
+            make_folder(&folder).unwrap();
+            let database = open_database(open_file(&path, true).unwrap()).unwrap();
+            let transaction = database.begin_write().unwrap();
+            for table in [SESSIONS, MARKS] {
+                let mut table = transaction.open_table(table).unwrap();
+                table
+                    .insert(7 << 16, [version, 0xff, 1].as_slice())
+                    .unwrap();
+            }
+            transaction.commit().unwrap();
+        };
+        let records = || {
+            let database = open_database(open_file(&path, false).unwrap()).unwrap();
+            let transaction = database.begin_read().unwrap();
+            let tables = [SESSIONS, MARKS].map(|table| transaction.open_table(table).unwrap());
+            let records = tables.iter().flat_map(|table| table.iter().unwrap());
+            records
+                .map(|entry| entry.unwrap().1.value()[0])
+                .collect::<Vec<_>>()
+        };
+        put(VERSION - 1);
+        let (store, found) = Store::open(&path, &key).unwrap();
+        assert!(found.is_empty());
+        let id = SessionId::try_from(8 << 16).unwrap();
+        store
+            .writer
+            .writes
+            .as_ref()
+            .unwrap()
+            .blocking_send(Write {
+                change: Change::Session(id, Some(vec![VERSION])),
+                done: oneshot::channel().0,
+            })
+            .ok()
+            .unwrap();
+        drop(store);
+        assert_eq!(records(), [VERSION]);
+
+        put(VERSION + 1);
+        let problem = Store::open(&path, &key).unwrap_err().to_string();
+        assert!(problem.contains("move it away"), "{problem}");
+        assert_eq!(records().len(), 3);
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -88,10 +88,10 @@ impl Shape {
             });
             after.lines.push(Line::new(of, media));
         }
-        let folded = after.fold(offer);
         if after.is_plain() {
             return (Self::default(), offer.clone());
         }
+        let folded = after.fold(offer);
         (after, folded)
     }
 
