@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use sallyport_flow::Crypto;
-use sallyport_signalling::dtls::Dtls;
+use sallyport_signalling::dtls::{Dtls, Fingerprint};
 use sallyport_signalling::e2ae::{Leg, Protection, Setup, Side};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ pub(super) struct Outcome {
 struct Agreed {
     id: String,
     round: u32,
+    /// Whose they are: all who answer one offer have the same id and the same round.
+    fingerprints: Vec<Fingerprint>,
     receive: Crypto,
     send: Crypto,
 }
@@ -48,7 +50,9 @@ impl Outcome {
     /// The keys that a handshake has given: for what arrives, and what leaves.
     pub(super) fn keys(&self, dtls: &Dtls) -> Option<(&Crypto, &Crypto)> {
         let agreed = self.agreed.as_ref()?;
-        let is_it = agreed.id == dtls.id && agreed.round == dtls.round;
+        let is_it = agreed.id == dtls.id
+            && agreed.round == dtls.round
+            && agreed.fingerprints == dtls.peer.fingerprints;
         is_it.then_some((&agreed.receive, &agreed.send))
     }
 }
@@ -110,11 +114,16 @@ impl Call {
             }
             Fact::Keys(dtls, keys) => {
                 let wanted = leg.protection.as_ref().and_then(Protection::dtls);
-                let is_wanted = wanted.is_some_and(|it| it.id == dtls.id && it.round == dtls.round);
+                let is_wanted = wanted.is_some_and(|it| {
+                    it.id == dtls.id
+                        && it.round == dtls.round
+                        && it.peer.fingerprints == dtls.peer.fingerprints
+                });
                 if is_wanted {
                     outcome.agreed = Some(Agreed {
                         id: dtls.id.clone(),
                         round: dtls.round,
+                        fingerprints: dtls.peer.fingerprints.clone(),
                         receive: keys.receive.clone(),
                         send: keys.send.clone(),
                     });

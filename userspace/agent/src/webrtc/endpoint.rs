@@ -184,6 +184,18 @@ struct Handshake {
 
 impl Endpoint {
     fn change(&mut self, terms: Terms) {
+        let fingerprints = |terms: &Terms| {
+            let dtls = terms.dtls.as_ref();
+            dtls.map(|dtls| dtls.peer.fingerprints.clone())
+        };
+        if terms.place != self.terms.place || fingerprints(&terms) != fingerprints(&self.terms) {
+            // Somebody else answers, who was offered the same port, and ICE and DTLS the same way.
+            self.known.clear();
+            self.nominated = None;
+            self.handshake = None;
+            self.next_handshake = Instant::now();
+            self.untold.clear();
+        }
         if terms.ice != self.terms.ice {
             // ICE has been restarted. Media goes on as it did until another address is nominated.
             self.known.clear();
@@ -399,6 +411,90 @@ impl Endpoint {
                 return;
             }
             self.untold.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sallyport_signalling::dtls::{DtlsPeer, Fingerprint, Hash};
+    use sha2::{Digest, Sha256};
+    use zeroize::Zeroizing;
+
+    use super::super::certificate::Certificate;
+    use super::*;
+
+    const PEER: &str = "127.0.0.1:9";
+
+    fn terms(slot: u16, certificate: u8) -> Terms {
+        let peer = DtlsPeer {
+            fingerprints: vec![Fingerprint {
+                hash: Hash::Sha256,
+                digest: vec![certificate; 32],
+            }],
+            setup: None,
+            id: None,
+        };
+        Terms {
+            place: Place {
+                session: "00000000000a0000".parse().unwrap(),
+                slot,
+                side: Side::Access,
+                is_rtcp: false,
+            },
+            ice: None,
+            dtls: Some(Dtls::new(None, true, "id".to_owned(), peer)),
+            has_keys: false,
+            peer: Some(PEER.parse().unwrap()),
+            from: None,
+        }
+    }
+
+    async fn endpoint(terms: Terms) -> Endpoint {
+        let certificate =
+            Certificate::derive(|purpose| Zeroizing::new(Sha256::digest(purpose).into())).unwrap();
+        let (reports, _) = mpsc::channel(1);
+        let now = Instant::now();
+        Endpoint {
+            terms,
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            shared: Arc::new(Shared {
+                identity: Identity::new(&certificate).unwrap(),
+                permits: Arc::new(Semaphore::new(1)),
+                reports,
+            }),
+            known: VecDeque::new(),
+            nominated: None,
+            handshake: None,
+            next_handshake: now,
+            untold: VecDeque::new(),
+            next_report: now,
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_one_who_answers_counts_for_another() {
+        for (other, is_another) in [
+            (terms(0, 1), false),
+            (terms(64, 1), true),
+            (terms(0, 2), true),
+        ] {
+            let peer = PEER.parse().unwrap();
+            let mut endpoint = endpoint(terms(0, 1)).await;
+            endpoint.known.push_back(peer);
+            endpoint.nominate(
+                Check {
+                    nominates: true,
+                    priority: 1,
+                },
+                peer,
+            );
+            endpoint.begin(peer);
+            endpoint.change(other);
+            assert_eq!(endpoint.handshake.is_none(), is_another);
+            assert_eq!(endpoint.nominated.is_none(), is_another);
+            assert_eq!(endpoint.known.is_empty(), is_another);
+            assert_eq!(endpoint.untold.is_empty(), is_another);
         }
     }
 }
