@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use sallyport_flow::Crypto;
 use sallyport_signalling::dtls::{Dtls, Fingerprint};
-use sallyport_signalling::e2ae::{Leg, Protection, Setup, Side};
+use sallyport_signalling::e2ae::{self, Leg, Protection, Setup, Side};
 use serde::{Deserialize, Serialize};
 
 use super::branch::{Branch, Dialog};
@@ -151,11 +151,26 @@ impl Dialog {
         Some(&self.outcomes.get(&index)?[side as usize])
     }
 
-    /// Forgets what belongs to streams that are over.
-    pub(super) fn forget_outcomes(&mut self) {
-        let setups: Vec<_> = self.call.setups().map(|setup| setup.is_some()).collect();
-        self.outcomes
-            .retain(|index, _| setups.get(usize::from(*index)) == Some(&true));
+    /// Takes over what an answer has made of the call. Forgets what belongs to streams that are over,
+    /// and where media was to go if somebody else answers now.
+    pub(super) fn settle(&mut self, after: e2ae::Call, answerer: Side) {
+        let credentials = |setup: Option<&Setup>| {
+            let ice = setup?.leg(answerer).ice.as_ref()?;
+            Some(ice.local.clone())
+        };
+        for (index, (before, after)) in (0..).zip(self.call.setups().zip(after.setups())) {
+            if after.is_none() {
+                self.outcomes.remove(&index);
+            } else if credentials(before) != credentials(after)
+                && let Some(outcomes) = self.outcomes.get_mut(&index)
+            {
+                // What we offer keeps our credentials, unless it is for somebody else.
+                let outcome = &mut outcomes[answerer as usize];
+                outcome.nominated = None;
+                outcome.nominated_rtcp = None;
+            }
+        }
+        self.call = after;
     }
 }
 

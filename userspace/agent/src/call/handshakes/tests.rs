@@ -189,3 +189,39 @@ fn who_answers_beside_another_needs_keys_of_its_own() {
     assert!(played.call.prove(b.place, &fact(b)));
     assert!(socket(&played).has_keys);
 }
+
+#[test]
+fn who_answers_in_place_of_another_has_to_nominate_for_itself() {
+    let mut played = Played::new();
+    let at = "192.0.2.7:5004".parse().unwrap();
+    // Again, again with ICE restarted by who answers, and again for somebody else.
+    for (to, ufrag, is_reset, peer) in [
+        (None, "Wvka", false, None),
+        (Some("ue"), "Wvka", false, Some(at)),
+        (Some("ue"), "Xwlb", false, Some(at)),
+        (Some("ue"), "Yxmc", true, None),
+    ] {
+        let mut again = offer(tags("as", to, None), rtp(), "RTP/AVP");
+        again.realms = [Some(Realm::Core), Some(Realm::Access)];
+        again.terms = CallTerms::Asked(Asked {
+            profile: Some("RTP/AVP".into()),
+            is_reset,
+            handshakes: Handshakes {
+                ice: IceAsked::Always,
+                ..Handshakes::default()
+            },
+            ..Asked::default()
+        });
+        played.offer(&again, 0).unwrap();
+        let media = format!(
+            "m=audio 5004 RTP/AVP 0\na=ice-ufrag:{ufrag}\na=ice-pwd:asd88fgpdd777uzjYhagZg"
+        );
+        let answer = answer(tags("as", Some("ue"), None), sdp("192.0.2.7", &media));
+        played.answer(&answer, 0).unwrap();
+        let sockets = played.call.sockets(session());
+        let socket = sockets.into_values().find(|terms| !terms.place.is_rtcp);
+        let socket = socket.unwrap();
+        assert_eq!(socket.peer, peer, "{ufrag} {is_reset}");
+        played.call.prove(socket.place, &Fact::Nominated(at));
+    }
+}
