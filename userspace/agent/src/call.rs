@@ -300,8 +300,7 @@ impl Call {
         };
         branch.shapes = shapes;
         check_families(&after)?;
-        dialog.call = after;
-        dialog.forget_outcomes();
+        dialog.settle(after, answerer);
         let party = if by_offerer {
             dialog.answerer.get_or_insert_with(|| {
                 let tag = answer.tags.to.clone().unwrap_or_default();

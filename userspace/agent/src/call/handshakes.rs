@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 
 use sallyport_flow::Crypto;
-use sallyport_signalling::dtls::Dtls;
-use sallyport_signalling::e2ae::{Leg, Protection, Setup, Side};
+use sallyport_signalling::dtls::{Dtls, Fingerprint};
+use sallyport_signalling::e2ae::{self, Leg, Protection, Setup, Side};
 use serde::{Deserialize, Serialize};
 
 use super::branch::{Branch, Dialog};
@@ -30,6 +30,8 @@ pub(super) struct Outcome {
 struct Agreed {
     id: String,
     round: u32,
+    /// Whose they are: all who answer one offer have the same id and the same round.
+    fingerprints: Vec<Fingerprint>,
     receive: Crypto,
     send: Crypto,
 }
@@ -48,7 +50,9 @@ impl Outcome {
     /// The keys that a handshake has given: for what arrives, and what leaves.
     pub(super) fn keys(&self, dtls: &Dtls) -> Option<(&Crypto, &Crypto)> {
         let agreed = self.agreed.as_ref()?;
-        let is_it = agreed.id == dtls.id && agreed.round == dtls.round;
+        let is_it = agreed.id == dtls.id
+            && agreed.round == dtls.round
+            && agreed.fingerprints == dtls.peer.fingerprints;
         is_it.then_some((&agreed.receive, &agreed.send))
     }
 }
@@ -110,11 +114,16 @@ impl Call {
             }
             Fact::Keys(dtls, keys) => {
                 let wanted = leg.protection.as_ref().and_then(Protection::dtls);
-                let is_wanted = wanted.is_some_and(|it| it.id == dtls.id && it.round == dtls.round);
+                let is_wanted = wanted.is_some_and(|it| {
+                    it.id == dtls.id
+                        && it.round == dtls.round
+                        && it.peer.fingerprints == dtls.peer.fingerprints
+                });
                 if is_wanted {
                     outcome.agreed = Some(Agreed {
                         id: dtls.id.clone(),
                         round: dtls.round,
+                        fingerprints: dtls.peer.fingerprints.clone(),
                         receive: keys.receive.clone(),
                         send: keys.send.clone(),
                     });
@@ -142,11 +151,26 @@ impl Dialog {
         Some(&self.outcomes.get(&index)?[side as usize])
     }
 
-    /// Forgets what belongs to streams that are over.
-    pub(super) fn forget_outcomes(&mut self) {
-        let setups: Vec<_> = self.call.setups().map(|setup| setup.is_some()).collect();
-        self.outcomes
-            .retain(|index, _| setups.get(usize::from(*index)) == Some(&true));
+    /// Takes over what an answer has made of the call. Forgets what belongs to streams that are over,
+    /// and where media was to go if somebody else answers now.
+    pub(super) fn settle(&mut self, after: e2ae::Call, answerer: Side) {
+        let credentials = |setup: Option<&Setup>| {
+            let ice = setup?.leg(answerer).ice.as_ref()?;
+            Some(ice.local.clone())
+        };
+        for (index, (before, after)) in (0..).zip(self.call.setups().zip(after.setups())) {
+            if after.is_none() {
+                self.outcomes.remove(&index);
+            } else if credentials(before) != credentials(after)
+                && let Some(outcomes) = self.outcomes.get_mut(&index)
+            {
+                // What we offer keeps our credentials, unless it is for somebody else.
+                let outcome = &mut outcomes[answerer as usize];
+                outcome.nominated = None;
+                outcome.nominated_rtcp = None;
+            }
+        }
+        self.call = after;
     }
 }
 

@@ -28,6 +28,9 @@ const DATAGRAM: usize = 2048;
 /// handshake that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long it is at most, where a peer does not answer.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
+
 /// How long the peer may miss our last messages of a handshake.
 const LINGER: Duration = Duration::from_mins(1);
 
@@ -61,7 +64,7 @@ pub(crate) struct Terms {
     pub(crate) has_keys: bool,
     /// Where the peer is, as far as that is known: with ICE, what it nominated earlier.
     pub(crate) peer: Option<SocketAddr>,
-    /// Without ICE nobody else is listened to.
+    /// Without ICE nobody else is listened to; and nobody at all, as long as that is not known.
     pub(crate) from: Option<IpAddr>,
 }
 
@@ -97,6 +100,7 @@ pub(super) async fn serve(
     bound: io::Result<std::net::UdpSocket>,
     mut terms: watch::Receiver<Terms>,
     shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
 ) {
     let socket = match bound.and_then(UdpSocket::from_std) {
         Ok(socket) => socket,
@@ -118,10 +122,12 @@ pub(super) async fn serve(
         terms: terms.borrow_and_update().clone(),
         socket,
         shared,
+        permits,
         known: VecDeque::new(),
         nominated: None,
         handshake: None,
         next_handshake: now,
+        failures: 0,
         untold: VecDeque::new(),
         next_report: now,
     };
@@ -154,12 +160,16 @@ struct Endpoint {
     terms: Terms,
     socket: UdpSocket,
     shared: Arc<Shared>,
+    /// One for each handshake of the session that may run.
+    permits: Arc<Semaphore>,
     /// From where checks have come, the latest last.
     known: VecDeque<SocketAddr>,
     nominated: Option<Nominated>,
     handshake: Option<Handshake>,
     /// Before, none begins.
     next_handshake: Instant,
+    /// How many of ours have failed, one after the other.
+    failures: u32,
     untold: VecDeque<Fact>,
     /// Before, nothing is reported.
     next_report: Instant,
@@ -178,12 +188,25 @@ struct Handshake {
     /// Whom it is with: where the latest message came from.
     peer: SocketAddr,
     since: Instant,
-    /// Given back once it is done.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Of the session, and of all: given back once it is done.
+    permits: Option<[OwnedSemaphorePermit; 2]>,
 }
 
 impl Endpoint {
     fn change(&mut self, terms: Terms) {
+        let fingerprints = |terms: &Terms| {
+            let dtls = terms.dtls.as_ref();
+            dtls.map(|dtls| dtls.peer.fingerprints.clone())
+        };
+        if terms.place != self.terms.place || fingerprints(&terms) != fingerprints(&self.terms) {
+            // Somebody else answers, who was offered the same port, and ICE and DTLS the same way.
+            self.known.clear();
+            self.nominated = None;
+            self.handshake = None;
+            self.next_handshake = Instant::now();
+            self.failures = 0;
+            self.untold.clear();
+        }
         if terms.ice != self.terms.ice {
             // ICE has been restarted. Media goes on as it did until another address is nominated.
             self.known.clear();
@@ -198,6 +221,7 @@ impl Endpoint {
         if round(&terms) != round(&self.terms) {
             self.handshake = None;
             self.next_handshake = Instant::now();
+            self.failures = 0;
         }
         self.terms = terms;
     }
@@ -299,7 +323,8 @@ impl Endpoint {
         if self.terms.ice.is_some() {
             return self.known.contains(&from);
         }
-        self.terms.from.is_none_or(|ip| ip == from.ip())
+        // Of whom nothing is known, that can be anybody.
+        self.terms.from == Some(from.ip())
     }
 
     fn shake_hands(&mut self, datagram: &[u8], from: SocketAddr) {
@@ -324,7 +349,11 @@ impl Endpoint {
         let Some(dtls) = self.terms.dtls.clone() else {
             return;
         };
-        let Ok(permit) = Arc::clone(&self.shared.permits).try_acquire_owned() else {
+        let permit = |permits: &Arc<Semaphore>| Arc::clone(permits).try_acquire_owned();
+        // In this order: a session that has enough takes none away, not even for a moment.
+        let of_session = permit(&self.permits);
+        let Ok(permits) = of_session.and_then(|one| Ok([one, permit(&self.shared.permits)?]))
+        else {
             // The peer, or we, will try again.
             debug!("as many DTLS handshakes as may run at once");
             return;
@@ -336,11 +365,23 @@ impl Endpoint {
                     dtls,
                     peer,
                     since: now,
-                    permit: Some(permit),
+                    permits: Some(permits),
                 });
             }
             Err(broken) => warn!(session = %self.terms.place.session, "{broken}"),
         }
+    }
+
+    /// How long to wait after one more handshake has failed: a peer that begins them itself may
+    /// soon, and one that does not answer ours is asked ever more seldom.
+    fn pause(&mut self) -> Duration {
+        let is_client = self.terms.dtls.as_ref().is_some_and(|dtls| dtls.is_client);
+        if !is_client {
+            return PAUSE;
+        }
+        let pause = (PAUSE * (1 << self.failures)).min(MAX_PAUSE);
+        self.failures = (self.failures + 1).min(MAX_PAUSE.as_secs().ilog2() + 1);
+        pause
     }
 
     /// Goes on with the handshake.
@@ -364,7 +405,8 @@ impl Endpoint {
             Ok(None) => {}
             Ok(Some(keys)) => {
                 info!(%session, %peer, suite = %keys.send.suite, "keys agreed by DTLS");
-                handshake.permit = None;
+                handshake.permits = None;
+                self.failures = 0;
                 handshake.since = now;
                 let dtls = Box::new(handshake.dtls.clone());
                 self.untold.retain(|fact| !matches!(fact, Fact::Keys(..)));
@@ -372,7 +414,7 @@ impl Endpoint {
             }
             Err(broken) => {
                 if !had_keys {
-                    self.next_handshake = now + PAUSE;
+                    self.next_handshake = now + self.pause();
                     if matches!(broken, Broken::Certificate) {
                         warn!(%session, %peer, "{broken}");
                     } else {
@@ -399,6 +441,126 @@ impl Endpoint {
                 return;
             }
             self.untold.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sallyport_signalling::dtls::{DtlsPeer, Fingerprint, Hash};
+    use sha2::{Digest, Sha256};
+    use zeroize::Zeroizing;
+
+    use super::super::certificate::Certificate;
+    use super::*;
+
+    const PEER: &str = "127.0.0.1:9";
+
+    fn terms(slot: u16, certificate: u8) -> Terms {
+        let peer = DtlsPeer {
+            fingerprints: vec![Fingerprint {
+                hash: Hash::Sha256,
+                digest: vec![certificate; 32],
+            }],
+            setup: None,
+            id: None,
+        };
+        Terms {
+            place: Place {
+                session: "00000000000a0000".parse().unwrap(),
+                slot,
+                side: Side::Access,
+                is_rtcp: false,
+            },
+            ice: None,
+            dtls: Some(Dtls::new(None, true, "id".to_owned(), peer)),
+            has_keys: false,
+            peer: Some(PEER.parse().unwrap()),
+            from: None,
+        }
+    }
+
+    async fn endpoint(terms: Terms) -> Endpoint {
+        let certificate =
+            Certificate::derive(|purpose| Zeroizing::new(Sha256::digest(purpose).into())).unwrap();
+        let (reports, _) = mpsc::channel(1);
+        let now = Instant::now();
+        Endpoint {
+            terms,
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            shared: Arc::new(Shared {
+                identity: Identity::new(&certificate).unwrap(),
+                permits: Arc::new(Semaphore::new(2)),
+                reports,
+            }),
+            permits: Arc::new(Semaphore::new(1)),
+            known: VecDeque::new(),
+            nominated: None,
+            handshake: None,
+            next_handshake: now,
+            failures: 0,
+            untold: VecDeque::new(),
+            next_report: now,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_has_its_share_of_handshakes_and_no_more() {
+        let peer = PEER.parse().unwrap();
+        let mut first = endpoint(terms(0, 1)).await;
+        let mut second = endpoint(terms(1, 1)).await;
+        second.shared = Arc::clone(&first.shared);
+        second.permits = Arc::clone(&first.permits);
+        first.begin(peer);
+        second.begin(peer);
+        assert!(first.handshake.is_some());
+        assert!(second.handshake.is_none());
+        assert_eq!(first.shared.permits.available_permits(), 1);
+        first.handshake = None;
+        second.begin(peer);
+        assert!(second.handshake.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_answer_is_asked_ever_more_seldom() {
+        let mut endpoint = endpoint(terms(0, 1)).await;
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(endpoint.pause(), Duration::from_secs(seconds));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_ice_nobody_begins_a_handshake_with_a_peer_that_is_nowhere() {
+        let mut endpoint = endpoint(terms(0, 1)).await;
+        let peer: SocketAddr = PEER.parse().unwrap();
+        assert!(!endpoint.may_shake_hands(peer));
+        endpoint.terms.from = Some(peer.ip());
+        assert!(endpoint.may_shake_hands(peer));
+    }
+
+    #[tokio::test]
+    async fn nothing_of_one_who_answers_counts_for_another() {
+        for (other, is_another) in [
+            (terms(0, 1), false),
+            (terms(64, 1), true),
+            (terms(0, 2), true),
+        ] {
+            let peer = PEER.parse().unwrap();
+            let mut endpoint = endpoint(terms(0, 1)).await;
+            endpoint.known.push_back(peer);
+            endpoint.nominate(
+                Check {
+                    nominates: true,
+                    priority: 1,
+                },
+                peer,
+            );
+            endpoint.begin(peer);
+            endpoint.change(other);
+            assert_eq!(endpoint.handshake.is_none(), is_another);
+            assert_eq!(endpoint.nominated.is_none(), is_another);
+            assert_eq!(endpoint.known.is_empty(), is_another);
+            assert_eq!(endpoint.untold.is_empty(), is_another);
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::manager::lock;
 /// a core.
 const MAX_HANDSHAKES: usize = 256;
 
+/// How many of one session may: nobody takes the place of everybody else.
+const MAX_OF_SESSION: usize = 8;
+
 /// How many reports may wait.
 const MAX_REPORTS: usize = 1024;
 
@@ -32,7 +35,13 @@ pub(crate) struct Endpoints {
     certificate: Certificate,
     shared: Arc<Shared>,
     /// An endpoint ends when its sender is gone.
-    open: Mutex<HashMap<SocketAddr, watch::Sender<Terms>>>,
+    open: Mutex<HashMap<SocketAddr, Open>>,
+}
+
+struct Open {
+    terms: watch::Sender<Terms>,
+    /// One for each handshake of the session that may run.
+    permits: Arc<Semaphore>,
 }
 
 impl Endpoints {
@@ -71,12 +80,17 @@ impl Endpoints {
             return;
         }
         let mut open = lock(&self.open);
+        let known = before.keys().find_map(|local| open.get(local));
+        let permits = known.map_or_else(
+            || Arc::new(Semaphore::new(MAX_OF_SESSION)),
+            |known| Arc::clone(&known.permits),
+        );
         for local in before.keys().filter(|local| !after.contains_key(local)) {
             open.remove(local);
         }
         for (local, terms) in after {
             if let Some(endpoint) = open.get(&local) {
-                endpoint.send_if_modified(|known| {
+                endpoint.terms.send_if_modified(|known| {
                     let has_changed = *known != terms;
                     *known = terms;
                     has_changed
@@ -91,8 +105,14 @@ impl Endpoints {
             });
             let (sender, receiver) = watch::channel(terms);
             let shared = Arc::clone(&self.shared);
-            tokio::spawn(serve(local, bound, receiver, shared));
-            open.insert(local, sender);
+            tokio::spawn(serve(local, bound, receiver, shared, Arc::clone(&permits)));
+            open.insert(
+                local,
+                Open {
+                    terms: sender,
+                    permits: Arc::clone(&permits),
+                },
+            );
         }
     }
 }

@@ -159,3 +159,69 @@ fn media_goes_where_the_peer_has_nominated() {
     let nobody = Place { slot: 640, ..place };
     assert!(!played.call.prove(nobody, &Fact::Nominated(at)));
 }
+
+#[test]
+fn who_answers_beside_another_needs_keys_of_its_own() {
+    let mut played = Played::new();
+    let mut first = offer(tags("as", None, None), rtp(), "RTP/AVP");
+    first.realms = [Some(Realm::Core), Some(Realm::Access)];
+    first.terms = asked(Some("UDP/TLS/RTP/SAVP"));
+    played.offer(&first, 0).unwrap();
+    let mut sockets = Vec::new();
+    for (to, certificate) in [("a", FIRST), ("b", SECOND)] {
+        let fingerprint = fingerprint(certificate);
+        let media =
+            format!("m=audio 5004 UDP/TLS/RTP/SAVP 0\na=fingerprint:{fingerprint}\na=setup:active");
+        let mut answer = answer(tags("as", Some(to), None), sdp("192.0.2.7", &media));
+        answer.terms = asked(None);
+        played.answer(&answer, 1).unwrap();
+        let local = *played.call.sockets(session()).first_key_value().unwrap().0;
+        sockets.push((local, socket(&played)));
+    }
+    let [(local_of_a, a), (local_of_b, b)] = &sockets[..] else {
+        panic!("{sockets:?}");
+    };
+    assert_eq!(local_of_a, local_of_b, "all were told the same port");
+    assert_ne!(a.place, b.place);
+    let fact = |terms: &Terms| Fact::Keys(Box::new(terms.dtls.clone().unwrap()), Box::new(keys()));
+    assert!(!played.call.prove(b.place, &fact(a)), "keys of the other");
+    assert!(!socket(&played).has_keys);
+    assert!(played.call.prove(b.place, &fact(b)));
+    assert!(socket(&played).has_keys);
+}
+
+#[test]
+fn who_answers_in_place_of_another_has_to_nominate_for_itself() {
+    let mut played = Played::new();
+    let at = "192.0.2.7:5004".parse().unwrap();
+    // Again, again with ICE restarted by who answers, and again for somebody else.
+    for (to, ufrag, is_reset, peer) in [
+        (None, "Wvka", false, None),
+        (Some("ue"), "Wvka", false, Some(at)),
+        (Some("ue"), "Xwlb", false, Some(at)),
+        (Some("ue"), "Yxmc", true, None),
+    ] {
+        let mut again = offer(tags("as", to, None), rtp(), "RTP/AVP");
+        again.realms = [Some(Realm::Core), Some(Realm::Access)];
+        again.terms = CallTerms::Asked(Asked {
+            profile: Some("RTP/AVP".into()),
+            is_reset,
+            handshakes: Handshakes {
+                ice: IceAsked::Always,
+                ..Handshakes::default()
+            },
+            ..Asked::default()
+        });
+        played.offer(&again, 0).unwrap();
+        let media = format!(
+            "m=audio 5004 RTP/AVP 0\na=ice-ufrag:{ufrag}\na=ice-pwd:asd88fgpdd777uzjYhagZg"
+        );
+        let answer = answer(tags("as", Some("ue"), None), sdp("192.0.2.7", &media));
+        played.answer(&answer, 0).unwrap();
+        let sockets = played.call.sockets(session());
+        let socket = sockets.into_values().find(|terms| !terms.place.is_rtcp);
+        let socket = socket.unwrap();
+        assert_eq!(socket.peer, peer, "{ufrag} {is_reset}");
+        played.call.prove(socket.place, &Fact::Nominated(at));
+    }
+}
