@@ -524,12 +524,14 @@ fn check_protected(offered: &Sdp, passed: &Sdp, policy: &Policy) -> Result<(), C
     Ok(())
 }
 
-/// A leg and its peer must speak one version of IP: packets are not sent otherwise.
+/// A leg and its peer must speak one version of IP: packets are not sent otherwise. With ICE the
+/// peer finds a way whatever the version of what it says first.
 fn check_families(call: &e2ae::Call) -> Result<(), CallError> {
     for setup in call.setups().flatten() {
         for leg in [&setup.access, &setup.core] {
             if let Some(remote) = leg.remote
                 && remote.rtp.is_ipv4() != leg.local.rtp.is_ipv4()
+                && !handshakes::is_checked(leg)
             {
                 return Err(CallError::Family);
             }

@@ -56,11 +56,11 @@ pub(crate) fn of_offer(
         to_offer.retain(is_offered);
     }
     sort(&mut to_offer, &wishes.order);
-    let to_offer = Suites::new(to_offer);
+    to_offer.retain(|suite| suite.may_be_offered());
     let is_srtp_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
     // Without SDES keys are from DTLS.
     let is_asked = is_srtp_asked && !wishes.off;
-    if to_offer.is_err() && is_asked {
+    if to_offer.is_empty() && is_asked {
         return Err(no_suite);
     }
 
@@ -84,7 +84,7 @@ pub(crate) fn of_offer(
         // Nothing is to be protected.
         Err(_) => (),
     }
-    policy.sdes.offered = to_offer.ok();
+    policy.sdes.offered = Some(to_offer);
     Ok(policy)
 }
 
@@ -132,8 +132,8 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn names(suites: &Suites) -> Vec<&'static str> {
-        suites.as_slice().iter().map(|suite| suite.name()).collect()
+    fn names(suites: &[Suite]) -> Vec<&'static str> {
+        suites.iter().map(|suite| suite.name()).collect()
     }
 
     fn gateway() -> Policy {
@@ -175,14 +175,23 @@ mod tests {
             (vec![GCM], avp, vec![GCM], vec![], false, none.clone()),
             (vec![], savp, vec![GCM], vec![], false, none.clone()),
             (vec![], savp, vec![], vec![LONG, SHORT], false, none.clone()),
-            // Nothing is to be protected.
+            // Nothing is to be protected, so nothing is offered either.
             (
                 vec![],
                 avp,
                 vec![GCM],
                 vec![],
                 false,
-                Some((both.clone(), both.clone())),
+                Some((both.clone(), vec![])),
+            ),
+            // Protection that goes on as it is offered.
+            (
+                vec![SHORT],
+                None,
+                vec![GCM],
+                vec![],
+                false,
+                Some((both.clone(), vec![])),
             ),
             (
                 vec![SHORT],
@@ -237,7 +246,7 @@ mod tests {
                 let Sdes {
                     suites, offered, ..
                 } = &policy.sdes;
-                (names(suites), names(offered.as_ref().unwrap_or(suites)))
+                (names(suites.as_slice()), names(offered.as_ref().unwrap()))
             });
             assert_eq!(made, left, "{offered:?} {only:?} {without:?} {no_new}");
         }
@@ -249,12 +258,12 @@ mod tests {
         options.transport = Some(Transport::Savp);
         options.sdes.order = owned(&[GCM, SHORT]);
         let policy = of_offer(&gateway(), &options, &sdp(&[LONG])).unwrap();
-        assert_eq!(names(&policy.sdes.suites), [LONG, SHORT]);
+        assert_eq!(names(policy.sdes.suites.as_slice()), [LONG, SHORT]);
         assert_eq!(names(&policy.sdes.offered.unwrap()), [SHORT, LONG]);
         options.sdes.order.clear();
         options.sdes.offerer_preference = owned(&[SHORT]);
         let policy = of_offer(&gateway(), &options, &sdp(&[LONG, SHORT])).unwrap();
-        assert_eq!(names(&policy.sdes.suites), [SHORT, LONG]);
+        assert_eq!(names(policy.sdes.suites.as_slice()), [SHORT, LONG]);
         assert_eq!(names(&policy.sdes.offered.unwrap()), [LONG, SHORT]);
         // Not wanted, and the only one that could be taken of what is offered.
         options.sdes.offerer_preference.clear();

@@ -364,7 +364,7 @@ impl Case {
                 "lifetime" => policy.sdes.lifetime = Some(value.parse().unwrap()),
                 "offered" => {
                     let suites = value.split(' ').map(|suite| suite.parse().unwrap());
-                    policy.sdes.offered = Some(Suites::new(suites).unwrap());
+                    policy.sdes.offered = Some(suites.collect());
                 }
                 "asked-srtcp" => policy.sdes.asked.unencrypted_srtcp = Some(value == "clear"),
                 // Whose offers and answers, the profile for who gets them, or `-` for the same,

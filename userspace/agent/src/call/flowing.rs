@@ -72,7 +72,8 @@ impl Call {
                 local: ends(leg.local),
                 peer: if handshakes.ice {
                     let nominated = outcome.and_then(Outcome::nominated);
-                    checked_peer(nominated, protection.is_some())
+                    let reachable = remote.filter(|it| it.rtp.is_ipv4() == leg.local.rtp.is_ipv4());
+                    checked_peer(party, reachable.map(ends), nominated, protection.is_some())
                 } else {
                     peer(party, remote.map(ends), protection.is_some())
                 },

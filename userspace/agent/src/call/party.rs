@@ -162,15 +162,22 @@ pub(super) fn origin(party: Option<&Party>, remote: Option<Ends>) -> Option<IpAd
     }
 }
 
-/// Who is at the far end of a leg where the peer finds the way itself: only where it has
-/// nominated, if packets do not authenticate.
-pub(super) fn checked_peer(nominated: Option<Ends>, is_protected: bool) -> Peer {
+/// Who is at the far end of a leg where the peer finds the way itself: where it has nominated. Until
+/// then, if packets do not authenticate, it is a peer as without ICE: it may never check anything,
+/// as one that only repeats the lines of somebody else.
+pub(super) fn checked_peer(
+    party: Option<&Party>,
+    remote: Option<Ends>,
+    nominated: Option<Ends>,
+    is_protected: bool,
+) -> Peer {
     match nominated {
         Some(ends) if !is_protected => Peer::Known(ends),
+        None if !is_protected => peer(party, remote, is_protected),
         signalled => Peer::Learned {
             signalled,
             from: None,
-            window: (!is_protected).then_some(Duration::ZERO),
+            window: None,
             on: LatchOn::First,
             waits: false,
             is_asymmetric: false,
@@ -265,6 +272,10 @@ mod tests {
             assert_eq!(window, (!is_protected).then_some(wait), "{said:?} {seen:?}");
         }
         let mut party = Party::new("a".to_owned(), Realm::Access, Duration::ZERO);
+        let [said, nominated] = [public, private].map(ends);
+        let checked = |nominated| checked_peer(Some(&party), Some(said), nominated, false);
+        assert_eq!(checked(None), peer(Some(&party), Some(said), false));
+        assert_eq!(checked(Some(nominated)), Peer::Known(nominated));
         party.reach.learning = Learning::Off;
         let known = peer(Some(&party), Some(ends(public)), false);
         assert_eq!(known, Peer::Known(ends(public)));

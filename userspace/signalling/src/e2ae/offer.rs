@@ -168,7 +168,11 @@ impl OfferedLine<'_> {
             Some(Theirs::Dtls(_)) | None => None,
         };
         let sdes = &self.context.policy.sdes;
-        Ok(sdes.offer(without.unwrap_or_default(), random)?)
+        let ours = sdes.offer(without.unwrap_or_default(), random)?;
+        if ours.is_empty() {
+            return Err(MediaRefusal::NoSuite.into());
+        }
+        Ok(ours)
     }
 
     /// What is offered to us in the suite agreed before, if we would rather take another.

@@ -45,8 +45,11 @@ impl Peer {
                 rtcp: rtcp.into(),
             }
         });
+        // Somebody on the way has changed the address and not the candidates, so there is no
+        // ICE (RFC 8839 section 5.3).
+        let is_mismatch = media.section().attribute("ice-mismatch").is_some();
         let ice = Credentials::parse(sdp, media)
-            .filter(|_| takes_ice)
+            .filter(|_| takes_ice && !is_mismatch)
             .map(|credentials| PeerIce {
                 credentials,
                 is_lite: sdp.session().attribute("ice-lite").is_some(),
@@ -106,10 +109,12 @@ impl Peer {
         });
         let has_dtls = protection.as_ref().is_some_and(|it| it.dtls().is_some());
         let is_browser = ice.is_some() || has_dtls;
-        let is_checked = ice.as_ref().is_some_and(|ice| !ice.peer_is_lite);
+        // Without keys media may start before the peer has found a way, as it may never do.
+        let is_checked = protection.is_some() && ice.as_ref().is_some_and(|ice| !ice.peer_is_lite);
+        let remote = self.ends.map(mux).filter(|_| !is_checked);
         Leg {
             local: mux(local),
-            remote: self.ends.map(mux).filter(|_| !is_checked),
+            remote,
             protection,
             ice,
             mid: self.mid.clone().filter(|_| is_browser),

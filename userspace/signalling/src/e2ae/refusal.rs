@@ -66,7 +66,8 @@ impl Refusal {
                 | MediaRefusal::EndToEnd
                 | MediaRefusal::Off
                 | MediaRefusal::Profile
-                | MediaRefusal::DtlsOff => 302,
+                | MediaRefusal::DtlsOff
+                | MediaRefusal::NoSuite => 302,
                 // Attribute not understood
                 MediaRefusal::Offer(_)
                 | MediaRefusal::Answer(_)
@@ -137,6 +138,8 @@ pub enum MediaRefusal {
     Fingerprint,
     /// Its keys are to be from DTLS, and nobody wants that.
     DtlsOff,
+    /// Keys are to be offered, and no suite is left for that.
+    NoSuite,
 }
 
 impl fmt::Display for MediaRefusal {
@@ -166,6 +169,10 @@ impl fmt::Display for MediaRefusal {
             Self::Profile => {
                 f.write_str("the profile is not the offered one; answer with that, or with port 0")
             }
+            Self::NoSuite => f.write_str(
+                "no suite is left that may be offered; allow one of policy.suites with SDES-only \
+                 or SDES-no",
+            ),
             Self::Fingerprint => f.write_str(
                 "keys from DTLS need the certificate's a=fingerprint, by SHA-256 or another hash of \
                  the SHA-2 family",

@@ -16,8 +16,9 @@ use crate::random::{Random, RandomError};
 pub struct Sdes {
     /// The suites, the one that we prefer first.
     pub suites: Suites,
-    /// The suites that we offer, in the order in which they are written; all of `suites` without.
-    pub offered: Option<Suites>,
+    /// The suites that we offer, in the order in which they are written, none if it is empty; all
+    /// of `suites` without.
+    pub offered: Option<Vec<Suite>>,
     /// The lifetime that we state with keys that we draw, in packets, and keep to.
     pub lifetime: Option<u64>,
     /// What we offer to do without, as far as `relaxed` lets us.
@@ -43,8 +44,8 @@ impl Sdes {
         without: Relaxed,
         random: &mut impl Random,
     ) -> Result<Vec<Crypto>, RandomError> {
-        let suites = self.offered.as_ref().unwrap_or(&self.suites);
-        let offered = suites.0.iter().filter(|suite| suite.may_be_offered());
+        let suites = self.offered.as_ref().unwrap_or(&self.suites.0);
+        let offered = suites.iter().filter(|suite| suite.may_be_offered());
         let relaxed = self.asked.or(without).within(self.relaxed);
         (1..)
             .zip(offered)
@@ -413,6 +414,12 @@ mod tests {
             .offer(Relaxed::default(), &mut SystemRandom)
             .unwrap();
         assert_eq!(names(&default), Suite::ALL[..8]);
+        let none = Sdes {
+            offered: Some(Vec::new()),
+            ..Sdes::default()
+        };
+        let none = none.offer(Relaxed::default(), &mut SystemRandom).unwrap();
+        assert_eq!(names(&none), []);
         let mut keys: Vec<_> = (configured.iter().chain(&default))
             .flat_map(|crypto| &crypto.keys)
             .map(|key| key.expose()[..28].to_vec())
