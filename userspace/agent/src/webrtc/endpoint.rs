@@ -62,7 +62,8 @@ pub(crate) struct Terms {
     pub(crate) dtls: Option<Dtls>,
     /// Whether it has given them.
     pub(crate) has_keys: bool,
-    /// Where the peer is, as far as that is known: with ICE, what it nominated earlier.
+    /// Where the peer is, as far as that is known: with ICE, what it nominated earlier; a plain one
+    /// that has nominated nothing yet, where it says.
     pub(crate) peer: Option<SocketAddr>,
     /// Without ICE nobody else is listened to; and nobody at all, as long as that is not known.
     pub(crate) from: Option<IpAddr>,

@@ -193,13 +193,13 @@ fn who_answers_beside_another_needs_keys_of_its_own() {
 #[test]
 fn who_answers_in_place_of_another_has_to_nominate_for_itself() {
     let mut played = Played::new();
-    let at = "192.0.2.7:5004".parse().unwrap();
+    let [said, at] = ["192.0.2.7:5004", "192.0.2.8:5006"].map(|at| at.parse().unwrap());
     // Again, again with ICE restarted by who answers, and again for somebody else.
     for (to, ufrag, is_reset, peer) in [
-        (None, "Wvka", false, None),
-        (Some("ue"), "Wvka", false, Some(at)),
-        (Some("ue"), "Xwlb", false, Some(at)),
-        (Some("ue"), "Yxmc", true, None),
+        (None, "Wvka", false, said),
+        (Some("ue"), "Wvka", false, at),
+        (Some("ue"), "Xwlb", false, at),
+        (Some("ue"), "Yxmc", true, said),
     ] {
         let mut again = offer(tags("as", to, None), rtp(), "RTP/AVP");
         again.realms = [Some(Realm::Core), Some(Realm::Access)];
@@ -221,7 +221,7 @@ fn who_answers_in_place_of_another_has_to_nominate_for_itself() {
         let sockets = played.call.sockets(session());
         let socket = sockets.into_values().find(|terms| !terms.place.is_rtcp);
         let socket = socket.unwrap();
-        assert_eq!(socket.peer, peer, "{ufrag} {is_reset}");
+        assert_eq!(socket.peer, Some(peer), "{ufrag} {is_reset}");
         played.call.prove(socket.place, &Fact::Nominated(at));
     }
 }
