@@ -119,19 +119,8 @@ pub(super) async fn serve(
         }
     };
     let now = Instant::now();
-    let mut endpoint = Endpoint {
-        terms: terms.borrow_and_update().clone(),
-        socket,
-        shared,
-        permits,
-        known: VecDeque::new(),
-        nominated: None,
-        handshake: None,
-        next_handshake: now,
-        failures: 0,
-        untold: VecDeque::new(),
-        next_report: now,
-    };
+    let first = terms.borrow_and_update().clone();
+    let mut endpoint = Endpoint::new(first, socket, shared, permits, now);
     let mut pace = Pace::new(now);
     let mut pause_until = None::<Instant>;
     let mut buffer = vec![0; DATAGRAM];
@@ -194,6 +183,28 @@ struct Handshake {
 }
 
 impl Endpoint {
+    fn new(
+        terms: Terms,
+        socket: UdpSocket,
+        shared: Arc<Shared>,
+        permits: Arc<Semaphore>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            terms,
+            socket,
+            shared,
+            permits,
+            known: VecDeque::new(),
+            nominated: None,
+            handshake: None,
+            next_handshake: now,
+            failures: 0,
+            untold: VecDeque::new(),
+            next_report: now,
+        }
+    }
+
     fn change(&mut self, terms: Terms) {
         let fingerprints = |terms: &Terms| {
             let dtls = terms.dtls.as_ref();
@@ -486,23 +497,13 @@ mod tests {
             Certificate::derive(|purpose| Zeroizing::new(Sha256::digest(purpose).into())).unwrap();
         let (reports, _) = mpsc::channel(1);
         let now = Instant::now();
-        Endpoint {
-            terms,
-            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
-            shared: Arc::new(Shared {
-                identity: Identity::new(&certificate).unwrap(),
-                permits: Arc::new(Semaphore::new(2)),
-                reports,
-            }),
-            permits: Arc::new(Semaphore::new(1)),
-            known: VecDeque::new(),
-            nominated: None,
-            handshake: None,
-            next_handshake: now,
-            failures: 0,
-            untold: VecDeque::new(),
-            next_report: now,
-        }
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let shared = Arc::new(Shared {
+            identity: Identity::new(&certificate).unwrap(),
+            permits: Arc::new(Semaphore::new(2)),
+            reports,
+        });
+        Endpoint::new(terms, socket, shared, Arc::new(Semaphore::new(1)), now)
     }
 
     #[tokio::test]
