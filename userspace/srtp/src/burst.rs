@@ -16,17 +16,17 @@
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
 //!
-//! Nearly all packets are *plain* ([`ContextSet::is_plain`]): for them the steps are the same, only
-//! shorter. Where session keys depend on the index, or the kind of tag does, packets are processed
+//! Nearly all packets are *plain* ([`ContextSet::is_plain`]) and *ahead*
+//! ([`ContextSet::index_ahead`]): for them the steps are the same, only shorter. Where session keys depend on the index, or the kind of tag does, packets are processed
 //! before all others, one after the other. No other set knows of that.
 
 use arrayvec::ArrayVec;
 
-use crate::context_set::{Admission, Direction};
+use crate::context_set::Direction;
 use crate::header::RtpHeader;
 use crate::kernel::{self, Batch, Item, Operation};
-use crate::packet::{self, Claim, Packet, Tag};
-use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal, job};
+use crate::packet::{Packet, Tag};
+use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal};
 
 /// A packet of which the index was guessed.
 struct Guess<'s> {
@@ -37,13 +37,13 @@ struct Guess<'s> {
 }
 
 enum Guessed {
-    /// A plain one: its length without the tag, and its admission.
-    Plain(usize, Result<Admission, Refusal>),
+    /// The index of a plain one that is ahead.
+    Ahead(u64),
     /// The number of any other one.
     Other(usize),
 }
 
-/// A packet that is not plain, with its index, or why it may not have one.
+/// A packet that is not plain or not ahead, with its index, or why it may not have one.
 struct Other {
     packet: Packet,
     index: Result<u64, Refusal>,
@@ -91,14 +91,12 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                 job.outcome = Err(Refusal::UnknownSet);
                 continue;
             };
-            if set.is_plain(job.kind) {
-                match assign(set, job.frame, job.start, job.len) {
-                    Ok(item) => {
-                        job.len += set.plain_tag_len();
-                        batch.push(item, authentic);
-                    }
-                    Err(refusal) => job.outcome = Err(refusal),
-                }
+            let len = job.len;
+            if let Some((header, index)) = ahead(set, job, len, set.plain_tag_len())
+                && set.advance_to(index)
+            {
+                job.len += set.plain_tag_len();
+                batch.push(item(set, job, len, header, index), authentic);
             } else if !set.is_alone() {
                 match assign_other(set, job) {
                     Ok((packet, index)) => {
@@ -121,19 +119,22 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     }
 }
 
-/// Gives a plain packet to be sent its index, which is used from then on.
+/// The header and the index of a packet, so long without its tag, that is plain and ahead, and has
+/// room to grow.
 #[inline]
-fn assign<'a>(
-    set: &'a ContextSet,
-    frame: &'a mut [u8],
-    start: usize,
+fn ahead(
+    set: &ContextSet,
+    job: &Job<'_>,
     len: usize,
-) -> Result<Item<'a>, Refusal> {
-    let bytes = job::packet(frame, start, len, set.plain_tag_len())?;
-    let header = RtpHeader::parse(bytes)?;
-    let admission = set.admit(header.ssrc, Claim::Sequence(header.sequence), 0)?;
-    set.commit(admission);
-    Ok(item(set, frame, start, len, header, admission.index))
+    growth: usize,
+) -> Option<(RtpHeader, u64)> {
+    if !set.is_plain(job.kind) {
+        return None;
+    }
+    let bytes = job.packet(growth).ok()?.get(..len)?;
+    let header = RtpHeader::parse(bytes).ok()?;
+    let index = set.index_ahead(header.ssrc, header.sequence)?;
+    Some((header, index))
 }
 
 /// Gives any other packet to be sent its index, which is used from then on.
@@ -161,23 +162,14 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                 job.outcome = Err(Refusal::UnknownSet);
                 continue;
             };
-            if set.is_plain(job.kind) {
-                match read(set, job.frame, job.start, job.len) {
-                    Ok((header, len)) => {
-                        let sequence = Claim::Sequence(header.sequence);
-                        let admission = set.admit(header.ssrc, sequence, 0);
-                        guesses.push(Guess {
-                            job: at,
-                            set,
-                            packet: Guessed::Plain(len, admission),
-                        });
-                        if let Ok(Admission { index, .. }) = admission {
-                            let item = item(set, job.frame, job.start, len, header, index);
-                            batch.push(item, authentic);
-                        }
-                    }
-                    Err(refusal) => job.outcome = Err(refusal),
-                }
+            let len = job.len.saturating_sub(set.plain_tag_len());
+            if let Some((header, index)) = ahead(set, job, len, 0) {
+                guesses.push(Guess {
+                    job: at,
+                    set,
+                    packet: Guessed::Ahead(index),
+                });
+                batch.push(item(set, job, len, header, index), authentic);
             } else if !set.is_alone() {
                 match guess_other(set, job) {
                     Ok(guessed) => {
@@ -204,31 +196,13 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     for guess in &guesses {
         let (job, authentic) = (&mut burst[guess.job], authentic[guess.job]);
         job.outcome = match &guess.packet {
-            Guessed::Plain(len, admission) => settle(guess.set, job, *len, admission, authentic),
+            Guessed::Ahead(index) => settle(guess.set, job, *index, authentic),
             Guessed::Other(at) => settle_other(guess.set, job, &others[*at], authentic),
         };
     }
 }
 
-/// Reads a plain packet that was received: its header, and its length without the tag.
-#[inline]
-fn read(
-    set: &ContextSet,
-    frame: &[u8],
-    start: usize,
-    len: usize,
-) -> Result<(RtpHeader, usize), Refusal> {
-    let bytes = job::packet(frame, start, len, 0)?;
-    let text_end = len.checked_sub(set.plain_tag_len());
-    if let Some(end) = text_end
-        && let Ok(header) = RtpHeader::parse(&bytes[..end])
-    {
-        return Ok((header, end));
-    }
-    Err(packet::truncated(Kind::Rtp, bytes))
-}
-
-/// Step 1 of unprotecting, for a packet that is not plain.
+/// Step 1 of unprotecting, for a packet that is not plain or not ahead.
 #[inline(never)]
 fn guess_other(set: &ContextSet, job: &Job<'_>) -> Result<Other, Refusal> {
     let packet = received(set, job)?;
@@ -253,8 +227,7 @@ fn received(set: &ContextSet, job: &Job<'_>) -> Result<Packet, Refusal> {
 #[inline]
 fn item<'a>(
     set: &'a ContextSet,
-    frame: &'a mut [u8],
-    start: usize,
+    job: &'a mut Job<'_>,
     len: usize,
     header: RtpHeader,
     index: u64,
@@ -262,35 +235,42 @@ fn item<'a>(
     Item {
         keys: set.plain_keys().expect(TOGETHER),
         kind: Kind::Rtp,
-        frame,
-        start,
-        text: start + header.len,
-        end: start + len,
+        start: job.start,
+        text: job.start + header.len,
+        end: job.start + len,
+        frame: job.frame,
         ssrc: header.ssrc,
         index,
         authentic: false,
     }
 }
 
-/// Step 3 of unprotecting, for a plain packet that is so long without its tag.
+/// Step 3 of unprotecting, for a plain packet that was ahead.
 #[inline]
 fn settle(
     set: &ContextSet,
     job: &mut Job<'_>,
-    len: usize,
-    admission: &Result<Admission, Refusal>,
+    index: u64,
     authentic: bool,
 ) -> Result<(), Refusal> {
-    if let Ok(admission) = admission
-        && authentic
-        && set.commit_late(admission)
-    {
-        job.len = len;
+    if authentic && set.advance_to(index) {
+        job.len -= set.plain_tag_len();
         return Ok(());
     }
+    settle_late(set, job, index, authentic)
+}
+
+/// See [`settle`].
+#[inline(never)]
+fn settle_late(
+    set: &ContextSet,
+    job: &mut Job<'_>,
+    index: u64,
+    authentic: bool,
+) -> Result<(), Refusal> {
     let other = Other {
         packet: received(set, job)?,
-        index: admission.map(|it| it.index),
+        index: Ok(index),
     };
     settle_other(set, job, &other, authentic)
 }

@@ -7,7 +7,7 @@ use core::mem::offset_of;
 use core::{fmt, slice};
 
 use crate::around::Crypto;
-use crate::contexts::{At, Contexts};
+use crate::contexts::{At, Contexts, First, Records};
 #[cfg(test)]
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
@@ -24,6 +24,10 @@ const FIRST_RTCP: u64 = 1;
 /// How far a sender's SRTCP index moves on after a restart: more packets than a stream sends
 /// between two looks at its [`Mark`].
 const RTCP_RESUME_STEP: u64 = 1 << 21;
+
+/// How far a packet may be ahead of the one before it and still be on time: any number below a half
+/// of all sequence numbers, which keeps the index nearest to the highest (RFC 3711 section 3.3.1).
+const MAX_AHEAD: u16 = 1 << 14;
 
 /// What both sides agreed on, beside suite and key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,28 +80,47 @@ impl Default for Policy {
 ///
 /// Takes 1.4 KiB with the default policy and one key; 1.9 KiB in GCM, or without a vector kernel.
 //
-// What a plain packet needs comes first, and `ContextSets` has it fetched: see `FETCHED_LEN`.
+// What a plain packet needs comes first, in one line of the cache: see `ContextSets`.
 #[repr(C)]
 pub struct ContextSet {
     direction: Direction,
-    /// Whether SRTP packets are plain, see [`ContextSet::is_plain`].
-    plain_rtp: bool,
-    /// See [`ContextSet::is_alone`].
-    alone: bool,
+    manner: Manner,
     rtp_tag_len: u8,
+    /// Whether the key of plain packets may protect no more of them.
+    spent: Cell<bool>,
+    /// The SSRC that `first` is of.
+    first_ssrc: Cell<u32>,
+    first: First,
+    /// SRTP packets that the key of plain packets may still protect.
+    left: Cell<u64>,
+    keys: OneOrMore<Key>,
+    records: Records,
+    /// What each master key has protected, but for plain packets.
+    packets: OneOrMore<Packets>,
+    /// The number of the key of the last packet; senders stay with it.
+    current: Cell<usize>,
+    lifetime: u64,
+    first_rtcp: u64,
     /// The SSRC that [`ContextSet::expect`] was last told of.
     expected_ssrc: Cell<u32>,
-    lifetime: u64,
-    state: State,
-    keys: OneOrMore<Key>,
-    first_rtcp: u64,
     /// One above the highest SRTP index of that SSRC elsewhere; 0 for none.
     expected_end: Cell<u64>,
     format: Format,
 }
 
-/// How much of a set is fetched for a burst, in bytes: all up to the first key's sessions.
+/// How much of a set is fetched for a burst, in bytes: all up to the keys of plain packets.
 pub(crate) const FETCHED_LEN: usize = offset_of!(ContextSet, keys) + size_of::<u64>() * 2;
+
+/// How packets are processed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Manner {
+    /// SRTP packets are plain, see [`ContextSet::is_plain`].
+    Plain,
+    /// In bursts.
+    Together,
+    /// See [`ContextSet::is_alone`].
+    Alone,
+}
 
 /// One master key.
 #[repr(C)]
@@ -116,8 +139,6 @@ pub(crate) struct Admission {
     key: usize,
     /// Where its SSRC is, if it was there before.
     at: Option<At>,
-    /// One above the highest index before.
-    end: u64,
 }
 
 /// Which way the packets of a set go.
@@ -127,18 +148,6 @@ pub(crate) enum Direction {
     Send,
     /// They are unprotected.
     Receive,
-}
-
-/// All that packets change. In cells, see `contexts.rs`.
-#[derive(Debug)]
-#[cfg_attr(test, derive(Clone, PartialEq))]
-#[repr(C)]
-pub(crate) struct State {
-    contexts: Contexts,
-    /// What each master key has protected.
-    packets: OneOrMore<Packets>,
-    /// The number of the key of the last packet; senders stay with it.
-    current: Cell<usize>,
 }
 
 /// How many packets a master key has protected.
@@ -193,7 +202,7 @@ impl ContextSet {
     pub fn switch_key(&mut self, mki: &[u8]) -> bool {
         let found = self.key_named(mki);
         if let Some(key) = found {
-            self.state.current.set(key);
+            self.current.set(key);
         }
         found.is_some()
     }
@@ -201,11 +210,11 @@ impl ContextSet {
     /// What the master key in use has protected: of a sender the one it protects with, of a
     /// receiver that of the last packet.
     pub fn usage(&self) -> Usage {
-        let packets = &self.state.packets[self.current_key()];
-        let (rtp, rtcp) = (packets.rtp.get(), packets.rtcp.get());
+        let key = self.current_key();
+        let (rtp, rtcp) = (self.protected(key, Kind::Rtp), self.protected(key, Kind::Rtcp));
         let rtp_limit = self.lifetime.min(RTP_END);
         let rtcp_limit = self.lifetime.min(RTCP_END);
-        let contexts = &self.state.contexts;
+        let contexts = self.contexts();
         let near = |count: u64, limit: u64| count >= limit - limit / 8;
         // RFC 4568 section 6.4.2, on keys that several SSRCs share.
         let shared = contexts.ssrcs().nth(1).is_some();
@@ -226,8 +235,8 @@ impl ContextSet {
 
     /// Where the indices of each SSRC stand.
     pub fn marks(&self) -> impl Iterator<Item = Mark> {
-        let contexts = &self.state.contexts;
-        contexts.ssrcs().map(|(at, ssrc)| Mark {
+        let contexts = self.contexts();
+        contexts.ssrcs().map(move |(at, ssrc)| Mark {
             ssrc,
             rtp: contexts.end(at, Kind::Rtp).checked_sub(1),
             rtcp: contexts
@@ -252,16 +261,16 @@ impl ContextSet {
             self.first_rtcp = (end + RTCP_RESUME_STEP).min(RTCP_END);
         }
         for mark in marks {
-            let contexts = &self.state.contexts;
-            let at = contexts.find_or_add(mark.ssrc).ok_or(TooManySsrcs)?;
+            let contexts = self.contexts();
+            let at = self.find_or_add(mark.ssrc).ok_or(TooManySsrcs)?;
             let rtp_end = mark.rtp.map_or(0, |index| index.min(RTP_END - 1) + 1);
             let rtcp_end = mark
                 .rtcp
                 .map_or(0, |index| u64::from(index) + 1)
                 .min(RTCP_END);
-            for packets in self.state.packets.iter() {
-                packets.add(Kind::Rtp, rtp_end);
-                packets.add(Kind::Rtcp, rtcp_end);
+            for key in 0..self.keys.len() {
+                self.count(key, Kind::Rtp, rtp_end);
+                self.count(key, Kind::Rtcp, rtcp_end);
             }
             contexts.raise(at, Kind::Rtp, rtp_end);
             contexts.raise(
@@ -281,7 +290,7 @@ impl ContextSet {
     pub fn skip_rtcp_to(&mut self, index: u32) {
         let index = u64::from(index).min(RTCP_END);
         self.first_rtcp = self.first_rtcp.max(index);
-        let contexts = &self.state.contexts;
+        let contexts = self.contexts();
         for (at, _) in contexts.ssrcs() {
             contexts.raise(at, Kind::Rtcp, index);
         }
@@ -307,7 +316,7 @@ impl ContextSet {
     /// Whether the master key must be replaced: it has protected as many packets as it may, or
     /// some SSRC has used its last index. See [`ContextSet::usage`] for an earlier warning.
     pub fn expired(&self) -> bool {
-        let contexts = &self.state.contexts;
+        let contexts = self.contexts();
         self.is_spent(self.current_key())
             || contexts.ssrcs().any(|(at, _)| {
                 contexts.end(at, Kind::Rtp) >= RTP_END || contexts.end(at, Kind::Rtcp) >= RTCP_END
@@ -323,14 +332,14 @@ impl ContextSet {
     /// authenticated under the only key, with nothing around what the kernel does.
     #[inline]
     pub(crate) fn is_plain(&self, kind: Kind) -> bool {
-        self.plain_rtp && kind == Kind::Rtp
+        self.manner == Manner::Plain && kind == Kind::Rtp
     }
 
     /// Whether packets have to be processed one by one: session keys depend on the index, or the
     /// kind of tag does.
     #[inline]
     pub(crate) fn is_alone(&self) -> bool {
-        self.alone
+        self.manner == Manner::Alone
     }
 
     /// Length of the tag of a plain packet, in bytes.
@@ -346,10 +355,9 @@ impl ContextSet {
         Some(&session.keys)
     }
 
-    /// Has what a packet of this length needs fetched into the cache: what it changes, and keys.
+    /// Has the keys that a packet of this length needs fetched into the cache.
     #[inline]
     pub(crate) fn fetch(&self, len: usize) {
-        self.state.contexts.fetch();
         if let Some(keys) = self.plain_keys() {
             keys.fetch(len);
         }
@@ -361,7 +369,7 @@ impl ContextSet {
 
     /// The number of the key of the last packet, or to send with.
     pub(crate) fn current_key(&self) -> usize {
-        self.state.current.get()
+        self.current.get()
     }
 
     /// The number of the key with this MKI.
@@ -392,14 +400,40 @@ impl ContextSet {
         }
     }
 
+    /// The index of a plain packet that is on time, as nearly all are: of the first SSRC, and ahead
+    /// of all packets before it by no more than a few. `None` for any other, about which
+    /// [`Self::admit`] knows more.
+    #[inline]
+    pub(crate) fn index_ahead(&self, ssrc: u32, sequence: u16) -> Option<u64> {
+        let end = self.first.end();
+        let ahead = sequence.wrapping_sub(end as u16);
+        let index = end + u64::from(ahead);
+        let is_on_time = end != 0 && ssrc == self.first_ssrc.get() && ahead < MAX_AHEAD;
+        (is_on_time && index < RTP_END && !self.spent.get()).then_some(index)
+    }
+
+    /// Takes note of a plain packet that is about to be sent, or that has authenticated, with an
+    /// index that [`Self::index_ahead`] gave; says whether that is still ahead.
+    #[inline]
+    pub(crate) fn advance_to(&self, index: u64) -> bool {
+        if index < self.first.end() || self.spent.get() {
+            return false;
+        }
+        self.first.mark(index);
+        let left = self.left.get().saturating_sub(1);
+        self.left.set(left);
+        if left == 0 {
+            self.spent.set(true);
+        }
+        true
+    }
+
     /// Says which index a packet may use, if it may; changes nothing.
-    #[expect(clippy::inline_always, reason = "on the way of every packet")]
-    #[inline(always)]
     pub(crate) fn admit(&self, ssrc: u32, claim: Claim, key: usize) -> Result<Admission, Refusal> {
         if self.is_spent(key) {
             return Err(Refusal::KeyExpired);
         }
-        let contexts = &self.state.contexts;
+        let contexts = self.contexts();
         let at = contexts.find(ssrc);
         if at.is_none() && contexts.is_full() {
             return Err(Refusal::TooManySsrcs);
@@ -433,49 +467,40 @@ impl ContextSet {
             index,
             key,
             at,
-            end: end(kind),
         })
     }
 
     /// Whether there is a context for this SSRC.
     pub(crate) fn knows(&self, ssrc: u32) -> bool {
-        self.state.contexts.find(ssrc).is_some()
+        self.contexts().find(ssrc).is_some()
     }
 
     /// Takes note of a packet that was admitted to this very state, and that authenticated or is
     /// about to be sent.
-    #[expect(clippy::inline_always, reason = "on the way of every packet")]
-    #[inline(always)]
     pub(crate) fn commit(&self, admission: Admission) {
         let Admission { kind, key, .. } = admission;
-        let contexts = &self.state.contexts;
-        let at = match admission.at {
-            Some(at) => at,
-            None => (contexts.find_or_add(admission.ssrc))
-                .expect("an SSRC without room is not admitted"),
-        };
-        contexts.mark(at, kind, admission.index);
-        self.state.current.set(key);
-        self.state.packets[key].add(kind, 1);
+        let at = (admission.at.or_else(|| self.find_or_add(admission.ssrc)))
+            .expect("an SSRC without room is not admitted");
+        self.contexts().mark(at, kind, admission.index);
+        self.current.set(key);
+        self.count(key, kind, 1);
     }
 
-    /// Takes note of a packet that was admitted to an earlier state and has authenticated since, if
-    /// it would be admitted now, and says so. It may say no where it would.
     #[inline]
-    pub(crate) fn commit_late(&self, admission: &Admission) -> bool {
-        let Admission { kind, key, .. } = *admission;
-        let contexts = &self.state.contexts;
-        if let Some(at) = admission.at
-            && contexts.end(at, kind) == admission.end
-            && admission.index >= admission.end
-            && !self.is_spent(key)
-        {
-            contexts.mark(at, kind, admission.index);
-            self.state.current.set(key);
-            self.state.packets[key].add(kind, 1);
-            return true;
+    fn contexts(&self) -> Contexts<'_> {
+        Contexts {
+            first: &self.first,
+            records: &self.records,
         }
-        false
+    }
+
+    /// See [`Contexts::find_or_add`].
+    fn find_or_add(&self, ssrc: u32) -> Option<At> {
+        let at = self.contexts().find_or_add(ssrc)?;
+        if at.is_first() {
+            self.first_ssrc.set(ssrc);
+        }
+        Some(at)
     }
 
     /// All keys have the suite and the length of MKI of the first; there is one.
@@ -525,20 +550,29 @@ impl ContextSet {
     ) -> Self {
         let fixed = keys[0].sessions.fixed();
         let rtp_tag_len = u8::try_from(format.suite.rtp_tag_len());
+        let manner = if fixed.is_none() || format.rcc.is_some() {
+            Manner::Alone
+        } else if format.is_plain() && fixed.is_some_and(Session::is_bare) {
+            Manner::Plain
+        } else {
+            Manner::Together
+        };
+        let lifetime = policy.lifetime.unwrap_or(u64::MAX);
         Self {
             direction,
-            plain_rtp: format.is_plain() && fixed.is_some_and(Session::is_bare),
-            alone: fixed.is_none() || format.rcc.is_some(),
+            manner,
             rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
-            lifetime: policy.lifetime.unwrap_or(u64::MAX),
-            state: State {
-                contexts: Contexts::new(policy.ssrc_limit, policy.replay_window),
-                packets: OneOrMore::new(
-                    Packets::default(),
-                    keys.iter().skip(1).map(|_| Packets::default()),
-                ),
-                current: Cell::new(0),
-            },
+            spent: Cell::new(lifetime == 0),
+            first_ssrc: Cell::new(0),
+            first: First::default(),
+            left: Cell::new(lifetime.min(RTP_END)),
+            records: Records::new(policy.ssrc_limit, policy.replay_window),
+            packets: OneOrMore::new(
+                Packets::default(),
+                keys.iter().skip(1).map(|_| Packets::default()),
+            ),
+            current: Cell::new(0),
+            lifetime,
             keys,
             first_rtcp: FIRST_RTCP,
             expected_ssrc: Cell::new(0),
@@ -550,20 +584,57 @@ impl ContextSet {
     /// Whether a master key has protected as many packets as it may.
     #[inline]
     fn is_spent(&self, key: usize) -> bool {
-        let packets = &self.state.packets[key];
-        packets.rtp.get() >= self.lifetime.min(RTP_END)
-            || packets.rtcp.get() >= self.lifetime.min(RTCP_END)
+        self.protected(key, Kind::Rtp) >= self.lifetime.min(RTP_END)
+            || self.protected(key, Kind::Rtcp) >= self.lifetime.min(RTCP_END)
+    }
+
+    /// How many packets a master key has protected.
+    #[inline]
+    fn protected(&self, key: usize, kind: Kind) -> u64 {
+        if self.is_plain(kind) {
+            self.lifetime.min(RTP_END) - self.left.get()
+        } else {
+            self.packets[key].of(kind).get()
+        }
+    }
+
+    /// Counts so many more.
+    #[inline]
+    fn count(&self, key: usize, kind: Kind, packets: u64) {
+        if self.is_plain(kind) {
+            self.left.set(self.left.get().saturating_sub(packets));
+        } else {
+            self.packets[key].add(kind, packets);
+        }
+        self.spent.set(self.is_spent(0));
     }
 
     #[cfg(test)]
-    pub(crate) fn state(&self) -> &State {
-        &self.state
+    pub(crate) fn state(&self) -> State {
+        State {
+            first: (self.first_ssrc.get(), self.first.clone()),
+            left: self.left.get(),
+            records: self.records.clone(),
+            packets: self.packets.clone(),
+            current: self.current.get(),
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn start_rtcp_at(&mut self, index: u64) {
         self.first_rtcp = index;
     }
+}
+
+/// All that packets change.
+#[cfg(test)]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct State {
+    first: (u32, First),
+    left: u64,
+    records: Records,
+    packets: OneOrMore<Packets>,
+    current: usize,
 }
 
 impl fmt::Debug for ContextSet {

@@ -22,6 +22,10 @@ impl<T> OneOrMore<T> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        1 + self.rest.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         core::iter::once(&self.first).chain(&self.rest)
     }

@@ -34,7 +34,7 @@ impl ReplayWindow {
     }
 
     /// How many words of bits a replay list takes.
-    pub(crate) fn words(self) -> usize {
+    pub(crate) const fn words(self) -> usize {
         self.0 as usize / 64
     }
 }

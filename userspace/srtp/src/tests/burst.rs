@@ -38,7 +38,7 @@ fn assert_same(
     passages: &[Passage],
 ) -> Vec<Result<(), Refusal>> {
     let states = |sets: &ContextSets, ids: &[SetId]| -> Vec<State> {
-        let state = |id: &SetId| sets.set(*id).unwrap().state().clone();
+        let state = |id: &SetId| sets.set(*id).unwrap().state();
         ids.iter().map(state).collect()
     };
     let (mut sets, ids) = make();

@@ -253,6 +253,6 @@ impl Leg {
     }
 
     fn state(&self) -> State {
-        self.set().state().clone()
+        self.set().state()
     }
 }
