@@ -121,7 +121,8 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
 
 /// The header and the index of a packet, so long without its tag, that is plain and ahead, and has
 /// room to grow.
-#[inline]
+#[expect(clippy::inline_always, reason = "on the way of every packet")]
+#[inline(always)]
 fn ahead(
     set: &ContextSet,
     job: &Job<'_>,
