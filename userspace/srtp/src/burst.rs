@@ -16,7 +16,7 @@
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
 //!
-//! Nearly all packets are *plain* ([`ContextSet::is_plain`]) and *ahead*
+//! Nearly all packets are *plain* ([`ContextSet::plain_direction`]) and *ahead*
 //! ([`ContextSet::index_ahead`]): for them the steps are the same, only shorter. Where session keys depend on the index, or the kind of tag does, packets are processed
 //! before all others, one after the other. No other set knows of that.
 
@@ -77,8 +77,11 @@ pub(crate) fn unprotect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     }
 }
 
+/// Packets that are not plain or not ahead, with their jobs' numbers and their indices.
+type Assigned = ArrayVec<(usize, Packet, u64), MAX_BURST>;
+
 fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
-    let mut others = ArrayVec::<(usize, Packet, u64), MAX_BURST>::new();
+    let mut others = Assigned::new();
     // Nobody looks at these.
     let mut authentic = [false; MAX_BURST];
     {
@@ -87,26 +90,15 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
             if job.outcome.is_err() {
                 continue;
             }
-            let Some(set) = sets.set_of(job, Direction::Send) else {
-                job.outcome = Err(Refusal::UnknownSet);
-                continue;
-            };
-            let len = job.len;
-            if let Some((header, index)) = ahead(set, job, len, set.plain_tag_len())
-                && set.advance_to(index)
+            if let Some(set) = sets.plain_set_of(job, Direction::Send)
+                && let Some((header, index)) = ahead(set, job, job.len, set.plain_tag_len())
             {
+                set.advance_to(index);
+                let len = job.len;
                 job.len += set.plain_tag_len();
                 batch.push(item(set, job, len, header, index), authentic);
-            } else if !set.is_alone() {
-                match assign_other(set, job) {
-                    Ok((packet, index)) => {
-                        let crypto = set.crypto(packet.key).expect(TOGETHER);
-                        crypto.before_seal(job, &packet, index);
-                        batch.push(crypto.item(job, &packet, index), authentic);
-                        others.push((at, packet, index));
-                    }
-                    Err(refusal) => job.outcome = Err(refusal),
-                }
+            } else {
+                assign_other(sets, at, job, &mut others, &mut batch, authentic);
             }
         }
         batch.run();
@@ -119,28 +111,47 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     }
 }
 
-/// The header and the index of a packet, so long without its tag, that is plain and ahead, and has
-/// room to grow.
+/// The header and the index of a plain packet, so long without its tag, that is ahead and has room
+/// to grow.
 #[expect(clippy::inline_always, reason = "on the way of every packet")]
 #[inline(always)]
-fn ahead(
-    set: &ContextSet,
-    job: &Job<'_>,
-    len: usize,
-    growth: usize,
-) -> Option<(RtpHeader, u64)> {
-    if !set.is_plain(job.kind) {
-        return None;
-    }
+fn ahead(set: &ContextSet, job: &Job<'_>, len: usize, growth: usize) -> Option<(RtpHeader, u64)> {
     let bytes = job.packet(growth).ok()?.get(..len)?;
     let header = RtpHeader::parse(bytes).ok()?;
     let index = set.index_ahead(header.ssrc, header.sequence)?;
     Some((header, index))
 }
 
-/// Gives any other packet to be sent its index, which is used from then on.
+/// Protects any other packet that does not have to be alone, or refuses it.
 #[inline(never)]
-fn assign_other(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
+fn assign_other<'a>(
+    sets: &'a ContextSets,
+    at: usize,
+    job: &'a mut Job<'_>,
+    others: &mut Assigned,
+    batch: &mut Batch<'a>,
+    authentic: &'a mut bool,
+) {
+    let Some(set) = sets.set_of(job, Direction::Send) else {
+        job.outcome = Err(Refusal::UnknownSet);
+        return;
+    };
+    if set.is_alone() {
+        return;
+    }
+    match assign(set, job) {
+        Ok((packet, index)) => {
+            let crypto = set.crypto(packet.key).expect(TOGETHER);
+            crypto.before_seal(job, &packet, index);
+            batch.push(crypto.item(job, &packet, index), authentic);
+            others.push((at, packet, index));
+        }
+        Err(refusal) => job.outcome = Err(refusal),
+    }
+}
+
+/// Gives a packet to be sent its index, which is used from then on.
+fn assign(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
     let (format, key) = (set.format(), set.current_key());
     let bytes = job.packet(format.max_growth(job.kind))?;
     let packet = Packet::plain(format, job.kind, bytes, key)?;
@@ -159,36 +170,23 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
             if job.outcome.is_err() {
                 continue;
             }
-            let Some(set) = sets.set_of(job, Direction::Receive) else {
-                job.outcome = Err(Refusal::UnknownSet);
-                continue;
-            };
-            let len = job.len.saturating_sub(set.plain_tag_len());
-            if let Some((header, index)) = ahead(set, job, len, 0) {
+            if let Some(set) = sets.plain_set_of(job, Direction::Receive)
+                && let Some(len) = job.len.checked_sub(set.plain_tag_len())
+                && let Some((header, index)) = ahead(set, job, len, 0)
+            {
                 guesses.push(Guess {
                     job: at,
                     set,
                     packet: Guessed::Ahead(index),
                 });
                 batch.push(item(set, job, len, header, index), authentic);
-            } else if !set.is_alone() {
-                match guess_other(set, job) {
-                    Ok(guessed) => {
-                        let Other { packet, index } = &guessed;
-                        if let Ok(index) = *index {
-                            let crypto = set.crypto(packet.key).expect(TOGETHER);
-                            crypto.before_open(job, packet);
-                            batch.push(crypto.item(job, packet, index), authentic);
-                        }
-                        guesses.push(Guess {
-                            job: at,
-                            set,
-                            packet: Guessed::Other(others.len()),
-                        });
-                        others.push(guessed);
-                    }
-                    Err(refusal) => job.outcome = Err(refusal),
-                }
+            } else if let Some((set, other)) = guess_other(sets, job, &mut batch, authentic) {
+                guesses.push(Guess {
+                    job: at,
+                    set,
+                    packet: Guessed::Other(others.len()),
+                });
+                others.push(other);
             }
         }
         batch.run();
@@ -203,15 +201,37 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     }
 }
 
-/// Step 1 of unprotecting, for a packet that is not plain or not ahead.
+/// Steps 1 and 2 of unprotecting, for any other packet that does not have to be alone; `None` if it
+/// is refused at once.
 #[inline(never)]
-fn guess_other(set: &ContextSet, job: &Job<'_>) -> Result<Other, Refusal> {
-    let packet = received(set, job)?;
+fn guess_other<'s: 'a, 'a>(
+    sets: &'s ContextSets,
+    job: &'a mut Job<'_>,
+    batch: &mut Batch<'a>,
+    authentic: &'a mut bool,
+) -> Option<(&'s ContextSet, Other)> {
+    let Some(set) = sets.set_of(job, Direction::Receive) else {
+        job.outcome = Err(Refusal::UnknownSet);
+        return None;
+    };
+    if set.is_alone() {
+        return None;
+    }
+    let packet = match received(set, job) {
+        Ok(packet) => packet,
+        Err(refusal) => {
+            job.outcome = Err(refusal);
+            return None;
+        }
+    };
     let admission = set.admit(packet.ssrc, packet.claim, packet.key);
-    Ok(Other {
-        packet,
-        index: admission.map(|it| it.index),
-    })
+    let index = admission.map(|it| it.index);
+    if let Ok(index) = index {
+        let crypto = set.crypto(packet.key).expect(TOGETHER);
+        crypto.before_open(job, &packet);
+        batch.push(crypto.item(job, &packet, index), authentic);
+    }
+    Some((set, Other { packet, index }))
 }
 
 /// Reads a packet that was received.
@@ -248,13 +268,9 @@ fn item<'a>(
 
 /// Step 3 of unprotecting, for a plain packet that was ahead.
 #[inline]
-fn settle(
-    set: &ContextSet,
-    job: &mut Job<'_>,
-    index: u64,
-    authentic: bool,
-) -> Result<(), Refusal> {
-    if authentic && set.advance_to(index) {
+fn settle(set: &ContextSet, job: &mut Job<'_>, index: u64, authentic: bool) -> Result<(), Refusal> {
+    if authentic && set.is_ahead(index) {
+        set.advance_to(index);
         job.len -= set.plain_tag_len();
         return Ok(());
     }
@@ -326,7 +342,7 @@ fn alone(
 }
 
 fn seal_alone(set: &mut ContextSet, job: &mut Job<'_>) -> Result<(), Refusal> {
-    let (packet, index) = assign_other(set, job)?;
+    let (packet, index) = assign(set, job)?;
     set.crypto_at(packet.key, index).seal(job, &packet, index);
     Ok(())
 }

@@ -83,11 +83,10 @@ impl Default for Policy {
 // What a plain packet needs comes first, in one line of the cache: see `ContextSets`.
 #[repr(C)]
 pub struct ContextSet {
-    direction: Direction,
     manner: Manner,
     rtp_tag_len: u8,
-    /// Whether the key of plain packets may protect no more of them.
-    spent: Cell<bool>,
+    /// Whether plain packets may be on time: there was one, and the key may protect more.
+    open: Cell<bool>,
     /// The SSRC that `first` is of.
     first_ssrc: Cell<u32>,
     first: First,
@@ -114,12 +113,12 @@ pub(crate) const FETCHED_LEN: usize = offset_of!(ContextSet, keys) + size_of::<u
 /// How packets are processed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Manner {
-    /// SRTP packets are plain, see [`ContextSet::is_plain`].
-    Plain,
+    /// SRTP packets are plain, see [`ContextSet::plain_direction`].
+    Plain(Direction),
     /// In bursts.
-    Together,
+    Together(Direction),
     /// See [`ContextSet::is_alone`].
-    Alone,
+    Alone(Direction),
 }
 
 /// One master key.
@@ -211,7 +210,10 @@ impl ContextSet {
     /// receiver that of the last packet.
     pub fn usage(&self) -> Usage {
         let key = self.current_key();
-        let (rtp, rtcp) = (self.protected(key, Kind::Rtp), self.protected(key, Kind::Rtcp));
+        let (rtp, rtcp) = (
+            self.protected(key, Kind::Rtp),
+            self.protected(key, Kind::Rtcp),
+        );
         let rtp_limit = self.lifetime.min(RTP_END);
         let rtcp_limit = self.lifetime.min(RTCP_END);
         let contexts = self.contexts();
@@ -255,7 +257,7 @@ impl ContextSet {
     ///
     /// Fails when there are more SSRCs than the policy allows; those that fit are then taken.
     pub fn resume(&mut self, marks: &[Mark]) -> Result<(), TooManySsrcs> {
-        if self.direction == Direction::Send && !marks.is_empty() {
+        if self.direction() == Direction::Send && !marks.is_empty() {
             let furthest = marks.iter().filter_map(|mark| mark.rtcp).max();
             let end = furthest.map_or(0, |index| u64::from(index) + 1);
             self.first_rtcp = (end + RTCP_RESUME_STEP).min(RTCP_END);
@@ -276,11 +278,12 @@ impl ContextSet {
             contexts.raise(
                 at,
                 Kind::Rtcp,
-                match self.direction {
+                match self.direction() {
                     Direction::Send => (rtcp_end + RTCP_RESUME_STEP).min(RTCP_END),
                     Direction::Receive => rtcp_end,
                 },
             );
+            self.reopen();
         }
         Ok(())
     }
@@ -325,21 +328,28 @@ impl ContextSet {
 
     #[inline]
     pub(crate) fn direction(&self) -> Direction {
-        self.direction
+        match self.manner {
+            Manner::Plain(direction) | Manner::Together(direction) | Manner::Alone(direction) => {
+                direction
+            }
+        }
     }
 
-    /// Whether packets of this kind are *plain*, as nearly all are: SRTP that is encrypted and
+    /// Which way SRTP packets go, if they are *plain*, as nearly all are: encrypted and
     /// authenticated under the only key, with nothing around what the kernel does.
     #[inline]
-    pub(crate) fn is_plain(&self, kind: Kind) -> bool {
-        self.manner == Manner::Plain && kind == Kind::Rtp
+    pub(crate) fn plain_direction(&self) -> Option<Direction> {
+        match self.manner {
+            Manner::Plain(direction) => Some(direction),
+            _ => None,
+        }
     }
 
     /// Whether packets have to be processed one by one: session keys depend on the index, or the
     /// kind of tag does.
     #[inline]
     pub(crate) fn is_alone(&self) -> bool {
-        self.manner == Manner::Alone
+        matches!(self.manner, Manner::Alone(_))
     }
 
     /// Length of the tag of a plain packet, in bytes.
@@ -403,29 +413,35 @@ impl ContextSet {
     /// The index of a plain packet that is on time, as nearly all are: of the first SSRC, and ahead
     /// of all packets before it by no more than a few. `None` for any other, about which
     /// [`Self::admit`] knows more.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower bits of an index are the sequence number"
+    )]
     #[inline]
     pub(crate) fn index_ahead(&self, ssrc: u32, sequence: u16) -> Option<u64> {
         let end = self.first.end();
         let ahead = sequence.wrapping_sub(end as u16);
         let index = end + u64::from(ahead);
-        let is_on_time = end != 0 && ssrc == self.first_ssrc.get() && ahead < MAX_AHEAD;
-        (is_on_time && index < RTP_END && !self.spent.get()).then_some(index)
+        let is_on_time = self.open.get() && ssrc == self.first_ssrc.get() && ahead < MAX_AHEAD;
+        (is_on_time && index < RTP_END).then_some(index)
+    }
+
+    /// Whether an index that [`Self::index_ahead`] gave still is ahead.
+    #[inline]
+    pub(crate) fn is_ahead(&self, index: u64) -> bool {
+        self.open.get() && index >= self.first.end()
     }
 
     /// Takes note of a plain packet that is about to be sent, or that has authenticated, with an
-    /// index that [`Self::index_ahead`] gave; says whether that is still ahead.
+    /// index that [`Self::is_ahead`].
     #[inline]
-    pub(crate) fn advance_to(&self, index: u64) -> bool {
-        if index < self.first.end() || self.spent.get() {
-            return false;
-        }
+    pub(crate) fn advance_to(&self, index: u64) {
         self.first.mark(index);
-        let left = self.left.get().saturating_sub(1);
+        let left = self.left.get().wrapping_sub(1);
         self.left.set(left);
         if left == 0 {
-            self.spent.set(true);
+            self.open.set(false);
         }
-        true
     }
 
     /// Says which index a packet may use, if it may; changes nothing.
@@ -484,6 +500,12 @@ impl ContextSet {
         self.contexts().mark(at, kind, admission.index);
         self.current.set(key);
         self.count(key, kind, 1);
+        self.reopen();
+    }
+
+    /// See [`ContextSet::open`].
+    fn reopen(&self) {
+        self.open.set(self.first.end() > 0 && !self.is_spent(0));
     }
 
     #[inline]
@@ -551,18 +573,17 @@ impl ContextSet {
         let fixed = keys[0].sessions.fixed();
         let rtp_tag_len = u8::try_from(format.suite.rtp_tag_len());
         let manner = if fixed.is_none() || format.rcc.is_some() {
-            Manner::Alone
+            Manner::Alone(direction)
         } else if format.is_plain() && fixed.is_some_and(Session::is_bare) {
-            Manner::Plain
+            Manner::Plain(direction)
         } else {
-            Manner::Together
+            Manner::Together(direction)
         };
         let lifetime = policy.lifetime.unwrap_or(u64::MAX);
         Self {
-            direction,
             manner,
             rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
-            spent: Cell::new(lifetime == 0),
+            open: Cell::new(false),
             first_ssrc: Cell::new(0),
             first: First::default(),
             left: Cell::new(lifetime.min(RTP_END)),
@@ -591,22 +612,27 @@ impl ContextSet {
     /// How many packets a master key has protected.
     #[inline]
     fn protected(&self, key: usize, kind: Kind) -> u64 {
-        if self.is_plain(kind) {
+        if self.counts_down(kind) {
             self.lifetime.min(RTP_END) - self.left.get()
         } else {
             self.packets[key].of(kind).get()
         }
     }
 
+    /// Whether [`ContextSet::left`] counts them: packets are plain, and there is one key.
+    #[inline]
+    fn counts_down(&self, kind: Kind) -> bool {
+        kind == Kind::Rtp && self.plain_direction().is_some()
+    }
+
     /// Counts so many more.
     #[inline]
     fn count(&self, key: usize, kind: Kind, packets: u64) {
-        if self.is_plain(kind) {
+        if self.counts_down(kind) {
             self.left.set(self.left.get().saturating_sub(packets));
         } else {
             self.packets[key].add(kind, packets);
         }
-        self.spent.set(self.is_spent(0));
     }
 
     #[cfg(test)]
@@ -641,7 +667,7 @@ impl fmt::Debug for ContextSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ContextSet")
             .field("suite", &self.format.suite)
-            .field("direction", &self.direction)
+            .field("direction", &self.direction())
             .finish_non_exhaustive()
     }
 }

@@ -48,8 +48,10 @@ impl First {
     /// Takes note of an index that is not below the end.
     #[inline]
     pub(crate) fn mark(&self, index: u64) {
-        self.end
-            .set(replay::mark(self.end.get(), &self.seen, index));
+        let end = self.end.get();
+        debug_assert!(index >= end);
+        let _ = replay::mark(end, &self.seen, index);
+        self.end.set(index + 1);
     }
 }
 

@@ -76,15 +76,12 @@ pub(crate) fn packet(
     len: usize,
     growth: usize,
 ) -> Result<&[u8], Refusal> {
-    let behind = start.checked_add(len).ok_or(Refusal::TooBig)?;
-    if start < HEADROOM
-        || len > MAX_LEN
-        || frame.len() < growth + TAILROOM
-        || behind > frame.len() - growth - TAILROOM
-    {
+    let from = frame.get(start..).ok_or(Refusal::TooBig)?;
+    let packet = from.get(..len).ok_or(Refusal::TooBig)?;
+    if start < HEADROOM || len > MAX_LEN || from.len() - len < growth + TAILROOM {
         return Err(Refusal::TooBig);
     }
-    Ok(&frame[start..behind])
+    Ok(packet)
 }
 
 /// Why a packet was not processed. Its bytes are as they were.

@@ -56,52 +56,56 @@ pub(super) struct Lanes<'a> {
     pub(super) gcm256: List<Lane<'a, GcmKey<AES_256>>>,
 }
 
-/// Whether a vector kernel can do this packet.
+/// Whether a vector kernel can do this packet, as far as its place in the frame is concerned.
 #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
 #[inline(always)]
-pub(super) fn fits(item: &Item<'_>) -> bool {
-    let max_head = match item.keys.block {
-        None => return false,
-        Some(Block::Cm128(_) | Block::Cm192(_) | Block::Cm256(_)) => MAX_CM_HEAD,
-        Some(Block::Gcm128(_) | Block::Gcm256(_)) => MAX_GCM_HEAD,
-    };
+fn fits(item: &Item<'_>) -> bool {
     // What would be negative becomes too large.
     item.kind == Kind::Rtp
         && item.start >= HEADROOM
-        && item.text.wrapping_sub(item.start) <= max_head
+        && item.text >= item.start
         && item.end.wrapping_sub(item.text) <= MAX_TEXT
-        && item.end.saturating_add(TAILROOM) <= item.frame.len()
+        && item.end <= item.frame.len()
+        && item.frame.len() - item.end >= TAILROOM
 }
 
 impl<'a> Lanes<'a> {
-    /// Takes a packet that [`fits`].
+    /// Takes a packet, or gives it back if no vector kernel can do it.
     #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
     #[inline(always)]
-    pub(super) fn push(&mut self, item: Item<'a>, authentic: &'a mut bool) {
+    pub(super) fn push(
+        &mut self,
+        item: Item<'a>,
+        authentic: &'a mut bool,
+    ) -> Result<(), (Item<'a>, &'a mut bool)> {
+        if !fits(&item) {
+            return Err((item, authentic));
+        }
+        let head = item.text - item.start;
         match &item.keys.block {
-            Some(Block::Cm128(key)) => {
+            Some(Block::Cm128(key)) if head <= MAX_CM_HEAD => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.cm128.push(lane);
             }
-            Some(Block::Cm192(key)) => {
+            Some(Block::Cm192(key)) if head <= MAX_CM_HEAD => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.cm192.push(lane);
             }
-            Some(Block::Cm256(key)) => {
+            Some(Block::Cm256(key)) if head <= MAX_CM_HEAD => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.cm256.push(lane);
             }
-            Some(Block::Gcm128(key)) => {
+            Some(Block::Gcm128(key)) if head <= MAX_GCM_HEAD => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.gcm128.push(lane);
             }
-            Some(Block::Gcm256(key)) => {
+            Some(Block::Gcm256(key)) if head <= MAX_GCM_HEAD => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
                 self.gcm256.push(lane);
             }
-            // It does not fit.
-            None => {}
+            _ => return Err((item, authentic)),
         }
+        Ok(())
     }
 }
 
@@ -136,7 +140,6 @@ impl<'a, K> Lane<'a, K> {
             index,
             ..
         } = item;
-        *authentic = false;
         let [_, _, roc @ .., _, _] = index.to_be_bytes();
         Self {
             key,

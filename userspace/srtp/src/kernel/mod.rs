@@ -237,9 +237,14 @@ impl<'a> Batch<'a> {
     #[inline(always)]
     pub(crate) fn push(&mut self, item: Item<'a>, authentic: &'a mut bool) {
         #[cfg(target_arch = "x86_64")]
-        if self.kernel != Kernel::Portable && lane::fits(&item) {
-            return self.lanes.push(item, authentic);
-        }
+        let (item, authentic) = if self.kernel == Kernel::Portable {
+            (item, authentic)
+        } else {
+            match self.lanes.push(item, authentic) {
+                Ok(()) => return,
+                Err(it) => it,
+            }
+        };
         // Another item, so that only this one is in memory.
         self.alone(Item { ..item }, authentic);
     }

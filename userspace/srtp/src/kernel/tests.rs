@@ -63,9 +63,7 @@ impl Subject {
                     let mut lanes = Lanes::default();
                     for item in items {
                         let (item, authentic) = item.split();
-                        if super::lane::fits(&item) {
-                            lanes.push(item, authentic);
-                        } else {
+                        if let Err((item, authentic)) = lanes.push(item, authentic) {
                             batch.alone(item, authentic);
                         }
                     }
