@@ -56,7 +56,7 @@ use core::arch::x86_64::{
 use core::mem;
 
 use self::classes::Classes;
-use self::product::Product;
+use self::product::Whole;
 use super::block::GcmKey;
 use super::clmul::{from_u128, into_u128};
 use super::ctr::spread512;
@@ -112,8 +112,8 @@ fn run<const ENCRYPT: bool, const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<RO
 /// The tags of a group, from its hashes and what tags are encrypted with.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-fn finish_tags(products: [&Product; GROUP], streams: [__m128i; GROUP]) -> [u128; GROUP] {
-    let hashes = Product::add_places(products).reduce();
+fn finish_tags(products: [&Whole; GROUP], streams: [__m128i; GROUP]) -> [u128; GROUP] {
+    let hashes = Whole::add_places(products).reduce();
     let hashes = _mm512_shuffle_epi8(hashes, swap());
     let [a, b, c, d] = streams;
     [

@@ -57,7 +57,7 @@ use super::super::block::{GcmKey, POWERS};
 use super::super::clmul::from_u128;
 use super::super::ctr::{counters, spread512};
 use super::super::lane::{Lane, MAX_TEXT};
-use super::product::{Factor, Product, interleaved};
+use super::product::{Factor, Product, Whole, interleaved};
 use super::{GROUP, TEXT_COUNTER, finish_tags, last_counters, start, swap};
 
 /// Vectors that are encrypted and hashed at once.
@@ -120,7 +120,7 @@ struct Ring {
     tagged: usize,
     works: [Work; SLOTS],
     /// What are their hashes once places are added and it is reduced.
-    products: [MaybeUninit<Product>; SLOTS],
+    products: [MaybeUninit<Whole>; SLOTS],
     /// Their keystream; zero where there is no text.
     streams: [[MaybeUninit<__m512i>; MAX_VECTORS]; SLOTS],
 }
@@ -276,7 +276,7 @@ impl Ring {
                         data[$n - 1] = with_lengths(lane, data[$n - 1]);
                     }
                     if $is_last || !$is_first && way.distance == 0 {
-                        data[0] = _mm512_xor_si512(data[0], sum.with_middle().reduce());
+                        data[0] = _mm512_xor_si512(data[0], sum.with_middle().whole().reduce());
                         sum = Product::ZERO;
                         way.distance = SECOND_HALF;
                     }
@@ -308,7 +308,7 @@ impl Ring {
             chunk!(CHUNK, false, true);
         }
         if HASH {
-            self.products[slot_before].write(sum.with_middle());
+            self.products[slot_before].write(sum.with_middle().whole());
         }
     }
 
@@ -331,7 +331,7 @@ impl Ring {
                 // SAFETY: `step` has written it.
                 unsafe { self.products[slot + i].assume_init_ref() }
             } else {
-                &Product::ZERO
+                &Whole::ZERO
             }
         });
         let tags = finish_tags(products, works.map(|work| work.stream_tag));

@@ -98,17 +98,6 @@ impl Product {
         }
     }
 
-    /// The sums over the places of each product, each in a place of its own.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn add_places([a, b, c, d]: [&Self; GROUP]) -> Self {
-        Self {
-            low: add_places(a.low, b.low, c.low, d.low),
-            middle: add_places(a.middle, b.middle, c.middle, d.middle),
-            high: add_places(a.high, b.high, c.high, d.high),
-        }
-    }
-
     /// What Karatsuba's parts are: the middle one lacks the others.
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -117,17 +106,49 @@ impl Product {
         Self { middle, ..self }
     }
 
+    /// All parts in two.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn whole(self) -> Whole {
+        Whole {
+            low: _mm512_xor_si512(self.low, _mm512_bslli_epi128::<8>(self.middle)),
+            high: _mm512_xor_si512(self.high, _mm512_bsrli_epi128::<8>(self.middle)),
+        }
+    }
+}
+
+/// A product of 256 bits in each place, by its halves.
+#[derive(Clone, Copy)]
+pub(super) struct Whole {
+    low: __m512i,
+    high: __m512i,
+}
+
+impl Whole {
+    pub(super) const ZERO: Self = Self {
+        low: ZERO,
+        high: ZERO,
+    };
+
+    /// The sums over the places of each product, each in a place of its own.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn add_places([a, b, c, d]: [&Self; GROUP]) -> Self {
+        Self {
+            low: add_places(a.low, b.low, c.low, d.low),
+            high: add_places(a.high, b.high, c.high, d.high),
+        }
+    }
+
     /// Back to 128 bits in each place; `clmul::fold` explains.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
     pub(super) fn reduce(self) -> __m512i {
         let polynomial = _mm512_set1_epi64(POLYNOMIAL);
-        let low = _mm512_xor_si512(self.low, _mm512_bslli_epi128::<8>(self.middle));
-        let high = _mm512_xor_si512(self.high, _mm512_bsrli_epi128::<8>(self.middle));
+        let step = _mm512_clmulepi64_epi128::<0x00>(self.low, polynomial);
+        let low = _mm512_xor_si512(_mm512_shuffle_epi32::<0x4e>(self.low), step);
         let step = _mm512_clmulepi64_epi128::<0x00>(low, polynomial);
-        let low = _mm512_xor_si512(_mm512_shuffle_epi32::<0x4e>(low), step);
-        let step = _mm512_clmulepi64_epi128::<0x00>(low, polynomial);
-        _mm512_ternarylogic_epi32::<XOR3>(_mm512_shuffle_epi32::<0x4e>(low), step, high)
+        _mm512_ternarylogic_epi32::<XOR3>(_mm512_shuffle_epi32::<0x4e>(low), step, self.high)
     }
 }
 

@@ -28,7 +28,7 @@ use core::mem::MaybeUninit;
 use super::super::block::{GcmKey, NEAR};
 use super::super::ctr::{aes512, counters, spread512};
 use super::super::lane::Lane;
-use super::product::{Factor, Product, interleaved};
+use super::product::{Factor, Product, Whole, interleaved};
 use super::{GROUP, LAST_PLACE, TEXT_COUNTER, finish_tags, last_counters, start, swap};
 
 /// The head of a short packet, in bytes: a header of RTP with nothing added.
@@ -94,7 +94,7 @@ struct Ring<const VECTORS: usize> {
     /// Their keystream. The last block is what the tag is encrypted with.
     streams: [[MaybeUninit<__m512i>; VECTORS]; GROUPS * GROUP],
     /// What are their hashes once places are added and it is reduced.
-    products: [[MaybeUninit<Product>; GROUP]; GROUPS],
+    products: [[MaybeUninit<Whole>; GROUP]; GROUPS],
 }
 
 /// Seals if `ENCRYPT`, opens if not, the lanes at the numbers in `order`, which all have so many
@@ -269,7 +269,7 @@ impl<const VECTORS: usize> Ring<VECTORS> {
         for (data, powers) in data.into_iter().zip(powers::<ROUNDS, VECTORS>(lane)) {
             product = product.add(Product::each(data, powers));
         }
-        self.set_product(at, product);
+        self.set_product(at, product.whole());
     }
 
     /// [`Self::begin`] of a packet, and [`Self::hash`] of the one before it by a group, together.
@@ -297,7 +297,7 @@ impl<const VECTORS: usize> Ring<VECTORS> {
             product = product.add(part);
         }
         self.set_stream(at, blocks);
-        self.set_product(at - GROUP, product.with_middle());
+        self.set_product(at - GROUP, product.with_middle().whole());
     }
 
     #[inline]
@@ -310,7 +310,7 @@ impl<const VECTORS: usize> Ring<VECTORS> {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn set_product(&mut self, at: usize, product: Product) {
+    fn set_product(&mut self, at: usize, product: Whole) {
         self.products[at / GROUP % GROUPS][at % GROUP].write(product);
     }
 
@@ -381,7 +381,7 @@ impl<const VECTORS: usize> Ring<VECTORS> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
     fn leave_out(&mut self, at: usize) {
         self.streams[at % (GROUPS * GROUP)][VECTORS - 1].write(_mm512_setzero_si512());
-        self.products[at / GROUP % GROUPS][at % GROUP].write(Product::ZERO);
+        self.products[at / GROUP % GROUPS][at % GROUP].write(Whole::ZERO);
     }
 
     /// The tags of the group that starts with this packet.
