@@ -16,9 +16,10 @@
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
 //!
-//! Nearly all packets are *plain* ([`ContextSet::plain_direction`]) and *ahead*
-//! ([`ContextSet::index_ahead`]): for them the steps are the same, only shorter. Where session keys depend on the index, or the kind of tag does, packets are processed
-//! before all others, one after the other. No other set knows of that.
+//! Nearly all packets are *plain* ([`ContextSet::plain_direction`]) and on time
+//! ([`ContextSet::index_ahead`]): for them the steps are the same, only shorter. Where session keys
+//! depend on the index, or the kind of tag does, packets are processed before all others, one
+//! after the other. No other set knows of that.
 
 use arrayvec::ArrayVec;
 

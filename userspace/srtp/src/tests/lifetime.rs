@@ -2,7 +2,7 @@
 
 //! The end of a master key.
 
-use super::{Leg, rtcp, rtp};
+use super::{Leg, Passage, pass, rtcp, rtp};
 use crate::{Kind, Mark, Policy, Refusal, Suite};
 
 fn policy(lifetime: u64) -> Policy {
@@ -37,6 +37,51 @@ fn a_key_protects_as_many_packets_as_agreed_whatever_their_ssrc() {
                 assert_eq!(outcome, expired.then_some(Refusal::KeyExpired));
             }
         }
+    }
+}
+
+#[test]
+fn the_key_of_one_stream_ends_in_the_middle_of_a_burst() {
+    for suite in Suite::ALL {
+        let mut sender = Leg::sender(suite, policy(5));
+        let mut endless = Leg::sender(suite, Policy::default());
+        let mut receiver = Leg::receiver(suite, policy(5));
+        let plain: Vec<_> = (0..8).map(|step| rtp(7, step, 20)).collect();
+        let wire: Vec<_> = (plain.iter().map(|packet| endless.pass(Kind::Rtp, packet)))
+            .map(Result::unwrap)
+            .collect();
+        for (leg, packets) in [(&mut sender, &plain), (&mut receiver, &wire)] {
+            let passage = |packet: &Vec<u8>| Passage::new(Kind::Rtp, leg.id, packet.clone());
+            let mut passages: Vec<_> = packets.iter().map(passage).collect();
+            // The first is on its own, since a stream that begins is not on time.
+            let (first, others) = passages.split_at_mut(1);
+            pass(&mut leg.sets, leg.way, first);
+            pass(&mut leg.sets, leg.way, others);
+            for (step, passage) in passages.iter().enumerate() {
+                let expected = if step < 5 {
+                    Ok(())
+                } else {
+                    Err(Refusal::KeyExpired)
+                };
+                assert_eq!(passage.outcome, expected, "{suite} {step}");
+            }
+            assert_eq!(leg.set().usage().rtp_packets, 5);
+        }
+    }
+}
+
+#[test]
+fn a_key_spent_on_rtcp_protects_no_rtp() {
+    for suite in Suite::ALL {
+        let mut sender = Leg::sender(suite, policy(3));
+        for sequence in 0..2 {
+            sender.pass(Kind::Rtp, &rtp(7, sequence, 20)).unwrap();
+        }
+        for _ in 0..3 {
+            sender.pass(Kind::Rtcp, &rtcp(7, 20)).unwrap();
+        }
+        let outcome = sender.pass(Kind::Rtp, &rtp(7, 2, 20));
+        assert_eq!(outcome, Err(Refusal::KeyExpired), "{suite}");
     }
 }
 

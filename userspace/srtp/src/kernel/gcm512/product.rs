@@ -15,8 +15,8 @@ use super::{GROUP, ZERO};
 const XOR3: i32 = 0x96;
 
 /// Products before their reduction, in three parts: of the lower halves, of lower by upper ones, of
-/// the upper halves. Karatsuba's second part
-/// has the sums of lower and upper halves times each other instead, see [`Product::with_middle`].
+/// the upper halves. Karatsuba's second part has the sums of lower and upper halves times each other
+/// instead, see [`Product::with_middle`].
 #[derive(Clone, Copy)]
 pub(super) struct Product {
     pub(super) low: __m512i,
@@ -106,7 +106,7 @@ impl Product {
         Self { middle, ..self }
     }
 
-    /// All parts in two.
+    /// The middle part added to the others, which it overlaps.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn whole(self) -> Whole {
