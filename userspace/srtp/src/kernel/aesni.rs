@@ -6,7 +6,7 @@
 use super::block::CmKey;
 use super::clmul::from_u128;
 use super::ctr::ctr128;
-use super::driver::{GROUP, counter_mode};
+use super::driver::{GROUP, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
 use super::{Kernel, gcm128, sha_ni};
 
@@ -15,11 +15,7 @@ pub(super) fn seal(lanes: &mut Lanes<'_>) {
     assert!(Kernel::AesNi.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        seal_cm(&mut lanes.cm128);
-        seal_cm(&mut lanes.cm192);
-        seal_cm(&mut lanes.cm256);
-        gcm128::seal(&mut lanes.gcm128);
-        gcm128::seal(&mut lanes.gcm256);
+        each_kind!(lanes, seal_cm, gcm128::seal);
     }
 }
 
@@ -28,11 +24,7 @@ pub(super) fn open(lanes: &mut Lanes<'_>) {
     assert!(Kernel::AesNi.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        open_cm(&mut lanes.cm128);
-        open_cm(&mut lanes.cm192);
-        open_cm(&mut lanes.cm256);
-        gcm128::open(&mut lanes.gcm128);
-        gcm128::open(&mut lanes.gcm256);
+        each_kind!(lanes, open_cm, gcm128::open);
     }
 }
 

@@ -11,7 +11,7 @@ use super::aesni::ctr;
 use super::block::CmKey;
 use super::clmul::from_u128;
 use super::ctr::ctr256;
-use super::driver::{GROUP, Tags, counter_mode};
+use super::driver::{GROUP, Tags, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
 use super::sha1_x8::LANES;
 use super::{Kernel, gcm128, sha_ni, sha1_x8};
@@ -83,11 +83,7 @@ pub(super) fn seal(lanes: &mut Lanes<'_>, extras: Extras) {
     assert!(extras.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        seal_cm(&mut lanes.cm128, extras);
-        seal_cm(&mut lanes.cm192, extras);
-        seal_cm(&mut lanes.cm256, extras);
-        gcm128::seal(&mut lanes.gcm128);
-        gcm128::seal(&mut lanes.gcm256);
+        each_kind!(lanes, |it| seal_cm(it, extras), gcm128::seal);
     }
 }
 
@@ -96,11 +92,7 @@ pub(super) fn open(lanes: &mut Lanes<'_>, extras: Extras) {
     assert!(extras.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        open_cm(&mut lanes.cm128, extras);
-        open_cm(&mut lanes.cm192, extras);
-        open_cm(&mut lanes.cm256, extras);
-        gcm128::open(&mut lanes.gcm128);
-        gcm128::open(&mut lanes.gcm256);
+        each_kind!(lanes, |it| open_cm(it, extras), gcm128::open);
     }
 }
 

@@ -7,7 +7,7 @@ use super::Kernel;
 use super::block::CmKey;
 use super::clmul::from_u128;
 use super::ctr::ctr512;
-use super::driver::{GROUP, Tags, counter_mode};
+use super::driver::{GROUP, Tags, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
 use super::{gcm512, sha_ni, sha1_x16};
 
@@ -20,11 +20,7 @@ pub(super) fn seal(lanes: &mut Lanes<'_>) {
     assert!(Kernel::Avx512.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        seal_cm(&mut lanes.cm128);
-        seal_cm(&mut lanes.cm192);
-        seal_cm(&mut lanes.cm256);
-        gcm512::seal(&mut lanes.gcm128);
-        gcm512::seal(&mut lanes.gcm256);
+        each_kind!(lanes, seal_cm, gcm512::seal);
     }
 }
 
@@ -33,11 +29,7 @@ pub(super) fn open(lanes: &mut Lanes<'_>) {
     assert!(Kernel::Avx512.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        open_cm(&mut lanes.cm128);
-        open_cm(&mut lanes.cm192);
-        open_cm(&mut lanes.cm256);
-        gcm512::open(&mut lanes.gcm128);
-        gcm512::open(&mut lanes.gcm256);
+        each_kind!(lanes, open_cm, gcm512::open);
     }
 }
 

@@ -52,6 +52,13 @@ impl Kernel {
     /// Whether this CPU has the instructions.
     #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
+        // Every burst asks.
+        static AVAILABLE: OnceLock<[bool; Kernel::ALL.len()]> = OnceLock::new();
+        AVAILABLE.get_or_init(|| Self::ALL.map(Self::is_detected))[self as usize]
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_detected(self) -> bool {
         use std::arch::is_x86_feature_detected as has;
         let aes = has!("aes") && has!("pclmulqdq") && has!("ssse3") && has!("sse4.1");
         match self {

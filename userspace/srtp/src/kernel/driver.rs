@@ -12,7 +12,7 @@
 //! never meets a block that is in two places.
 
 use super::block::CmKey;
-use super::lane::{Lane, List};
+use super::lane::{IN_ORDER, Lane, List};
 use crate::MAX_BURST;
 
 /// Packets that are hashed together, at the most.
@@ -27,7 +27,9 @@ pub(super) fn by_blocks<const ROUNDS: usize>(lanes: &[Lane<'_, CmKey<ROUNDS>>]) 
     const LONG: usize = 63;
     let first = lanes.first().map_or(0, Lane::blocks);
     if lanes.iter().all(|lane| lane.blocks() == first) {
-        return (0..).take(lanes.len()).collect();
+        let mut order = List::from(IN_ORDER);
+        order.truncate(lanes.len());
+        return order;
     }
     // How many packets have how many blocks, then where those start.
     let mut starts = [0u8; LONG + 2];
@@ -50,16 +52,35 @@ pub(super) fn by_blocks<const ROUNDS: usize>(lanes: &[Lane<'_, CmKey<ROUNDS>>]) 
     order
 }
 
+/// Calls `$cm` and `$gcm` with the packets of each of their kinds of key, if there are any: most
+/// kinds are in few bursts.
+macro_rules! each_kind {
+    ($lanes:ident, $cm:expr, $gcm:expr) => {
+        if !$lanes.cm128.is_empty() {
+            $cm(&mut $lanes.cm128);
+        }
+        if !$lanes.cm192.is_empty() {
+            $cm(&mut $lanes.cm192);
+        }
+        if !$lanes.cm256.is_empty() {
+            $cm(&mut $lanes.cm256);
+        }
+        if !$lanes.gcm128.is_empty() {
+            $gcm(&mut $lanes.gcm128);
+        }
+        if !$lanes.gcm256.is_empty() {
+            $gcm(&mut $lanes.gcm256);
+        }
+    };
+}
+pub(super) use each_kind;
+
 /// Functions `seal_cm` and `open_cm` for one kernel. `ctr` XORs the keystream to the text of a
 /// lane; `macs` hashes a group of lanes, at most so many, that are padded.
 macro_rules! counter_mode {
     ($features:literal, $group:expr, $ctr:path, $macs:path) => {
         #[target_feature(enable = $features)]
         pub(super) fn seal_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
-            // Most kinds of key are in few bursts.
-            if lanes.is_empty() {
-                return;
-            }
             let order = $crate::kernel::driver::by_blocks(lanes);
             let mut tags = [0; $crate::kernel::driver::GROUP];
             for group in order.chunks($group) {
@@ -77,10 +98,6 @@ macro_rules! counter_mode {
 
         #[target_feature(enable = $features)]
         pub(super) fn open_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
-            // Most kinds of key are in few bursts.
-            if lanes.is_empty() {
-                return;
-            }
             let order = $crate::kernel::driver::by_blocks(lanes);
             let mut tags = [0; $crate::kernel::driver::GROUP];
             let mut trailers = [0; $crate::kernel::driver::GROUP];

@@ -91,9 +91,6 @@ pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
 fn run<const ENCRYPT: bool, const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
-    if lanes.is_empty() {
-        return;
-    }
     let classes = Classes::of(lanes);
     if let order @ [_, ..] = classes.short(1) {
         short::run::<ENCRYPT, ROUNDS, 1>(lanes, order);

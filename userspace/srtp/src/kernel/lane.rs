@@ -46,6 +46,17 @@ pub(super) struct Lane<'a, K> {
 /// A list of packets of one burst.
 pub(super) type List<T> = ArrayVec<T, MAX_BURST>;
 
+/// Each number in its place.
+pub(super) const IN_ORDER: [u8; MAX_BURST] = {
+    let mut order = [0; MAX_BURST];
+    let mut at = 1;
+    while at < MAX_BURST {
+        order[at] = order[at - 1] + 1;
+        at += 1;
+    }
+    order
+};
+
 /// The packets of a burst that a vector kernel takes, by their kind of key.
 #[derive(Default)]
 pub(super) struct Lanes<'a> {

@@ -5,7 +5,7 @@
 use core::arch::x86_64::{_mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8};
 
 use super::super::block::GcmKey;
-use super::super::lane::{Lane, List, MAX_TEXT};
+use super::super::lane::{IN_ORDER, Lane, List, MAX_TEXT};
 use super::{long, short};
 use crate::MAX_BURST;
 
@@ -15,17 +15,6 @@ const MAX_SHORT: usize = 3;
 /// The class of the shortest long packet.
 const LONG: usize = MAX_SHORT + 1;
 const _: () = assert!(LONG + MAX_TEXT / 64 < u8::MAX as usize);
-
-/// Each number in its place.
-const IN_ORDER: [u8; MAX_BURST] = {
-    let mut order = [0; MAX_BURST];
-    let mut at = 0;
-    while at < MAX_BURST {
-        order[at] = narrow(at);
-        at += 1;
-    }
-    order
-};
 
 /// The numbers of the lanes of a burst in the order of their classes: short packets, by their
 /// vectors, then long ones, by theirs.
