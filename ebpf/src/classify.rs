@@ -12,6 +12,9 @@ pub trait Tables {
 
     /// The word at an index of `FLOWS`.
     fn flow(&self, index: u32) -> Option<FlowWord>;
+
+    /// Whether a socket of the kernel's has the datagram's destination.
+    fn is_awaited(&self, datagram: &Datagram) -> bool;
 }
 
 /// Decides about a packet that arrived on a NIC. [`Verdict::Redirected`] still needs a socket.
@@ -29,7 +32,7 @@ pub fn classify<P: Packet + ?Sized, T: Tables>(packet: &P, nic: u32, tables: &T)
         return Verdict::Passed;
     }
     let word = tables.flow(flow_index(index, port)).unwrap_or_default();
-    demultiplex(packet, &datagram, word.state(port))
+    demultiplex(packet, &datagram, word.state(port), tables)
 }
 
 /// The range of the datagram's destination address, and its index.
@@ -49,13 +52,27 @@ fn find_range<T: Tables>(nic: u32, datagram: &Datagram, tables: &T) -> Option<(u
 }
 
 /// Tells what a flow's packet is by its first byte (RFC 7983 section 7).
+///
+/// While the agent is away nobody awaits STUN and DTLS, and the kernel's ICMP port unreachable would
+/// end the call at the peer.
 #[inline(always)]
-fn demultiplex<P: Packet + ?Sized>(packet: &P, datagram: &Datagram, state: PortState) -> Verdict {
+fn demultiplex<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    datagram: &Datagram,
+    state: PortState,
+    tables: &T,
+) -> Verdict {
     match (state, packet.read(datagram.payload)) {
         (PortState::Unknown, _) => Verdict::UnknownFlow,
         (_, Some([128..=191])) => Verdict::Redirected,
         // STUN and DTLS.
-        (PortState::KernelDemux, Some([0..=3 | 20..=63])) => Verdict::KernelDemux,
+        (PortState::KernelDemux, Some([0..=3 | 20..=63])) => {
+            if tables.is_awaited(datagram) {
+                Verdict::KernelDemux
+            } else {
+                Verdict::NoSocket
+            }
+        }
         _ => Verdict::NotMedia,
     }
 }
@@ -83,6 +100,10 @@ mod tests {
         fn flow(&self, index: u32) -> Option<FlowWord> {
             self.flows.get(&index).copied()
         }
+
+        fn is_awaited(&self, datagram: &Datagram) -> bool {
+            datagram.port == 40_002_u16.to_be_bytes()
+        }
     }
 
     const NIC: u32 = 1;
@@ -97,6 +118,7 @@ mod tests {
         for (port, state) in [
             (40_000, PortState::Flow),
             (40_002, PortState::KernelDemux),
+            (40_004, PortState::KernelDemux),
             // Outside the range: never reached.
             (50_000, PortState::Flow),
         ] {
@@ -122,7 +144,7 @@ mod tests {
 
     #[test]
     fn packets_are_told_apart() {
-        let table: [(&str, u8, u16, &[u8], Verdict); 16] = [
+        let table: [(&str, u8, u16, &[u8], Verdict); 18] = [
             ("RTP of a flow", 1, 40_000, &[0x80, 0], Verdict::Redirected),
             (
                 "RTCP of a flow",
@@ -182,6 +204,20 @@ mod tests {
                 Verdict::KernelDemux,
             ),
             (
+                "STUN that nobody awaits",
+                1,
+                40_004,
+                &[0],
+                Verdict::NoSocket,
+            ),
+            (
+                "RTP where nobody awaits STUN",
+                1,
+                40_004,
+                &[0x80],
+                Verdict::Redirected,
+            ),
+            (
                 "RTP of a flow that speaks DTLS",
                 1,
                 40_002,
@@ -236,7 +272,7 @@ mod tests {
         fn only_media_bytes_of_a_flow_are_redirected(port: u16, payload: Vec<u8>) {
             let verdict = classify(datagram(1, port, &payload).as_slice(), NIC, &maps());
             let media = payload.first().is_some_and(|first| (128..192).contains(first));
-            let flow = [40_000, 40_002].contains(&port);
+            let flow = [40_000, 40_002, 40_004].contains(&port);
             prop_assert_eq!(verdict == Verdict::Redirected, media && flow);
         }
     }

@@ -205,7 +205,8 @@ pub enum PortState {
     Unknown = 0,
     /// RTP and RTCP are let through.
     Flow = 1,
-    /// So they are, and STUN and DTLS go up to the kernel instead of being dropped.
+    /// So they are, and STUN and DTLS go up to the kernel's socket, if there is one, instead of being
+    /// dropped.
     KernelDemux = 3,
 }
 
@@ -284,9 +285,10 @@ fn octets(address: IpAddr) -> (Family, [u8; 16]) {
     }
 }
 
-/// Words are compared faster than bytes; their order in memory stays that of the network.
+/// An address as words, whose order in memory stays that of the network: they are compared faster
+/// than bytes.
 #[inline(always)]
-fn words(octets: [u8; 16]) -> [u32; 4] {
+pub fn words(octets: [u8; 16]) -> [u32; 4] {
     let mut words = [0; 4];
     for (word, bytes) in words.iter_mut().zip(octets.as_chunks().0) {
         *word = u32::from_ne_bytes(*bytes);

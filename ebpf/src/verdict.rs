@@ -22,7 +22,7 @@ pub enum Verdict {
     KernelDemux,
     /// Dropped: neither RTP nor RTCP.
     NotMedia,
-    /// Dropped: a flow's packet on a queue that no socket serves.
+    /// Dropped: a flow's media on a queue that no socket serves, or STUN or DTLS that none awaits.
     NoSocket,
     /// Goes to the AF_XDP socket of its queue.
     Redirected,

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::support::kamailio::{Kamailio, with_ng};
 use crate::support::opensips::Opensips;
-use crate::support::phone::{Message, Phone};
+use crate::support::phone::{Message, Phone, first_of_dialogue, in_dialogue};
 use crate::support::talk::Talk;
 use crate::support::{Key, Libsrtp, Suite, expect_balanced};
 
@@ -28,7 +28,7 @@ const CORE: [u16; 2] = [6000, 6100];
 #[test]
 fn early_media_flows_as_each_provisional_answer_says_and_an_update_moves_it() {
     run("early media, PRACK, UPDATE", |bed| {
-        let invite = start_of_call("ue", "core", "early", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "early", "1 INVITE");
         bed.ue.request(TO_CORE, &invite, &srtp(0, 1));
         let offer = bed.core.receive("INVITE ");
 
@@ -81,7 +81,7 @@ fn early_media_flows_as_each_provisional_answer_says_and_an_update_moves_it() {
 #[test]
 fn of_two_who_answer_in_the_core_each_has_keys_of_its_own_and_the_last_has_the_media() {
     run("forked in the core", |bed| {
-        let invite = start_of_call("ue", "core", "forked", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "forked", "1 INVITE");
         bed.ue.request(TO_CORE, &invite, &srtp(0, 1));
         let offer = bed.core.receive("INVITE ");
         let answered = |tag, status, port| {
@@ -131,7 +131,7 @@ fn a_ue_at_two_places_is_offered_other_keys_at_each_and_the_one_that_answers_has
             bed.ue.proxy(),
         );
         register(&other, 5062);
-        let invite = start_of_call("core", "ue", "two-places", "1 INVITE");
+        let invite = first_of_dialogue("core", "ue", "two-places", "1 INVITE");
         bed.core.request(TO_UE, &invite, &rtp(CORE[0]));
         let offers = [bed.ue.receive("INVITE "), other.receive("INVITE ")];
         let [here, there] = [key(&offers[0]), key(&offers[1])];
@@ -180,12 +180,12 @@ fn a_ue_at_two_places_is_offered_other_keys_at_each_and_the_one_that_answers_has
 #[test]
 fn an_offer_that_the_gateway_refuses_goes_nowhere() {
     run("refused by the gateway", |bed| {
-        let invite = start_of_call("ue", "core", "unknown-suite", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "unknown-suite", "1 INVITE");
         let unknown = srtp(0, 1).replace(SUITE.name, "AES_CM_128_HMAC_MD5");
         bed.ue.request(TO_CORE, &invite, &unknown);
         bed.ue.receive("SIP/2.0 488");
         bed.core.expect_nothing();
-        let invite = start_of_call("ue", "core", "known-suite", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "known-suite", "1 INVITE");
         bed.ue.request(TO_CORE, &invite, &srtp(0, 1));
         let offer = bed.core.receive("INVITE ");
         bed.core.reply(&offer, "486 Busy Here", "", "");
@@ -203,7 +203,7 @@ fn an_offer_that_the_gateway_refuses_goes_nowhere() {
 #[test]
 fn media_goes_on_as_it_was_when_an_offer_within_the_call_is_refused() {
     run("refused re-INVITE", |bed| {
-        let invite = start_of_call("ue", "core", "refused", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "refused", "1 INVITE");
         bed.ue.request(TO_CORE, &invite, &srtp(0, 1));
         let offer = bed.core.receive("INVITE ");
         bed.core
@@ -259,7 +259,7 @@ fn media_goes_on_as_it_was_when_an_offer_within_the_call_is_refused() {
 #[test]
 fn the_offer_may_come_with_the_answer_or_with_reliable_ringing() {
     run("late offer in 200", |bed| {
-        let invite = start_of_call("ue", "core", "late", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "late", "1 INVITE");
         bed.ue.request(TO_CORE, &invite, "");
         let request = bed.core.receive("INVITE ");
         bed.core
@@ -275,7 +275,7 @@ fn the_offer_may_come_with_the_answer_or_with_reliable_ringing() {
         talk
     });
     run("late offer in 183", |bed| {
-        let invite = start_of_call("ue", "core", "later", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "later", "1 INVITE");
         bed.ue.request(TO_CORE, &invite, "");
         let request = bed.core.receive("INVITE ");
         let reliable = format!("{CORE_CONTACT}\nRequire: 100rel\nRSeq: 1");
@@ -398,19 +398,6 @@ const UE_CONTACT: [&str; 2] = [
     "Contact: <sip:ue@192.0.2.2:5062>",
 ];
 
-/// The header fields of a first request.
-fn start_of_call(from: &str, to: &str, call: &str, sequence: &str) -> String {
-    let contact = if from == "ue" {
-        UE_CONTACT[0]
-    } else {
-        CORE_CONTACT
-    };
-    format!(
-        "From: <sip:{from}@ims.example>;tag=caller\nTo: <sip:{to}@ims.example>\n\
-         Call-ID: {call}\nCSeq: {sequence}\n{contact}"
-    )
-}
-
 /// A key that the UE sends with.
 fn up(number: u32) -> Key {
     SUITE.key(number)
@@ -421,7 +408,7 @@ fn ue_media(place: usize) -> SocketAddr {
 }
 
 fn register(phone: &Phone, port: u16) {
-    let fields = start_of_call("ue", "ue", &format!("register-{port}"), "1 REGISTER");
+    let fields = first_of_dialogue("ue", "ue", &format!("register-{port}"), "1 REGISTER");
     let fields = fields.replace("192.0.2.2>", &format!("192.0.2.2:{port}>"));
     phone.request("REGISTER sip:ims.example", &fields, "");
     phone.receive("SIP/2.0 200");
@@ -434,7 +421,7 @@ fn srtp(place: usize, key: u32) -> String {
 
 /// What the UE answers at one of its places.
 fn answer(offer: &Message, place: usize) -> String {
-    let (tag, _) = crypto(offer).split_once(' ').expect("a tag");
+    let (tag, _) = offer.crypto(SUITE).split_once(' ').expect("a tag");
     let number = u32::try_from(place).expect("there are two") + 1;
     sdp_of_ue(place, tag, &up(number))
 }
@@ -458,33 +445,11 @@ fn rtp(port: u16) -> String {
     )
 }
 
-/// The attribute with the key of our suite.
-fn crypto(message: &Message) -> &str {
-    let mut attributes = message.attributes("crypto");
-    attributes
-        .find(|value| value.contains(SUITE.name))
-        .unwrap_or_else(|| panic!("no key of our suite in {message:?}"))
-}
-
 fn key(message: &Message) -> Key {
-    Key::of_attribute(crypto(message))
+    Key::of_attribute(message.crypto(SUITE))
 }
 
-/// The header fields of a later request of who called, as the first request and the answer say.
-fn in_dialogue(first: &str, answer: &Message, sequence: &str) -> String {
-    let to = answer.fields("To").next().expect("every answer has one");
-    let kept = first
-        .lines()
-        .filter(|line| line.starts_with("From") || line.starts_with("Call"));
-    let mut fields: Vec<_> = kept.map(str::to_owned).collect();
-    fields.push(format!("To: {to}\nCSeq: {sequence}"));
-    let routes: Vec<_> = answer.fields("Record-Route").collect();
-    // As its sender meets them (RFC 3261 section 12.1.2).
-    fields.extend(routes.iter().rev().map(|route| format!("Route: {route}")));
-    fields.join("\n")
-}
-
-/// Those of a request of who was called, the core.
+/// The header fields of a request of who was called, the core.
 fn of_callee(first: &str, answer: &Message, sequence: &str) -> String {
     let from = answer.fields("To").next().expect("every answer has one");
     let caller = first.lines().find_map(|line| line.strip_prefix("From: "));

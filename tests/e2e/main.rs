@@ -14,6 +14,7 @@ mod dialogues;
 mod ffmpeg;
 mod gstreamer;
 mod hostile;
+mod https;
 mod interworking;
 mod libsrtp;
 mod neighbourhood;

@@ -9,7 +9,7 @@ use sallyport_tests::{Family, Gateway, Topology, report, require};
 use serde_json::json;
 
 use crate::support::kamailio::{Kamailio, with_ng};
-use crate::support::phone::{Message, Phone};
+use crate::support::phone::{Message, Phone, first_of_dialogue, in_dialogue};
 use crate::support::talk::Talk;
 use crate::support::{Key, Libsrtp, Suite, expect_balanced};
 
@@ -20,81 +20,76 @@ const SECURITY_SERVER: &str = "sdes-srtp;mediasec";
 
 #[test]
 fn a_ue_that_registered_for_it_has_srtp_to_the_access_edge_whoever_calls_and_whoever_offers() {
-    if !is_all_there() {
-        return;
-    }
-    let topology = Topology::new();
-    let gateway = Gateway::start(&topology, &with_ng());
-    let _kamailio = Kamailio::start(&topology, "pcscf.cfg");
-    let bed = Bed::new(&topology);
-    let path = bed.register("Security-Client: sdes-srtp;mediasec");
-    for call in [
-        Bed::ue_calls,
-        Bed::ue_is_called,
-        Bed::ue_calls_without_an_offer,
-        Bed::ue_is_called_without_an_offer,
-    ] {
-        call(&bed, &path);
-        expect_idle(&gateway);
-    }
+    run(|bed, gateway| {
+        let path = bed.register("Security-Client: sdes-srtp;mediasec");
+        for call in [
+            Bed::ue_calls,
+            Bed::ue_is_called,
+            Bed::ue_calls_without_an_offer,
+            Bed::ue_is_called_without_an_offer,
+        ] {
+            call(bed, &path);
+            expect_idle(gateway);
+        }
+    });
 }
 
 #[test]
 fn a_ue_that_did_not_register_for_it_keeps_what_is_offered() {
-    if !is_all_there() {
+    run(|bed, gateway| {
+        let path = bed.register("");
+
+        // Keys pass from end to end, whatever is asked for.
+        let invite = first_of_dialogue("ue", "core", "originating", "1 INVITE");
+        bed.ue.request(TO_CORE, &invite, &bed.srtp("1", REQUESTED));
+        let offer = bed.core.receive("INVITE ");
+        assert_eq!(offer.audio().1, "RTP/SAVP");
+        let keys: Vec<_> = offer.attributes("crypto").collect();
+        assert!(
+            matches!(keys[..], [key] if key.contains(&Bed::up().inline())),
+            "{offer:?}"
+        );
+        bed.core.reply(&offer, "488 Not Acceptable Here", "", "");
+        bed.ue.receive("SIP/2.0 488");
+        expect_idle(gateway);
+
+        // And nobody is offered SRTP that does not know what it is.
+        let invite = first_of_dialogue("core", "ue", "terminating", "1 INVITE") + &path;
+        bed.core.request(TO_UE, &invite, &Bed::rtp());
+        let offer = bed.ue.receive("INVITE ");
+        expect_plain(&offer);
+        bed.ue.reply(&offer, "486 Busy Here", "", "");
+        bed.core.receive("SIP/2.0 486");
+        expect_idle(gateway);
+    });
+}
+
+#[test]
+fn a_ue_that_sends_back_another_list_than_it_was_sent_has_to_register_again() {
+    run(|bed, _| {
+        let register = first_of_dialogue("ue", "ue", "registration", "1 REGISTER");
+        let verify = format!("{register}\nSecurity-Verify: msrp-tls;mediasec");
+        bed.ue.request("REGISTER sip:ims.example", &verify, "");
+        let refused = bed.ue.receive("SIP/2.0 494");
+        assert_eq!(
+            refused.fields("Security-Server").collect::<Vec<_>>(),
+            [SECURITY_SERVER]
+        );
+    });
+}
+
+/// Runs a test between a UE and a core, with Kamailio as P-CSCF.
+fn run(test: impl FnOnce(&Bed<'_>, &Gateway<'_>)) {
+    let is_all_there =
+        require::root_and_namespaces() && Libsrtp::is_there() && require::program("kamailio");
+    if !is_all_there {
         return;
     }
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &with_ng());
     let _kamailio = Kamailio::start(&topology, "pcscf.cfg");
-    let bed = Bed::new(&topology);
-    let path = bed.register("");
-
-    // Keys pass from end to end, whatever is asked for.
-    let invite = dialogue("ue", "core", "originating", "1 INVITE");
-    bed.ue.request(TO_CORE, &invite, &bed.srtp("1", REQUESTED));
-    let offer = bed.core.receive("INVITE ");
-    assert_eq!(offer.audio().1, "RTP/SAVP");
-    let keys: Vec<_> = offer.attributes("crypto").collect();
-    assert!(
-        matches!(keys[..], [key] if key.contains(&Bed::up().inline())),
-        "{offer:?}"
-    );
-    bed.core.reply(&offer, "488 Not Acceptable Here", "", "");
-    bed.ue.receive("SIP/2.0 488");
+    test(&Bed::new(&topology), &gateway);
     expect_idle(&gateway);
-
-    // And nobody is offered SRTP that does not know what it is.
-    let invite = dialogue("core", "ue", "terminating", "1 INVITE") + &path;
-    bed.core.request(TO_UE, &invite, &Bed::rtp());
-    let offer = bed.ue.receive("INVITE ");
-    expect_plain(&offer);
-    bed.ue.reply(&offer, "486 Busy Here", "", "");
-    bed.core.receive("SIP/2.0 486");
-    expect_idle(&gateway);
-}
-
-#[test]
-fn a_ue_that_sends_back_another_list_than_it_was_sent_has_to_register_again() {
-    if !is_all_there() {
-        return;
-    }
-    let topology = Topology::new();
-    let _gateway = Gateway::start(&topology, &with_ng());
-    let _kamailio = Kamailio::start(&topology, "pcscf.cfg");
-    let bed = Bed::new(&topology);
-    let register = dialogue("ue", "ue", "registration", "1 REGISTER");
-    let verify = format!("{register}\nSecurity-Verify: msrp-tls;mediasec");
-    bed.ue.request("REGISTER sip:ims.example", &verify, "");
-    let refused = bed.ue.receive("SIP/2.0 494");
-    assert_eq!(
-        refused.fields("Security-Server").collect::<Vec<_>>(),
-        [SECURITY_SERVER]
-    );
-}
-
-fn is_all_there() -> bool {
-    require::root_and_namespaces() && Libsrtp::is_there() && require::program("kamailio")
 }
 
 /// User equipment and core, both by hand.
@@ -124,7 +119,8 @@ impl<'a> Bed<'a> {
     fn register(&self, client: &str) -> String {
         let mut path = None;
         for (number, status) in [(1, "401 Unauthorized"), (2, "200 OK")] {
-            let register = dialogue("ue", "ue", "registration", &format!("{number} REGISTER"));
+            let register =
+                first_of_dialogue("ue", "ue", "registration", &format!("{number} REGISTER"));
             let verify = match number {
                 2 => format!("Security-Verify: {SECURITY_SERVER}"),
                 _ => String::new(),
@@ -149,7 +145,7 @@ impl<'a> Bed<'a> {
     }
 
     fn ue_calls(&self, _path: &str) {
-        let invite = dialogue("ue", "core", "originating", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "originating", "1 INVITE");
         self.ue
             .request(TO_CORE, &invite, &self.srtp("1", REQUESTED));
         let offer = self.core.receive("INVITE ");
@@ -164,7 +160,7 @@ impl<'a> Bed<'a> {
     }
 
     fn ue_calls_without_an_offer(&self, _path: &str) {
-        let invite = dialogue("ue", "core", "originating-late", "1 INVITE");
+        let invite = first_of_dialogue("ue", "core", "originating-late", "1 INVITE");
         self.ue.request(TO_CORE, &invite, "");
         let request = self.core.receive("INVITE ");
         self.core
@@ -179,7 +175,7 @@ impl<'a> Bed<'a> {
     }
 
     fn ue_is_called(&self, path: &str) {
-        let invite = dialogue("core", "ue", "terminating", "1 INVITE") + path;
+        let invite = first_of_dialogue("core", "ue", "terminating", "1 INVITE") + path;
         self.core.request(TO_UE, &invite, &Self::rtp());
         let offer = self.ue.receive("INVITE ");
         expect_offered(&offer);
@@ -193,7 +189,7 @@ impl<'a> Bed<'a> {
     }
 
     fn ue_is_called_without_an_offer(&self, path: &str) {
-        let invite = dialogue("core", "ue", "terminating-late", "1 INVITE") + path;
+        let invite = first_of_dialogue("core", "ue", "terminating-late", "1 INVITE") + path;
         self.core.request(TO_UE, &invite, "");
         let request = self.ue.receive("INVITE ");
         self.ue
@@ -250,7 +246,7 @@ impl<'a> Bed<'a> {
     /// Media crosses in both directions, to where the messages that each side got say.
     fn cross(&self, to_ue: &Message, to_core: &Message, test: &str) {
         let at = |ip| SocketAddr::new(ip, 5000);
-        let key = Key::of_attribute(attribute_of_suite(to_ue));
+        let key = Key::of_attribute(to_ue.crypto(SUITE));
         let mut talk = Talk::new(
             (&self.topology.ue, at(self.ue_at.ip())),
             (&self.topology.core, at(Topology::core_address(Family::V4))),
@@ -272,44 +268,9 @@ const CORE_CONTACT: &str = "Contact: <sip:core@10.0.0.2>";
 const UE_CONTACT: &str = "Contact: <sip:ue@192.0.2.2>";
 const REQUESTED: &str = "a=3ge2ae:requested\r\n";
 
-/// The header fields of a first request.
-fn dialogue(from: &str, to: &str, call: &str, sequence: &str) -> String {
-    let contact = if from == "ue" {
-        "192.0.2.2"
-    } else {
-        "10.0.0.2"
-    };
-    format!(
-        "From: <sip:{from}@ims.example>;tag=caller\nTo: <sip:{to}@ims.example>\n\
-         Call-ID: {call}\nCSeq: {sequence}\nContact: <sip:{from}@{contact}>"
-    )
-}
-
-/// Those of a later one, as its first request and the answer say.
-fn in_dialogue(first: &str, answer: &Message, sequence: &str) -> String {
-    let to = answer.fields("To").next().expect("every answer has one");
-    let kept = first
-        .lines()
-        .filter(|line| line.starts_with("From") || line.starts_with("Call"));
-    let mut fields: Vec<_> = kept.map(str::to_owned).collect();
-    fields.push(format!("To: {to}\nCSeq: {sequence}"));
-    let routes: Vec<_> = answer.fields("Record-Route").collect();
-    // As its sender meets them (RFC 3261 section 12.1.2).
-    fields.extend(routes.iter().rev().map(|route| format!("Route: {route}")));
-    fields.join("\n")
-}
-
-/// The attribute `a=crypto` of our suite.
-fn attribute_of_suite(message: &Message) -> &str {
-    let mut attributes = message.attributes("crypto");
-    attributes
-        .find(|value| value.contains(SUITE.name))
-        .unwrap_or_else(|| panic!("no key of our suite in {message:?}"))
-}
-
 /// The tag of the key of our suite.
 fn tag_in(offer: &Message) -> &str {
-    let (tag, _) = attribute_of_suite(offer).split_once(' ').expect("a tag");
+    let (tag, _) = offer.crypto(SUITE).split_once(' ').expect("a tag");
     tag
 }
 

@@ -131,10 +131,7 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
     let Some(topology) = equipped() else { return };
     let gateway = Gateway::start(&topology, &with_ng());
     let bed = Bed::new(&topology);
-    let mut peer = bed.peer();
-    let (answer, way) = bed.browser_offers("call", &peer.offer(), &json!({}));
-    peer.accept(&answer);
-    peer.wait_until_connected();
+    let (peer, answer, way) = bed.connected();
     let port = media_address(&answer);
     let before = cpu_time(gateway.agent_pid());
     let start = Instant::now();
@@ -158,22 +155,17 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
             }
             let mut buffer = [0; 2048];
             stranger.set_nonblocking(true).expect("it is a socket");
-            let mut answered = 0;
-            while let Ok(len) = stranger.recv(&mut buffer) {
-                // Only checks are answered, and only by errors.
-                assert_eq!(buffer[..2], [0x01, 0x11], "{:02x?}", &buffer[..len]);
-                answered += 1;
-            }
-            (sent, answered)
+            let answer = stranger.recv(&mut buffer).ok().map(|len| &buffer[..len]);
+            assert_eq!(answer, None);
+            sent
         });
         bed.talk(peer, way, "flood");
         is_over.store(true, Ordering::Relaxed);
-        let (sent, answered) = flood.join().expect("it does not panic");
+        let sent = flood.join().expect("it does not panic");
         assert!(sent > 20_000, "{sent}");
-        assert!(answered < 2_000, "{answered}");
     });
     let used = cpu_time(gateway.agent_pid()).saturating_sub(before);
-    // At most 200 of them a second are looked at.
+    // At most 10 000 of them a second are looked at.
     assert!(
         used < start.elapsed() / 4,
         "{used:?} of {:?}",
@@ -187,10 +179,7 @@ fn a_browser_stays_connected_though_the_agent_is_killed() {
     let Some(topology) = equipped() else { return };
     let gateway = Gateway::start(&topology, &with_ng());
     let bed = Bed::new(&topology);
-    let mut peer = bed.peer();
-    let (answer, way) = bed.browser_offers("call", &peer.offer(), &json!({}));
-    peer.accept(&answer);
-    peer.wait_until_connected();
+    let (mut peer, _, way) = bed.connected();
     let is_heard = || !bed.play(way, 10).is_empty();
     assert!(wait_until(Duration::from_secs(5), is_heard), "no media");
     let agent = gateway.agent_pid();
@@ -208,6 +197,83 @@ fn a_browser_stays_connected_though_the_agent_is_killed() {
     thread::sleep(Duration::from_secs(35));
     assert_eq!(peer.state(), "connected");
     bed.talk(peer, way, "agent_killed");
+    expect_balanced(&gateway);
+}
+
+#[test]
+fn a_browser_that_restarts_ice_is_served_where_it_is_then() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    let mut peer = bed.peer();
+    let first = peer.offer();
+    let (answer, way) = bed.connect(&mut peer, &first);
+    let is_heard = || !bed.play(way, 10).is_empty();
+    assert!(wait_until(Duration::from_secs(5), is_heard), "no media");
+
+    let second = peer.restart();
+    let ports = [&first, &second].map(|offer| candidate_port(offer));
+    assert_ne!(ports[0], ports[1]);
+    let in_dialog = json!({ "to-tag": "b" });
+    let (restarted, same_way) = bed.browser_offers("call", &second, &in_dialog);
+    assert_eq!(way, same_way);
+    for name in ["a=ice-ufrag:", "a=ice-pwd:"] {
+        let of = |sdp: &str| {
+            sdp.lines()
+                .find(|line| line.starts_with(name))
+                .map(str::to_owned)
+        };
+        assert!(of(&restarted).is_some(), "{restarted}");
+        assert_ne!(of(&restarted), of(&answer), "{name}");
+    }
+    peer.accept_restart(&restarted);
+    let to = |port| {
+        format!(
+            "udp and src host {} and dst port {port}",
+            media_address(&answer).ip()
+        )
+    };
+    let [old, new] = ports.map(|port| Capture::start(&topology.ue, &to(port)));
+    bed.talk(peer, way, "ice_restarted");
+    let [old, new] = [old, new].map(|capture| capture.stop().datagrams().count());
+    assert!(new > SECONDS * 50, "{new}");
+    assert!(old < 50, "{old} still go to where it was");
+    expect_balanced(&gateway);
+}
+
+#[test]
+fn no_peer_is_told_that_nobody_is_there() {
+    let Some(topology) = equipped() else { return };
+    let gateway = Gateway::start(&topology, &with_ng());
+    let bed = Bed::new(&topology);
+    let (_peer, answer, _) = bed.connected();
+    let port = media_address(&answer);
+    let complaints = Capture::start(&topology.ue, "icmp or icmp6[0] < 128");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let host = topology.ue.udp((Topology::ue_address(Family::V4), 0));
+            while !is_over.load(Ordering::Relaxed) {
+                for datagram in [&CLIENT_HELLO[..], &CHECK_OF_NOBODY[..]] {
+                    let _ = host.send_to(datagram, port);
+                }
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        let agent = gateway.agent_pid();
+        kill(agent, Signal::SIGKILL).expect("the agent runs");
+        let is_back = || gateway.agent_pid() != agent;
+        assert!(wait_until(Duration::from_secs(5), is_back), "no new agent");
+        gateway.wait_until_healthy();
+        thread::sleep(Duration::from_millis(500));
+        bed.delete("call");
+        thread::sleep(Duration::from_millis(500));
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let complaints = complaints.stop().frames;
+    assert!(complaints.is_empty(), "{complaints:02x?}");
+    let nics = gateway.statistics()["nics"].to_string();
+    assert!(nics.contains("\"no-socket\":"), "{nics}");
     expect_balanced(&gateway);
 }
 
@@ -292,6 +358,16 @@ fn media_address(sdp: &str) -> SocketAddr {
     SocketAddr::new(ip, port.parse().expect("a port"))
 }
 
+/// The port of the IPv4 address of a browser.
+fn candidate_port(sdp: &str) -> u16 {
+    let address = format!(" {} ", Topology::ue_address(Family::V4));
+    let candidates = sdp.lines().filter(|line| line.starts_with("a=candidate:"));
+    let mut behind = candidates.filter_map(|line| Some(line.split_once(&address)?.1));
+    let port = behind.next().and_then(|behind| behind.split(' ').next());
+    port.and_then(|port| port.parse().ok())
+        .unwrap_or_else(|| panic!("{sdp}"))
+}
+
 /// A phone without any protection in the core, and what both sides play.
 struct Bed<'a> {
     topology: &'a Topology,
@@ -353,6 +429,23 @@ impl<'a> Bed<'a> {
             .rewrite("answer", call, &Self::phone_sdp(), &json!({}));
         assert!(answer.contains("UDP/TLS/RTP/SAVPF"), "{answer}");
         (answer, media_address(&passed))
+    }
+
+    /// A browser that has called the phone. Returns it, the answer that it got, and where the phone
+    /// is to send.
+    fn connected(&self) -> (WebPeer, String, SocketAddr) {
+        let mut peer = self.peer();
+        let offer = peer.offer();
+        let (answer, way) = self.connect(&mut peer, &offer);
+        (peer, answer, way)
+    }
+
+    /// The same for a browser that has made its offer.
+    fn connect(&self, peer: &mut WebPeer, offer: &str) -> (String, SocketAddr) {
+        let (answer, way) = self.browser_offers("call", offer, &json!({}));
+        peer.accept(&answer);
+        peer.wait_until_connected();
+        (answer, way)
     }
 
     fn delete(&self, call: &str) {

@@ -25,6 +25,7 @@ pub(crate) const BENCHES: &[&str] = &[
 /// What the tests call: namespaces, captures, and the peers that are not ours.
 pub(crate) const TESTS: &[&str] = &[
     "baresip-core",
+    "curl",
     "ethtool",
     "ffmpeg",
     "g++",
@@ -39,6 +40,7 @@ pub(crate) const TESTS: &[&str] = &[
     KAMAILIO,
     "libc6-dev",
     "libsrtp2-dev",
+    "openssl",
     "pkg-config",
     "python3-aiortc",
     "sip-tester",

@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use sallyport_tests::{Namespace, media};
+use sallyport_tests::{Family, Namespace, Topology, media};
+
+use super::Suite;
 
 /// A UDP socket that speaks SIP.
 pub(crate) struct Phone {
@@ -140,6 +142,14 @@ impl Message {
         })
     }
 
+    /// The attribute with the key of a suite.
+    pub(crate) fn crypto(&self, suite: Suite) -> &str {
+        let mut attributes = self.attributes("crypto");
+        attributes
+            .find(|value| value.contains(suite.name))
+            .unwrap_or_else(|| panic!("no key of {} in {}", suite.name, self.0))
+    }
+
     /// Address, port and profile of the only audio stream.
     pub(crate) fn audio(&self) -> (SocketAddr, &str) {
         let (_, sdp) = self.parts();
@@ -159,6 +169,32 @@ impl Message {
     fn parts(&self) -> (&str, &str) {
         self.0.split_once("\r\n\r\n").unwrap_or((&self.0, ""))
     }
+}
+
+/// The header fields of the first request of a dialogue between `ue` and `core`.
+pub(crate) fn first_of_dialogue(from: &str, to: &str, call: &str, sequence: &str) -> String {
+    let host = match from {
+        "ue" => Topology::ue_address(Family::V4),
+        _ => Topology::core_address(Family::V4),
+    };
+    format!(
+        "From: <sip:{from}@ims.example>;tag=caller\nTo: <sip:{to}@ims.example>\n\
+         Call-ID: {call}\nCSeq: {sequence}\nContact: <sip:{from}@{host}>"
+    )
+}
+
+/// Those of a later request of who called, as the first request and the answer say.
+pub(crate) fn in_dialogue(first: &str, answer: &Message, sequence: &str) -> String {
+    let to = answer.fields("To").next().expect("every answer has one");
+    let kept = first
+        .lines()
+        .filter(|line| line.starts_with("From") || line.starts_with("Call"));
+    let mut fields: Vec<_> = kept.map(str::to_owned).collect();
+    fields.push(format!("To: {to}\nCSeq: {sequence}"));
+    let routes: Vec<_> = answer.fields("Record-Route").collect();
+    // As its sender meets them (RFC 3261 section 12.1.2).
+    fields.extend(routes.iter().rev().map(|route| format!("Route: {route}")));
+    fields.join("\n")
 }
 
 /// Header fields, one a line, with the line endings of SIP.

@@ -67,6 +67,16 @@ impl WebPeer {
         self.ask(&json!({ "do": "accept", "sdp": answer }));
     }
 
+    /// Its offer to restart ICE: with other names and from another port.
+    pub(crate) fn restart(&mut self) -> String {
+        self.sdp(&json!({ "do": "restart" }))
+    }
+
+    /// Takes the answer to that, and checks the way anew.
+    pub(crate) fn accept_restart(&mut self, answer: &str) {
+        self.ask(&json!({ "do": "accept restart", "sdp": answer }));
+    }
+
     /// What it calls the state of its connection.
     pub(crate) fn state(&mut self) -> String {
         let answer = self.ask(&json!({ "do": "state" }));

@@ -14,6 +14,7 @@ import json
 import sys
 import time
 
+import aioice
 from aiortc import (
     MediaStreamTrack,
     RTCPeerConnection,
@@ -60,12 +61,62 @@ async def listen(track, heard):
         heard.extend(audioop.lin2alaw(bytes(frame.planes[0])[: 2 * frame.samples], 2))
 
 
+class Restart:
+    """A restart of ICE (RFC 8445 section 9), which aiortc does not know: another ICE agent, with
+    names and a port of its own, takes the place of the one that it has. DTLS goes on.
+    """
+
+    def __init__(self, connection):
+        self.transport = connection.getSenders()[0].transport.transport
+        self.old = self.transport._connection
+        self.new = aioice.Connection(ice_controlling=True)
+        # Where DTLS and media wait.
+        self.new._queue = self.old._queue
+
+    async def offer(self, sdp):
+        await self.new.gather_candidates()
+        lines = []
+        for line in sdp.splitlines():
+            if line.startswith("m="):
+                port = self.new.get_default_candidate(1).port
+                line = " ".join(["m=audio", str(port), *line.split()[2:]])
+            elif line.startswith("a=ice-ufrag:"):
+                line = f"a=ice-ufrag:{self.new.local_username}"
+                for candidate in self.new.local_candidates:
+                    lines.append(f"a=candidate:{candidate.to_sdp()}")
+            elif line.startswith("a=ice-pwd:"):
+                line = f"a=ice-pwd:{self.new.local_password}"
+            elif line.startswith("a=candidate:"):
+                continue
+            lines.append(line)
+        return "".join(f"{line}\r\n" for line in lines)
+
+    async def accept(self, sdp):
+        for line in sdp.splitlines():
+            name, _, value = line.partition(":")
+            if name == "a=ice-ufrag":
+                self.new.remote_username = value
+            elif name == "a=ice-pwd":
+                self.new.remote_password = value
+            elif name == "a=ice-lite":
+                self.new.remote_is_lite = True
+            elif name == "a=candidate":
+                candidate = aioice.Candidate.from_sdp(value)
+                await self.new.add_remote_candidate(candidate)
+        await self.new.add_remote_candidate(None)
+        await self.new.connect()
+        self.transport._recv = self.new.recv
+        self.transport._send = self.new.send
+        self.old._query_consent_handle.cancel()
+
+
 async def main(play, heard_path):
     with open(play, "rb") as file:
         player = Player(file.read())
     heard = bytearray()
     listeners = []
     connection = RTCPeerConnection()
+    restart = None
 
     @connection.on("track")
     def on_track(track):
@@ -103,6 +154,11 @@ async def main(play, heard_path):
                 connection.addTrack(player)
             await connection.setLocalDescription(await connection.createAnswer())
             answer["sdp"] = connection.localDescription.sdp
+        elif what == "restart":
+            restart = Restart(connection)
+            answer["sdp"] = await restart.offer(connection.localDescription.sdp)
+        elif what == "accept restart":
+            await restart.accept(command["sdp"])
         elif what == "state":
             answer["state"] = connection.connectionState
             answer["heard"] = len(heard)
@@ -111,6 +167,8 @@ async def main(play, heard_path):
         print(json.dumps(answer), flush=True)
     with open(heard_path, "wb") as file:
         file.write(heard)
+    if restart:
+        await restart.new.close()
     await connection.close()
     print("{}", flush=True)
 

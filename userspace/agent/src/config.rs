@@ -13,6 +13,7 @@ use sallyport_flow::MasterKey;
 use sallyport_signalling::policy::Policy;
 use sallyport_signalling::sdes::Sdes;
 
+use crate::https::{self, HttpsError};
 use crate::ng::{self, NgError};
 use crate::store::StoreError;
 
@@ -40,6 +41,30 @@ pub struct Config {
     pub policy: Policy,
     /// Where SIP proxies are served that speak ng; `None` for nowhere.
     pub ng: Option<ng::Config>,
+    /// Where other hosts are served; `None` for nowhere.
+    pub https: Option<https::Config>,
+}
+
+impl Config {
+    /// Finds what would keep the agent from starting, as far as files tell, and changes nothing.
+    ///
+    /// # Errors
+    /// The first [`AgentError`].
+    pub fn check(&self) -> Result<(), AgentError> {
+        let listen = self.listen;
+        if !listen.ip().is_loopback() {
+            return Err(AgentError::NotLoopback { listen });
+        }
+        if let Some(ng) = &self.ng {
+            ng.check()
+                .and_then(|()| ng.token())
+                .map_err(AgentError::Ng)?;
+        }
+        match &self.https {
+            None => Ok(()),
+            Some(https) => https.check().map_err(AgentError::Https),
+        }
+    }
 }
 
 /// How much there may be.
@@ -128,6 +153,8 @@ pub enum AgentError {
     Store(StoreError),
     /// The ng front end cannot start.
     Ng(NgError),
+    /// The encrypted listeners cannot start.
+    Https(HttpsError),
     /// No connection can be accepted any more.
     Serve(io::Error),
 }
@@ -138,7 +165,7 @@ impl fmt::Display for AgentError {
             Self::NotLoopback { listen } => write!(
                 f,
                 "listen on {listen}: HTTP carries keys in the clear; set agent.listen to a \
-                 loopback address such as 127.0.0.1:8080 and put a TLS proxy in front of it"
+                 loopback address such as 127.0.0.1:8080 and serve other hosts in agent.https"
             ),
             Self::Listen { listen, error } => write!(
                 f,
@@ -147,6 +174,7 @@ impl fmt::Display for AgentError {
             ),
             Self::Store(error) => error.fmt(f),
             Self::Ng(error) => error.fmt(f),
+            Self::Https(error) => error.fmt(f),
             Self::Serve(error) => write!(f, "serve HTTP: {error}; restart the agent"),
         }
     }
@@ -159,6 +187,7 @@ impl std::error::Error for AgentError {
             Self::Listen { error, .. } | Self::Serve(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Ng(error) => Some(error),
+            Self::Https(error) => Some(error),
         }
     }
 }

@@ -15,6 +15,14 @@ mod config;
 /// The HTTP front end, version 1.
 mod http;
 
+/// Who may ask.
+mod peers;
+
+/// What HTTP clients must know.
+mod token;
+
+pub mod https;
+
 pub mod ng;
 
 /// The calls of the ng front end.
@@ -96,6 +104,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 pub use config::{AgentError, Config, Limits, RealmConfig, Timeouts, default_policy};
+pub use token::TokenError;
 
 use manager::Manager;
 use ng_calls::NgCalls;
@@ -114,11 +123,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// An [`AgentError`] when the agent cannot start, or cannot accept connections any more. A data
 /// plane that does not run is no error: the agent waits for it.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
-    if !config.listen.ip().is_loopback() {
-        return Err(AgentError::NotLoopback {
-            listen: config.listen,
-        });
-    }
+    config.check()?;
     // A second agent of the same configuration must fail here, before it touches any flow.
     let listener = TcpListener::bind(config.listen)
         .await
@@ -140,6 +145,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         }
     };
     let control = ng.as_ref().map(ng::Server::control);
+    let https = match &config.https {
+        None => None,
+        Some(https) => {
+            let control = control.clone().unwrap_or_default();
+            let server = https::Server::bind(https, &control).await;
+            Some(server.map_err(AgentError::Https)?)
+        }
+    };
     let follow = {
         let manager = Arc::clone(&manager);
         async move { manager.follow_data_plane(&config.flow_socket).await }
@@ -157,15 +170,24 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         // The one message is that there are no more.
         let _ = stopped.changed().await;
     };
+    let router = http::router(manager, control);
+    let all = match &ng {
+        None => router.clone(),
+        Some(ng) => router.clone().merge(ng.router()),
+    };
     let ng = async {
         if let Some(ng) = ng {
             ng.run(end(stopped.clone())).await;
         }
     };
-    let router = http::router(manager, control);
+    let https = async {
+        if let Some(https) = https {
+            https.run(all, || end(stopped.clone())).await;
+        }
+    };
     let serve = axum::serve(listener, router).with_graceful_shutdown(end(stopped.clone()));
     let served = async {
-        let (served, ()) = tokio::join!(serve.into_future(), ng);
+        let (served, (), ()) = tokio::join!(serve.into_future(), ng, https);
         served
     };
     let mut served = pin!(served);

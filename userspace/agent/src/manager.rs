@@ -415,7 +415,10 @@ impl Manager {
         let sockets =
             |state: Option<&State>| state.map_or_else(Wanted::new, |state| state.sockets(entry.id));
         let (had, has) = (sockets(before.as_deref()), sockets(after.as_ref()));
-        self.turn_sockets(&had, has.clone());
+        // New ones are there before their packets come, and old ones until no more do.
+        let mut all = had.clone();
+        all.extend(has.clone());
+        self.turn_sockets(&had, all.clone());
         let is_beginning = old.is_empty() && lock(&entry.watch).marks.is_empty();
         let (applied, stored) = if is_beginning || after.is_none() {
             // No key moves, and nobody need wait for one after the other.
@@ -447,7 +450,7 @@ impl Manager {
                 if let Err(problem) = taken_back {
                     error!(session = %entry.id, "take a change back: {problem}");
                 }
-                self.turn_sockets(&has, had);
+                self.turn_sockets(&all, had);
                 return Err(error.into());
             }
         };
@@ -458,12 +461,13 @@ impl Manager {
                     entry.doubt(&old);
                     error!(session = %entry.id, "take a change back: {problem}");
                 }
-                self.turn_sockets(&has, had);
+                self.turn_sockets(&all, had);
                 return Err(problem.into());
             }
             // The record is still there; its session ends at the next start for want of activity.
             error!("{problem}");
         }
+        self.turn_sockets(&all, has);
         drop(guard);
         self.publish(entry, before.as_deref(), after, taken);
         lock(&entry.watch).flows = new.iter().map(|flow| flow.id).collect();

@@ -21,6 +21,7 @@ pub mod flow_table;
 pub mod header;
 pub mod next_hop;
 pub mod nic;
+pub mod own;
 pub mod rekey;
 mod run;
 pub mod server;

@@ -20,6 +20,7 @@ use crate::control::{Control, Flows};
 use crate::error::DataPlaneError;
 use crate::next_hop::{self, Exit, NextHops};
 use crate::nic::{MAX_MTU, Nic, ids};
+use crate::own::OwnAddresses;
 use crate::rekey::Fingerprints;
 use crate::server;
 use crate::state::Events;
@@ -62,7 +63,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let ranges = ranges.iter().filter(|(nic, ..)| *nic == id);
         ranges.map(|(_, address, _)| *address).collect()
     };
-    let own: Vec<Vec<IpAddr>> = ids().zip(&nics).map(|(id, _)| own_of(id)).collect();
+    let own: Vec<OwnAddresses> = ids().zip(&nics).map(|(id, _)| own_of(id)).collect();
     let queues = queues(&config, &nics)?;
     let events = Arc::new(Events::new(EVENTS));
     let inboxes = (0..queues)

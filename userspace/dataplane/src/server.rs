@@ -155,7 +155,12 @@ async fn send(mut write: OwnedWriteHalf, mut messages: mpsc::Receiver<ServerMess
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, PoisonError};
+
     use super::*;
+
+    /// Held by whoever listens: the mask is that of the whole process.
+    static MASK: Mutex<()> = Mutex::new(());
 
     fn path(name: &str) -> std::path::PathBuf {
         let folder = format!("sallyport-{}-{name}", std::process::id());
@@ -164,6 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_owner_may_open_the_socket() {
+        let _mask = MASK.lock().unwrap_or_else(PoisonError::into_inner);
         let path = path("owner");
         let _listener = listen(&path).unwrap();
         assert_eq!(
@@ -180,6 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_answers_is_not_taken_over_but_a_dead_one_is() {
+        let _mask = MASK.lock().unwrap_or_else(PoisonError::into_inner);
         let path = path("taken");
         let first = listen(&path).unwrap();
         assert!(matches!(

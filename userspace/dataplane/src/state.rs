@@ -3,7 +3,7 @@
 //! What one worker owns: all that [`process_burst`](crate::stage::process_burst) reads and
 //! writes, and nothing of the kernel's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -18,6 +18,7 @@ use crate::contexts::Owned;
 use crate::flow_table::{FlowTable, Slot};
 use crate::header::LinkHeader;
 use crate::next_hop::HopId;
+use crate::own::OwnAddresses;
 
 /// What one worker owns.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct WorkerState {
     /// The MTU of each NIC, in bytes of IP packet.
     pub mtu: Vec<usize>,
     /// The media addresses of each NIC: no packet that arrives there has them as source.
-    pub own: Vec<Vec<IpAddr>>,
+    pub own: Vec<OwnAddresses>,
     /// Where events go.
     pub events: Arc<Events>,
     /// Packets that did not leave.
@@ -71,9 +72,8 @@ impl WorkerState {
     /// the wire.
     #[inline]
     pub fn is_forged(&self, packet: &Packet) -> bool {
-        // Few addresses: nothing is found faster than by looking at each.
         let own = self.own.get(usize::from(packet.nic.0));
-        packet.returns == 0 && own.is_some_and(|own| own.contains(&packet.source.ip()))
+        packet.returns == 0 && own.is_some_and(|own| own.contains(packet.source.ip()))
     }
 
     /// Makes this worker the owner of a packet's flow, if it has none. Sets the packet's fate if

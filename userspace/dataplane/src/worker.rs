@@ -8,7 +8,6 @@
 //! burst: commands from the control side, and packets that other workers received for flows that
 //! this one owns.
 
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
@@ -35,6 +34,7 @@ use crate::flow_table::{FarEnd, FlowEntry, FlowTable, SourceFilter, Terms};
 use crate::header::LinkHeader;
 use crate::next_hop::HopId;
 use crate::nic::{Nic, ids};
+use crate::own::OwnAddresses;
 use crate::stage::process_burst;
 use crate::state::{Events, HopTable, WorkerState};
 use crate::xdp::NicId;
@@ -59,7 +59,7 @@ pub struct WorkerSetup {
     /// Each NIC's name, index and MTU, in the order of their [`NicId`]s.
     pub nics: Vec<Nic>,
     /// The media addresses of each NIC, in the same order.
-    pub own: Vec<Vec<IpAddr>>,
+    pub own: Vec<OwnAddresses>,
     /// Which NICs run native XDP, in the same order: only there zero copy is possible.
     pub native: Vec<bool>,
     /// UMEM frames.

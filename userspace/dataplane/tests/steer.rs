@@ -218,6 +218,36 @@ fn media_is_dropped_while_no_socket_serves_its_queue() {
 }
 
 #[test]
+fn stun_and_dtls_are_dropped_while_nobody_awaits_them() {
+    with_pins("awaited", |pin| {
+        let mut steer = Steer::load(pin, &["lo"]).unwrap();
+        serve(&mut steer, &[(ACCESS, V4), (ACCESS, V6)]);
+        for local in [V4, V6] {
+            let local: SocketAddr = local.parse().unwrap();
+            ip(&format!("address add {} dev lo nodad", local.ip()));
+            let state = PortState::KernelDemux;
+            steer.insert_flow(ACCESS, local, state).unwrap();
+        }
+        for (local, other) in [(V4, V6), (V6, V4)] {
+            for payload in [STUN, DTLS] {
+                let packet = datagram(local, &[], &payload);
+                let mut action = || steer.test_run(ACCESS, &packet, 1).unwrap().action;
+                assert_eq!(action(), XDP_DROP, "{local}");
+                let _elsewhere = UdpSocket::bind(other).unwrap();
+                assert_eq!(action(), XDP_DROP, "{local}");
+                let socket = UdpSocket::bind(local).unwrap();
+                assert_eq!(action(), XDP_PASS, "{local}");
+                drop(socket);
+                assert_eq!(action(), XDP_DROP, "{local}");
+            }
+        }
+        let verdicts = steer.verdicts(ACCESS).unwrap();
+        assert_eq!(verdicts[Verdict::NoSocket as usize], 12);
+        assert_eq!(verdicts[Verdict::KernelDemux as usize], 4);
+    });
+}
+
+#[test]
 fn two_nics_share_the_maps_and_keep_their_flows_apart() {
     with_pins("two", |pin| {
         veth("a", "pa");

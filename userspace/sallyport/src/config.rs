@@ -60,6 +60,15 @@ impl Config {
             .map_err(|error| error.in_file(path))
     }
 
+    /// Reads what else the agent needs: tokens, certificates.
+    ///
+    /// # Errors
+    /// The first thing that would keep the agent from starting.
+    pub(crate) fn suit_agent(&self, path: &Path) -> Result<(), ConfigError> {
+        let checked = self.agent.check();
+        checked.map_err(|error| ConfigError::file(error.to_string()).in_file(path))
+    }
+
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let file = File::parse(text)?;
         check::file(&file)?;
@@ -103,6 +112,7 @@ impl Config {
                 timeouts: agent.timeouts.into(),
                 policy,
                 ng: agent.ng,
+                https: agent.https,
             },
             data_plane: sallyport_dataplane::Config {
                 realms: BTreeMap::from([

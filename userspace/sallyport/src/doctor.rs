@@ -59,6 +59,8 @@ pub(crate) fn execute(config: Option<&Path>) -> Result<(), Failure> {
             report.add("configuration", Err(Finding::Error(error.to_string())));
         }
         Some((path, Ok(config))) => {
+            let agent = config.suit_agent(path).map_err(Finding::error);
+            report.add("agent", agent.map(|()| front_ends(&config.agent)));
             let config = config.data_plane;
             report.machine(&config.pin, privileges::frames_of(&config));
             let host = Host::read();
@@ -176,6 +178,22 @@ fn addresses(realm: &RealmConfig, fits: Result<(), impl Display>) -> Result<Stri
     fits.map_err(Finding::error)?;
     let addresses: Vec<_> = realm.addresses.iter().map(ToString::to_string).collect();
     Ok(format!("{} on {}", addresses.join(", "), realm.interface))
+}
+
+/// Where the agent is to be asked.
+fn front_ends(agent: &sallyport_agent::Config) -> String {
+    let ng = agent.ng.iter().flat_map(|ng| {
+        [("udp", &ng.udp), ("tcp", &ng.tcp), ("http", &ng.http)]
+            .map(|(scheme, listen)| (scheme, listen.as_slice()))
+    });
+    let https = agent.https.iter();
+    let https = https.map(|https| ("https", https.listen.as_slice()));
+    let api = std::iter::once(("http", std::slice::from_ref(&agent.listen)));
+    let places = api.chain(ng).chain(https).flat_map(|(scheme, listen)| {
+        let places = listen.iter();
+        places.map(move |listen| format!("{scheme}://{listen}"))
+    });
+    places.collect::<Vec<_>>().join(", ")
 }
 
 /// What may be expected of a driver. What it really does, the data plane says when it starts.

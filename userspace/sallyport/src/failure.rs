@@ -129,7 +129,7 @@ impl fmt::Display for Failure {
                     "start the {child}: {cause}; is the process limit reached?"
                 )
             }
-            Self::Unfit => f.write_str("a data plane will not start here; mend the errors above"),
+            Self::Unfit => f.write_str("Sallyport will not start here; mend the errors above"),
             Self::Runtime(cause) => {
                 write!(
                     f,

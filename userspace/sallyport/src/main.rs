@@ -124,7 +124,9 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Dataplane { config, ladder } => dataplane::execute(&config.path, ladder),
         Command::Agent { config } => agent::execute(&config.path),
         Command::Check { config } => {
-            Config::read(&config.path)?.fit(&Host::read(), &config.path)?;
+            let read = Config::read(&config.path)?;
+            read.fit(&Host::read(), &config.path)?;
+            read.suit_agent(&config.path)?;
             println!("{}: good", config.path.display());
             Ok(())
         }

@@ -38,6 +38,7 @@ pub(crate) fn execute(path: &Path, ladder: Ladder) -> Result<(), Failure> {
     // What would make a child fail again and again is said once, here.
     let config = Config::read(path)?;
     config.fit(&Host::read(), path)?;
+    config.suit_agent(path)?;
     privileges::suffice_for(&config.data_plane)?;
     nobody_serves(&config.data_plane.socket, config.agent.listen)?;
     let data_plane = Role::new("data plane", "dataplane", path, &ladder.to_args());

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! All the unsafe code of the program: reading the packet and counting.
+//! All the unsafe code of the program: reading the packet, finding a socket, and counting.
 
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{
+    bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as V4,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as V6,
+};
+use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
-use sallyport_ebpf::Packet;
+use sallyport_ebpf::layout::words;
+use sallyport_ebpf::{Datagram, Family, Packet};
 
 /// The bytes of a packet, from one address to another.
 pub(crate) struct Frame {
@@ -33,6 +40,56 @@ impl Packet for Frame {
         // (the verifier refuses it without the check above), and any bytes are a `[u8; N]`.
         Some(unsafe { *(at as *const [u8; N]) })
     }
+}
+
+/// Whether a UDP socket has the datagram's destination. One that is connected, and so takes
+/// datagrams of one peer only, is not found: ours are not.
+#[expect(clippy::cast_possible_truncation, reason = "a tuple has few bytes")]
+#[inline(always)]
+pub(crate) fn has_socket(context: &XdpContext, datagram: &Datagram) -> bool {
+    /// The network namespace of the NIC.
+    const BPF_F_CURRENT_NETNS: u64 = u64::MAX;
+    let dport = u16::from_ne_bytes(datagram.port);
+    let [a, b, c, d] = words(datagram.address);
+    let (to, size) = match datagram.family {
+        Family::V4 => {
+            let ipv4 = V4 {
+                saddr: 0,
+                daddr: d,
+                sport: 0,
+                dport,
+            };
+            (bpf_sock_tuple__bindgen_ty_1 { ipv4 }, size_of::<V4>())
+        }
+        Family::V6 => {
+            let ipv6 = V6 {
+                saddr: [0; 4],
+                daddr: [a, b, c, d],
+                sport: 0,
+                dport,
+            };
+            (bpf_sock_tuple__bindgen_ty_1 { ipv6 }, size_of::<V6>())
+        }
+    };
+    let mut tuple = bpf_sock_tuple {
+        __bindgen_anon_1: to,
+    };
+    // SAFETY: the context is the program's own, as many bytes of the tuple are read as its variant
+    // has, and a socket that was found is given back once, here.
+    unsafe {
+        let socket = bpf_sk_lookup_udp(
+            context.as_ptr(),
+            &raw mut tuple,
+            size as u32,
+            BPF_F_CURRENT_NETNS,
+            0,
+        );
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket.cast());
+    }
+    true
 }
 
 /// Counts one packet.

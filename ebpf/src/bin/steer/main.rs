@@ -24,9 +24,9 @@ use sallyport_ebpf::layout::{
     FLOWS_LEN, FlowWord, MAX_NICS, NIC_NAME_LEN, RANGES_LEN, Range, SOCKETS_LEN, VERDICTS_LEN,
     socket_index, verdict_index,
 };
-use sallyport_ebpf::{Tables, Verdict, classify};
+use sallyport_ebpf::{Datagram, Tables, Verdict, classify};
 
-use crate::access::{Frame, increment};
+use crate::access::{Frame, has_socket, increment};
 
 /// The number of the NIC; set when the program is loaded.
 #[unsafe(no_mangle)]
@@ -50,7 +50,8 @@ static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(VERDICTS_LEN, 0);
 #[xdp]
 fn steer(context: XdpContext) -> u32 {
     let nic = NIC.load();
-    let mut verdict = classify(&Frame::of(&context), nic, &Maps);
+    let tables = Kernel { context: &context };
+    let mut verdict = classify(&Frame::of(&context), nic, &tables);
     let mut action = if verdict.drops() { XDP_DROP } else { XDP_PASS };
     if verdict == Verdict::Redirected {
         (verdict, action) = redirect(nic, context.rx_queue_index());
@@ -73,9 +74,12 @@ fn redirect(nic: u32, queue: u32) -> (Verdict, u32) {
     }
 }
 
-struct Maps;
+/// What the kernel knows: the maps, and its sockets.
+struct Kernel<'a> {
+    context: &'a XdpContext,
+}
 
-impl Tables for Maps {
+impl Tables for Kernel<'_> {
     #[inline(always)]
     fn range(&self, index: u32) -> Option<Range> {
         RANGES.get(index).copied().map(Range::from_words)
@@ -84,6 +88,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn flow(&self, index: u32) -> Option<FlowWord> {
         FLOWS.get(index).copied().map(FlowWord)
+    }
+
+    #[inline(always)]
+    fn is_awaited(&self, datagram: &Datagram) -> bool {
+        has_socket(self.context, datagram)
     }
 }
 

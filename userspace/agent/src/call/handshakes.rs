@@ -190,7 +190,7 @@ fn add(wanted: &mut Wanted, branch: &Branch, dialog: &Dialog, place: Place, leg:
     let nominated = outcome.and_then(Outcome::nominated);
     let terms = Terms {
         place,
-        ice: ice.map(|ice| ice.local.clone()),
+        ice: ice.cloned(),
         dtls: dtls.cloned(),
         has_keys: dtls.is_some_and(|dtls| outcome.is_some_and(|it| it.keys(dtls).is_some())),
         peer: nominated.or(said(party, remote)).map(|ends| ends.rtp),

@@ -79,6 +79,7 @@ impl Played {
             timeouts: Timeouts::default(),
             policy: default_policy(),
             ng: None,
+            https: None,
         };
         let data_plane = pretended::DataPlane::start(&config.flow_socket);
         let (store, _) = Store::open(&config.store, &config.store_key).unwrap();

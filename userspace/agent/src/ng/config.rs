@@ -4,17 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use sallyport_flow::Realm;
 use sallyport_signalling::ng::Detail;
 use serde::Deserialize;
-use zeroize::Zeroizing;
+
+use crate::token::{Token, TokenError};
 
 /// What the front end is told at its start. What is not here is an error.
 ///
@@ -24,13 +23,13 @@ use zeroize::Zeroizing;
 /// tcp = []                       # requests back to back, bencode only
 /// http = []                      # POST /ng and /ng-plain, GET /ping, WebSocket on the same paths
 /// allow = ["10.0.0.8/32"]        # who may ask at addresses that are not loopback; nobody
-/// token_file = "/etc/sallyport/ng.token"   # HTTP only: Authorization: Bearer …; none
+/// token_file = "/etc/sallyport/ng.token"   # HTTP on loopback: Authorization: Bearer …; none
 /// delete_reply = "totals"        # statistics of a delete: "none", "totals" or "full"
 /// interfaces = { external = "access", internal = "core" }   # default; names in direction=…
 /// ```
 ///
 /// Whoever may ask learns and sets the keys of calls, and nothing here is encrypted: outside the
-/// host, keep it on a network of its own, or put a TLS proxy in front of HTTP and set a token.
+/// host, keep it on a network of its own, or serve HTTP with TLS (`[agent.https]`).
 /// MOS variables of Kamailio and OpenSIPS need `delete_reply = "full"`, whose replies do not fit
 /// in a packet.
 #[derive(Clone, Debug, Deserialize)]
@@ -86,7 +85,7 @@ impl Default for Config {
 
 impl Config {
     /// Finds what cannot be meant.
-    pub(super) fn check(&self) -> Result<(), NgError> {
+    pub(crate) fn check(&self) -> Result<(), NgError> {
         for listen in &self.udp {
             if listen.ip().is_unspecified() {
                 return Err(NgError::Unspecified { listen: *listen });
@@ -102,35 +101,17 @@ impl Config {
                 }
             }
         }
+        let in_clear = self.http.iter().find(|listen| !listen.ip().is_loopback());
+        if let (Some(listen), Some(_)) = (in_clear, &self.token_file) {
+            return Err(NgError::TokenInClear { listen: *listen });
+        }
         Ok(())
     }
 
     /// Reads the token.
-    pub(super) fn token(&self) -> Result<Option<Zeroizing<String>>, NgError> {
-        let Some(path) = &self.token_file else {
-            return Ok(None);
-        };
-        let error = |error| NgError::Token {
-            path: path.clone(),
-            error,
-        };
-        if is_open_to_others(path).map_err(error)? {
-            return Err(NgError::TokenReadable { path: path.clone() });
-        }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(error)?);
-        let token = Zeroizing::new(text.trim().to_owned());
-        if token.len() < MIN_TOKEN {
-            return Err(NgError::TokenShort { path: path.clone() });
-        }
-        Ok(Some(token))
+    pub(crate) fn token(&self) -> Result<Option<Token>, NgError> {
+        Token::read("agent.ng.token_file", self.token_file.as_deref()).map_err(NgError::Token)
     }
-}
-
-/// The shortest token, in bytes.
-const MIN_TOKEN: usize = 16;
-
-fn is_open_to_others(path: &Path) -> io::Result<bool> {
-    Ok(fs::metadata(path)?.permissions().mode() & 0o077 != 0)
 }
 
 impl From<DeleteReply> for Detail {
@@ -168,23 +149,13 @@ pub enum NgError {
         /// Why.
         error: io::Error,
     },
-    /// The token cannot be read.
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
+    /// Whoever listens would learn the token.
+    TokenInClear {
+        /// The address.
+        listen: SocketAddr,
     },
-    /// Others may read the token.
-    TokenReadable {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The token can be guessed.
-    TokenShort {
-        /// The file.
-        path: PathBuf,
-    },
+    /// There is no token.
+    Token(TokenError),
 }
 
 impl NgError {
@@ -212,22 +183,13 @@ impl fmt::Display for NgError {
                 "agent.ng.{key}: listen on {listen}: {error}; end the process that has this port \
                  or choose another"
             ),
-            Self::Token { path, error } => write!(
+            Self::TokenInClear { listen } => write!(
                 f,
-                "agent.ng.token_file: read {}: {error}; make the file, or leave the key out",
-                path.display()
+                "agent.ng.token_file: at {listen} the token would cross the network in the \
+                 clear; serve other hosts in agent.https, and listen on 127.0.0.1:{} here",
+                listen.port()
             ),
-            Self::TokenReadable { path } => write!(
-                f,
-                "agent.ng.token_file: others may read {}; chmod 600 it and make a new token",
-                path.display()
-            ),
-            Self::TokenShort { path } => write!(
-                f,
-                "agent.ng.token_file: the token in {} can be guessed; make one of {MIN_TOKEN} \
-                 random characters or more",
-                path.display()
-            ),
+            Self::Token(error) => error.fmt(f),
         }
     }
 }
@@ -235,8 +197,9 @@ impl fmt::Display for NgError {
 impl std::error::Error for NgError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen { error, .. } | Self::Token { error, .. } => Some(error),
-            _ => None,
+            Self::Listen { error, .. } => Some(error),
+            Self::Token(error) => Some(error),
+            Self::Exposed { .. } | Self::Unspecified { .. } | Self::TokenInClear { .. } => None,
         }
     }
 }
@@ -287,6 +250,11 @@ mod tests {
                 "http = [\"192.0.2.1:2225\"]",
                 "agent.ng.http: 192.0.2.1:2225 can be reached from other hosts; list those that \
                  may ask in agent.ng.allow, or listen on 127.0.0.1:2225",
+            ),
+            (
+                "http = [\"192.0.2.1:2225\"]\nallow = [\"10.0.0.0/8\"]\ntoken_file = \"/token\"",
+                "agent.ng.token_file: at 192.0.2.1:2225 the token would cross the network in the \
+                 clear; serve other hosts in agent.https, and listen on 127.0.0.1:2225 here",
             ),
             (
                 "tcp = [\"0.0.0.0:2224\"]",

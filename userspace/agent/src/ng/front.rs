@@ -16,7 +16,7 @@ use tracing::{debug, error};
 use zeroize::Zeroizing;
 
 use super::calls::Calls;
-use super::config::{Config, NgError};
+use super::config::Config;
 use super::cookies::{Bytes, Cookies, Size};
 use super::counters::{Counters, count};
 
@@ -46,6 +46,10 @@ impl Control {
         &self.0.counters
     }
 
+    pub(crate) fn count_stranger(&self) {
+        count(&self.counters().strangers);
+    }
+
     /// Whether new calls are refused, so that their clients try another gateway. Those that exist
     /// are served as before.
     pub fn drain(&self, drain: bool) {
@@ -65,21 +69,19 @@ pub(super) struct Front<C> {
     control: Control,
     under_way: Arc<Semaphore>,
     detail: Detail,
-    token: Option<Zeroizing<String>>,
     stop: watch::Sender<bool>,
 }
 
 impl<C: Calls> Front<C> {
-    pub(super) fn new(config: &Config, calls: Arc<C>) -> Result<Self, NgError> {
-        Ok(Self {
+    pub(super) fn new(config: &Config, calls: Arc<C>) -> Self {
+        Self {
             calls,
             cookies: Cookies::new(MAX_ANSWERS),
             control: Control::default(),
             under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
             detail: config.delete_reply.into(),
-            token: config.token()?,
             stop: watch::Sender::new(false),
-        })
+        }
     }
 
     pub(super) fn control(&self) -> Control {
@@ -88,11 +90,6 @@ impl<C: Calls> Front<C> {
 
     pub(super) fn counters(&self) -> &Counters {
         self.control.counters()
-    }
-
-    /// What HTTP clients must know.
-    pub(super) fn token(&self) -> Option<&str> {
-        self.token.as_ref().map(|token| token.as_str())
     }
 
     pub(super) fn forget_cookies(&self) {
@@ -272,7 +269,7 @@ impl<C: Calls> Front<C> {
 }
 
 impl<C> fmt::Debug for Front<C> {
-    /// Without the token and the answers, which hold keys.
+    /// Without the answers, which hold keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Front")
             .field("control", &self.control)

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes as Body;
-use axum::extract::connect_info::Connected;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, OriginalUri, Request, State};
 use axum::http::uri::Authority;
@@ -20,9 +19,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use sallyport_signalling::ng::{Encoding, MAX_MESSAGE};
-use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
@@ -31,8 +28,8 @@ use zeroize::Zeroizing;
 use super::calls::Calls;
 use super::cookies::Bytes;
 use super::front::Front;
-use super::peers::Guarded;
 use super::tcp::{MAX_ANSWERS, PATIENCE};
+use crate::peers::{Guarded, Peer};
 
 const NG: &str = "ng.rtpengine.com";
 const NG_PLAIN: &str = "ng-plain.rtpengine.com";
@@ -40,9 +37,9 @@ const NG_PLAIN: &str = "ng-plain.rtpengine.com";
 /// The longest message with its cookie.
 const MAX_BODY: usize = MAX_MESSAGE + 256;
 
-pub(super) async fn serve<C: Calls>(listener: Guarded, front: Arc<Front<C>>) {
+pub(super) async fn serve<C: Calls>(listener: Guarded, router: Router, front: Arc<Front<C>>) {
     let (mut stop, held) = (front.stop(), front.stop());
-    let service = router(front).into_make_service_with_connect_info::<Peer>();
+    let service = router.into_make_service_with_connect_info::<Peer>();
     // Until it is told to end, and its connections have ended, too.
     let _ = axum::serve(listener, service)
         .with_graceful_shutdown(async move { stop.wait().await })
@@ -50,25 +47,16 @@ pub(super) async fn serve<C: Calls>(listener: Guarded, front: Arc<Front<C>>) {
     drop(held);
 }
 
-fn router<C: Calls>(front: Arc<Front<C>>) -> Router {
+/// The routes, for whoever knows the token.
+pub(super) fn router<C: Calls>(front: Arc<Front<C>>) -> Router {
     Router::new()
         .route("/", get(web_socket))
         .route("/ng", post(ng).get(web_socket))
         .route("/ng-plain", post(ng_plain).get(web_socket))
         .route("/ping", get(async || "pong"))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&front), admit))
+        .layer(middleware::from_fn(refuse_browsers))
         .with_state(front)
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-struct Peer(IpAddr);
-
-impl Connected<IncomingStream<'_, Guarded>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Guarded>) -> Self {
-        Self(*stream.remote_addr())
-    }
 }
 
 async fn ng<C: Calls>(
@@ -180,31 +168,13 @@ fn frame(answer: &[u8], is_text: bool) -> ws::Message {
     }
 }
 
-/// Refuses those who do not know the token, and browsers: a page that one of them shows must not
-/// reach the calls.
-async fn admit<C: Calls>(
-    State(front): State<Arc<Front<C>>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let headers = request.headers();
-    if front.token().is_some_and(|token| !knows(headers, token)) {
-        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        let words = "send the token of agent.ng.token_file as Authorization: Bearer\n";
-        return (StatusCode::UNAUTHORIZED, challenge, words).into_response();
-    }
-    if !is_own_origin(headers) {
+/// A page in a browser on this host must not reach the calls.
+async fn refuse_browsers(request: Request, next: Next) -> Response {
+    if !is_own_origin(request.headers()) {
         let words = "requests from web pages are refused; leave out the Origin header\n";
         return (StatusCode::FORBIDDEN, words).into_response();
     }
     next.run(request).await
-}
-
-fn knows(headers: &HeaderMap, token: &str) -> bool {
-    headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-        .is_some_and(|given| given.ct_eq(token.as_bytes()).into())
 }
 
 /// Whether a request comes from no web page. Kamailio's WebSocket client, too, names an origin: the

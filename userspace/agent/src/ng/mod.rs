@@ -20,9 +20,6 @@
 /// What the front end is told at its start, and why it cannot run.
 mod config;
 
-/// Who may ask.
-mod peers;
-
 /// Datagrams.
 mod udp;
 
@@ -49,6 +46,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -59,8 +57,9 @@ pub use config::{Config, DeleteReply, NgError};
 pub use counters::Counters;
 pub use front::Control;
 
+use crate::peers::{Guarded, Peers};
+use crate::token::Token;
 use front::Front;
-use peers::{Guarded, Peers};
 
 /// How long requests under way may take once the front end is told to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -72,6 +71,7 @@ pub struct Server<C> {
     udp: Vec<(UdpSocket, Peers)>,
     tcp: Vec<Guarded>,
     http: Vec<Guarded>,
+    token: Option<Token>,
 }
 
 impl<C: Calls> Server<C> {
@@ -81,13 +81,14 @@ impl<C: Calls> Server<C> {
     /// An [`NgError`] for the first thing in the configuration that cannot be done.
     pub async fn bind(config: &Config, calls: Arc<C>) -> Result<Self, NgError> {
         config.check()?;
-        let front = Arc::new(Front::new(config, calls)?);
-        let peers = |listen: SocketAddr| Peers::new(listen, config, front.control());
+        let front = Arc::new(Front::new(config, calls));
+        let peers = |listen: SocketAddr| Peers::new(listen, &config.allow, front.control());
         let mut server = Self {
             front: Arc::clone(&front),
             udp: Vec::new(),
             tcp: Vec::new(),
             http: Vec::new(),
+            token: config.token()?,
         };
         for listen in &config.udp {
             let socket = UdpSocket::bind(listen)
@@ -130,6 +131,11 @@ impl<C: Calls> Server<C> {
         self.front.control()
     }
 
+    /// What is served over HTTP, for those who know the token.
+    pub(crate) fn router(&self) -> Router {
+        http::router(Arc::clone(&self.front))
+    }
+
     /// Answers requests until `shutdown` completes, and then those that are under way.
     ///
     /// Runs on any tokio runtime with I/O and time enabled; on one with several threads, requests
@@ -140,6 +146,7 @@ impl<C: Calls> Server<C> {
             udp,
             tcp,
             http,
+            token,
         } = self;
         let mut listeners = JoinSet::new();
         for (socket, peers) in udp {
@@ -148,9 +155,16 @@ impl<C: Calls> Server<C> {
         for listener in tcp {
             listeners.spawn(tcp::serve(listener, Arc::clone(&front)));
         }
+        let router = http::router(Arc::clone(&front));
+        let router = match token {
+            Some(token) => token.guard(router),
+            None => router,
+        };
         for listener in http {
-            listeners.spawn(http::serve(listener, Arc::clone(&front)));
+            listeners.spawn(http::serve(listener, router.clone(), Arc::clone(&front)));
         }
+        // It would hold the front end open.
+        drop(router);
         info!(listeners = listeners.len(), "ng front end started");
         tokio::select! {
             () = shutdown => {}

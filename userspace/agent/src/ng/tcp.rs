@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::calls::Calls;
 use super::counters::count;
 use super::front::Front;
-use super::peers::Guarded;
+use crate::peers::Guarded;
 
 /// How many connections there may be.
 const MAX_CONNECTIONS: usize = 1024;

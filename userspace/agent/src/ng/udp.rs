@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::calls::Calls;
 use super::front::Front;
-use super::peers::Peers;
+use crate::peers::Peers;
 
 /// More than any datagram has.
 const BUFFER: usize = 1 << 16;

@@ -101,6 +101,15 @@ impl Association {
         datagram.first() == Some(&HANDSHAKE) && datagram.get(RECORD_HEADER) == Some(&CLIENT_HELLO)
     }
 
+    /// Whether a datagram begins as records of DTLS do: with the header of 1.2, or the short one of
+    /// 1.3 (RFC 9147 section 4).
+    pub(super) fn may_take(datagram: &[u8]) -> bool {
+        matches!(
+            datagram,
+            [20..=26, 0xfe, 0xfd | 0xff, _, _, _, _, _, _, _, _, _, _, ..] | [32..=63, _, _, ..]
+        )
+    }
+
     /// Takes what has arrived, if something has.
     pub(super) fn take(&mut self, datagram: Option<&[u8]>, now: Instant) -> Result<(), Broken> {
         self.now = now;
@@ -345,6 +354,28 @@ mod tests {
         assert!(Association::may_begin(&first[0]));
         for no in [&[][..], &[22], &[22; 14], &first[0][..13], &[23; 100]] {
             assert!(!Association::may_begin(no), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn all_that_a_handshake_sends_begins_as_records_do() {
+        let (client, server) = (End::new(1), End::new(2));
+        let now = Instant::now();
+        let mut ends = [
+            client.begin(&server, true, now),
+            server.begin(&client, false, now),
+        ];
+        let mut flight = Vec::new();
+        for number in 0..10 {
+            (flight, _) = turn(&mut ends[number % 2], &flight, now).unwrap();
+            assert!(
+                flight
+                    .iter()
+                    .all(|datagram| Association::may_take(datagram))
+            );
+        }
+        for no in [&[][..], &[22], &[22; 100], &[0; 20], &[0x80; 20], &[64; 20]] {
+            assert!(!Association::may_take(no), "{no:?}");
         }
     }
 }

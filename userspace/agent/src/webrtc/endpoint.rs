@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sallyport_signalling::dtls::Dtls;
 use sallyport_signalling::e2ae::Side;
-use sallyport_signalling::ice::Credentials;
+use sallyport_signalling::ice::Ice;
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::association::{Association, Broken, Identity, Keys};
 use super::lite::{self, Check};
-use super::pace::Pace;
+use super::pace::{Pace, Rate};
 use crate::session::SessionId;
 
 /// More than the longest datagram that arrives.
@@ -57,7 +57,7 @@ pub(crate) struct Place {
 pub(crate) struct Terms {
     pub(crate) place: Place,
     /// What checks have to prove, where the peer has ICE.
-    pub(crate) ice: Option<Credentials>,
+    pub(crate) ice: Option<Ice>,
     /// The handshake that gives the keys.
     pub(crate) dtls: Option<Dtls>,
     /// Whether it has given them.
@@ -121,7 +121,7 @@ pub(super) async fn serve(
     let now = Instant::now();
     let first = terms.borrow_and_update().clone();
     let mut endpoint = Endpoint::new(first, socket, shared, permits, now);
-    let mut pace = Pace::new(now);
+    let [mut peer, mut strangers] = [Rate::PEER, Rate::STRANGERS].map(|rate| Pace::new(rate, now));
     let mut pause_until = None::<Instant>;
     let mut buffer = vec![0; DATAGRAM];
     loop {
@@ -136,11 +136,11 @@ pub(super) async fn serve(
             () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {}
             () = sleep_until(pause), if pause_until.is_some() => pause_until = None,
             received = endpoint.socket.recv_from(&mut buffer), if pause_until.is_none() => {
-                pause_until = pace.count(Instant::now());
                 // An error is one of an earlier datagram, which did not arrive.
-                if let Ok((len, from)) = received {
-                    endpoint.receive(&buffer[..len], from);
-                }
+                let is_peer =
+                    received.is_ok_and(|(len, from)| endpoint.receive(&buffer[..len], from));
+                let pace = if is_peer { &mut peer } else { &mut strangers };
+                pause_until = pace.count(Instant::now());
             }
         }
     }
@@ -278,25 +278,26 @@ impl Endpoint {
         peer.filter(|_| dtls.is_client && !self.terms.has_keys && self.handshake.is_none())
     }
 
-    fn receive(&mut self, datagram: &[u8], from: SocketAddr) {
+    /// Takes a datagram. Returns whether it may be the peer's, which is the dearer case.
+    fn receive(&mut self, datagram: &[u8], from: SocketAddr) -> bool {
         match datagram.first() {
             // RFC 7983 section 7: STUN, DTLS.
             Some(0..=3) => self.check(datagram, from),
             Some(20..=63) if self.may_shake_hands(from) => self.shake_hands(datagram, from),
-            _ => {}
+            _ => false,
         }
     }
 
-    fn check(&mut self, datagram: &[u8], from: SocketAddr) {
-        let Some(credentials) = &self.terms.ice else {
-            return;
-        };
-        let Some(answer) = lite::answer(datagram, from, credentials) else {
-            return;
+    fn check(&mut self, datagram: &[u8], from: SocketAddr) -> bool {
+        let ice = self.terms.ice.as_ref();
+        let Some(answer) = ice.and_then(|ice| lite::answer(datagram, from, ice)) else {
+            return false;
         };
         // Lost, it is asked for again.
         let _ = self.socket.try_send_to(&answer.bytes, from);
-        let Some(check) = answer.check else { return };
+        let Some(check) = answer.check else {
+            return true;
+        };
         if self.known.back() != Some(&from) {
             self.known.retain(|known| *known != from);
             self.known.push_back(from);
@@ -305,6 +306,7 @@ impl Endpoint {
             }
         }
         self.nominate(check, from);
+        true
     }
 
     /// Takes over where media is to go. A peer may nominate several addresses, one after the other,
@@ -339,7 +341,7 @@ impl Endpoint {
         self.terms.from == Some(from.ip())
     }
 
-    fn shake_hands(&mut self, datagram: &[u8], from: SocketAddr) {
+    fn shake_hands(&mut self, datagram: &[u8], from: SocketAddr) -> bool {
         let is_server = self.terms.dtls.as_ref().is_some_and(|dtls| !dtls.is_client);
         let now = Instant::now();
         if self.handshake.is_none()
@@ -349,10 +351,15 @@ impl Endpoint {
         {
             self.begin(from);
         }
-        if let Some(handshake) = &mut self.handshake {
-            handshake.peer = from;
-            self.step(Some(datagram));
+        let Some(handshake) = &mut self.handshake else {
+            return false;
+        };
+        if !Association::may_take(datagram) {
+            return false;
         }
+        handshake.peer = from;
+        self.step(Some(datagram));
+        true
     }
 
     fn begin(&mut self, peer: SocketAddr) {

@@ -97,8 +97,7 @@ impl Endpoints {
                 });
                 continue;
             }
-            // Before its packets come: the kernel answers those without a socket that nobody is
-            // there.
+            // Before its packets come: those without a socket are dropped.
             let bound = UdpSocket::bind(local).and_then(|socket| {
                 socket.set_nonblocking(true)?;
                 Ok(socket)

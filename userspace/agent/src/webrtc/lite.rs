@@ -2,12 +2,13 @@
 
 //! The answers of a lite agent to the checks of its peer (RFC 8445 section 7.3, RFC 8489).
 //!
-//! What does not look like a check at all is not answered. What does and is not from who knows our
-//! password gets an error, shorter than itself, and changes nothing.
+//! What is not for us is not answered: what does not look like a check at all, and what does not even
+//! have our name. What does and is not from who knows our password and its own name gets an error,
+//! shorter than itself, and changes nothing.
 
 use std::net::SocketAddr;
 
-use sallyport_signalling::ice::Credentials;
+use sallyport_signalling::ice::Ice;
 use stun_types::attribute::{
     Attribute, AttributeStaticType, AttributeType, ErrorCode, Fingerprint, MessageIntegrity,
     MessageIntegritySha256, UnknownAttributes, Username, XorMappedAddress,
@@ -51,8 +52,9 @@ pub(super) struct Check {
     pub(super) priority: u32,
 }
 
-/// Answers a datagram, if it is a check.
-pub(super) fn answer(datagram: &[u8], from: SocketAddr, local: &Credentials) -> Option<Answer> {
+/// Answers a datagram, if it is a check for us. To tell that of one that is not takes no hash with a
+/// key.
+pub(super) fn answer(datagram: &[u8], from: SocketAddr, ice: &Ice) -> Option<Answer> {
     // The hash of the fingerprint is looked at here.
     let request = Message::from_bytes(datagram).ok()?;
     let is_check = request.has_class(MessageClass::Request)
@@ -61,21 +63,22 @@ pub(super) fn answer(datagram: &[u8], from: SocketAddr, local: &Credentials) -> 
     if !is_check {
         return None;
     }
+    // RFC 8445 section 7.2.2: who is asked, and who asks.
+    let user = request.attribute::<Username>().ok()?;
+    let (ours, theirs) = user.username().split_once(':')?;
+    if ours != ice.local.fragment() {
+        return None;
+    }
     let error = |code| {
         let bytes = refuse(&request, code).ok()?;
         Some(Answer { bytes, check: None })
     };
-    let user = request.attribute::<Username>().ok();
-    let (Some(user), true) = (user, has_integrity(&request)) else {
+    if !has_integrity(&request) {
         return error(ErrorCode::BAD_REQUEST);
-    };
-    let is_ours = user
-        .username()
-        .split_once(':')
-        .is_some_and(|(ours, _)| ours == local.fragment());
-    let password = ShortTermCredentials::new(local.expose().to_owned());
+    }
+    let password = ShortTermCredentials::new(ice.local.expose().to_owned());
     let password = MessageIntegrityCredentials::from(password);
-    if !is_ours || request.validate_integrity(&password).is_err() {
+    if theirs != ice.remote.fragment() || request.validate_integrity(&password).is_err() {
         return error(ErrorCode::UNAUTHORIZED);
     }
     if unknown(&request).next().is_some() {
@@ -145,23 +148,29 @@ fn refuse(request: &Message<'_>, code: u16) -> Result<Vec<u8>, StunWriteError> {
 
 #[cfg(test)]
 mod tests {
+    use sallyport_signalling::ice::Credentials;
     use sallyport_signalling::random::{Random, RandomError};
     use stun_types::attribute::RawAttribute;
     use stun_types::message::IntegrityAlgorithm;
 
     use super::*;
 
-    struct Ones;
+    struct Filled(u8);
 
-    impl Random for Ones {
+    impl Random for Filled {
         fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError> {
-            bytes.fill(1);
+            bytes.fill(self.0);
             Ok(())
         }
     }
 
-    fn credentials() -> Credentials {
-        Credentials::random(&mut Ones).unwrap()
+    fn ice() -> Ice {
+        let [local, remote] = [1, 2].map(|byte| Credentials::random(&mut Filled(byte)).unwrap());
+        Ice {
+            local,
+            remote,
+            peer_is_lite: false,
+        }
     }
 
     fn from() -> SocketAddr {
@@ -178,7 +187,7 @@ mod tests {
     }
 
     const GOOD: Made<'_> = Made {
-        user: Some("AQEBAQEB:peer"),
+        user: Some("AQEBAQEB:AgICAgIC"),
         password: Some("AQEBAQEBAQEBAQEBAQEBAQEB"),
         algorithm: IntegrityAlgorithm::Sha1,
         attributes: &[(0x0024, &[1, 2, 3, 4]), (0x802a, &[0; 8])],
@@ -218,8 +227,7 @@ mod tests {
                     attributes,
                     ..GOOD
                 };
-                let Answer { bytes, check } =
-                    answer(&made.bytes(), from(), &credentials()).unwrap();
+                let Answer { bytes, check } = answer(&made.bytes(), from(), &ice()).unwrap();
                 let priority = 0x0102_0304;
                 assert_eq!(
                     check,
@@ -243,7 +251,6 @@ mod tests {
     fn who_does_not_know_the_password_or_breaks_the_rules_gets_an_error_and_no_more() {
         let made = |attributes| Made { attributes, ..GOOD };
         for (name, made, code) in [
-            ("no name", Made { user: None, ..GOOD }, 400),
             (
                 "no integrity",
                 Made {
@@ -261,17 +268,25 @@ mod tests {
                 401,
             ),
             (
-                "another name",
+                "another name of its own",
                 Made {
-                    user: Some("AQEBAQEC:peer"),
+                    user: Some("AQEBAQEB:AgICAgID"),
                     ..GOOD
                 },
                 401,
             ),
             (
-                "the names the other way round",
+                "no name of its own",
                 Made {
-                    user: Some("peer:AQEBAQEB"),
+                    user: Some("AQEBAQEB:"),
+                    ..GOOD
+                },
+                401,
+            ),
+            (
+                "more than its own name",
+                Made {
+                    user: Some("AQEBAQEB:AgICAgIC:AgICAgIC"),
                     ..GOOD
                 },
                 401,
@@ -288,7 +303,7 @@ mod tests {
                 487,
             ),
         ] {
-            let Answer { bytes, check } = answer(&made.bytes(), from(), &credentials()).unwrap();
+            let Answer { bytes, check } = answer(&made.bytes(), from(), &ice()).unwrap();
             assert_eq!(check, None, "{name}");
             let response = Message::from_bytes(&bytes).unwrap();
             assert!(response.has_class(MessageClass::Error), "{name}");
@@ -298,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_check_is_not_answered() {
+    fn what_is_no_check_or_for_somebody_else_is_not_answered() {
         let good = GOOD.bytes();
         let mut damaged = good.clone();
         damaged[30] ^= 1;
@@ -316,7 +331,19 @@ mod tests {
             ("no fingerprint", &without_fingerprint.bytes()),
             ("a response", &response),
         ] {
-            assert_eq!(answer(datagram, from(), &credentials()), None, "{name}");
+            assert_eq!(answer(datagram, from(), &ice()), None, "{name}");
+        }
+        for user in [
+            None,
+            Some(""),
+            Some(":"),
+            Some("AQEBAQEB"),
+            Some("AQEBAQEC:AgICAgIC"),
+            Some("AQEBAQEBAQ:AgICAgIC"),
+            Some("AgICAgIC:AQEBAQEB"),
+        ] {
+            let made = Made { user, ..GOOD };
+            assert_eq!(answer(&made.bytes(), from(), &ice()), None, "{user:?}");
         }
     }
 
@@ -331,7 +358,7 @@ mod tests {
         late[3] += 4 + 8;
         let fingerprint = Fingerprint::new(Fingerprint::compute(&[&late]));
         late.extend(RawAttribute::from(&fingerprint).to_bytes());
-        let nominates = answer(&late, from(), &credentials())
+        let nominates = answer(&late, from(), &ice())
             .and_then(|answer| answer.check)
             .is_some_and(|check| check.nominates);
         assert!(!nominates);

@@ -4,40 +4,60 @@
 
 use tokio::time::{Duration, Instant};
 
-/// How many datagrams may come at once: a handshake has some ten, and so may have the checks of a
-/// peer with many addresses.
-const BURST: u32 = 100;
+/// How many datagrams may come, at once and in time. Of more the kernel's buffer has room for some,
+/// and drops the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    /// How many may come at once.
+    burst: u32,
+    /// How long each takes to be forgotten.
+    spacing: Duration,
+}
 
-/// How long each takes to be forgotten. Of more the kernel's buffer has room for some, and drops
-/// the rest.
-const SPACING: Duration = Duration::from_millis(5);
+impl Rate {
+    /// What may be the peer's: a handshake has some ten datagrams, and so may have the checks of a
+    /// peer with many addresses. Each may take a hash, or more.
+    pub(super) const PEER: Self = Self {
+        burst: 100,
+        spacing: Duration::from_millis(5),
+    };
+
+    /// What cannot be: it takes a look, and the peer's may stand behind it.
+    pub(super) const STRANGERS: Self = Self {
+        burst: 1000,
+        spacing: Duration::from_micros(100),
+    };
+}
 
 /// What is left to be read now.
 #[derive(Debug)]
 pub(super) struct Pace {
+    rate: Rate,
     left: u32,
     since: Instant,
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) const fn new(rate: Rate, now: Instant) -> Self {
         Self {
-            left: BURST,
+            rate,
+            left: rate.burst,
             since: now,
         }
     }
 
     /// Counts a datagram. Returns when the next may be read, if that is not yet.
     pub(super) fn count(&mut self, now: Instant) -> Option<Instant> {
-        while self.left < BURST && now.duration_since(self.since) >= SPACING {
+        let Rate { burst, spacing } = self.rate;
+        while self.left < burst && now.duration_since(self.since) >= spacing {
             self.left += 1;
-            self.since += SPACING;
+            self.since += spacing;
         }
-        if self.left == BURST {
+        if self.left == burst {
             self.since = now;
         }
         self.left = self.left.saturating_sub(1);
-        (self.left == 0).then(|| self.since + SPACING)
+        (self.left == 0).then(|| self.since + spacing)
     }
 }
 
@@ -47,21 +67,23 @@ mod tests {
 
     #[test]
     fn a_burst_is_read_at_once_and_a_flood_at_its_pace() {
-        let start = Instant::now();
-        let mut pace = Pace::new(start);
-        for _ in 1..BURST {
-            assert_eq!(pace.count(start), None);
+        for rate in [Rate::PEER, Rate::STRANGERS] {
+            let start = Instant::now();
+            let mut pace = Pace::new(rate, start);
+            for _ in 1..rate.burst {
+                assert_eq!(pace.count(start), None);
+            }
+            let mut now = start;
+            for _ in 0..10 {
+                let next = pace.count(now).unwrap();
+                assert_eq!(next, now + rate.spacing);
+                now = next;
+            }
+            let later = now + rate.spacing * 10 * rate.burst;
+            for _ in 1..rate.burst {
+                assert_eq!(pace.count(later), None);
+            }
+            assert!(pace.count(later).is_some());
         }
-        let mut now = start;
-        for _ in 0..10 {
-            let next = pace.count(now).unwrap();
-            assert_eq!(next, now + SPACING);
-            now = next;
-        }
-        let later = now + SPACING * 1000;
-        for _ in 1..BURST {
-            assert_eq!(pace.count(later), None);
-        }
-        assert!(pace.count(later).is_some());
     }
 }

@@ -72,6 +72,7 @@ impl Agent {
             timeouts: Timeouts::default(),
             policy: default_policy(),
             ng: Some(ng),
+            https: None,
         };
         Self {
             config,
@@ -254,7 +255,7 @@ fn free_udp_port() -> SocketAddr {
         .expect("a free port")
 }
 
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port")

@@ -13,6 +13,8 @@ mod harness;
 /// Every request that is wrong.
 mod e2ae;
 mod errors;
+/// HTTP for other hosts.
+mod https;
 /// What a SIP proxy asks for.
 mod ng_options;
 /// Agent and data plane die and come back.

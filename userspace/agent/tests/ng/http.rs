@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use sallyport_agent::TokenError;
 use sallyport_agent::ng::{Config, NgError, Server};
 
 use crate::harness::{Front, offer};
@@ -116,13 +117,16 @@ fn a_token_that_others_know_or_guess_keeps_the_front_end_from_starting() {
     let open = TokenFile::new("open", "0123456789abcdef", 0o644);
     assert!(matches!(
         bind(open.0.clone()),
-        NgError::TokenReadable { .. }
+        NgError::Token(TokenError::OpenToOthers { .. })
     ));
     let short = TokenFile::new("short", "0123456789abcde", 0o600);
-    assert!(matches!(bind(short.0.clone()), NgError::TokenShort { .. }));
+    assert!(matches!(
+        bind(short.0.clone()),
+        NgError::Token(TokenError::Short { .. })
+    ));
     assert!(matches!(
         bind("/nowhere/token".into()),
-        NgError::Token { .. }
+        NgError::Token(TokenError::Unreadable { .. })
     ));
 }
 

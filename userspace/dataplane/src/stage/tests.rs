@@ -104,7 +104,7 @@ impl Bed {
             hops: HopTable::default(),
             mtu: vec![1500, 1500],
             own: [ACCESS_LOCAL, CORE_LOCAL]
-                .map(|own| vec![address(own).ip()])
+                .map(|own| [address(own).ip()].into_iter().collect())
                 .into(),
             events: Arc::new(Events::new(64)),
             refused: Refusals::default(),

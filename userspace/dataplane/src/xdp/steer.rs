@@ -242,7 +242,7 @@ impl Steer {
     }
 
     /// Lets the media for a local address and port through; what else they get goes nowhere, or
-    /// with [`PortState::KernelDemux`] STUN and DTLS go to the kernel.
+    /// with [`PortState::KernelDemux`] STUN and DTLS go to the kernel's socket, if there is one.
     ///
     /// # Errors
     /// [`XdpError::NotInRange`], or what the kernel says.

@@ -41,6 +41,13 @@ pub(super) fn file(file: &File) -> Result<(), ConfigError> {
     if let Some(key) = &file.agent.store_key {
         absolute("agent.store_key", key)?;
     }
+    if let Some(https) = &file.agent.https {
+        absolute("agent.https.certificate", &https.certificate)?;
+        absolute("agent.https.key", &https.key)?;
+        if let Some(token) = &https.token_file {
+            absolute("agent.https.token_file", token)?;
+        }
+    }
     within("agent.max_streams", file.agent.max_streams.into(), &STREAMS)?;
     if let Some(sessions) = file.agent.max_sessions
         && sessions > file.dataplane.sessions()
@@ -58,7 +65,7 @@ pub(super) fn file(file: &File) -> Result<(), ConfigError> {
         let listen = file.agent.listen;
         let problem = format!(
             "{listen} can be reached from other hosts, and HTTP carries keys; listen on \
-             127.0.0.1:{} and put a TLS proxy in front of it",
+             127.0.0.1:{} and serve other hosts in agent.https",
             listen.port()
         );
         return Err(ConfigError::key("agent.listen", problem));

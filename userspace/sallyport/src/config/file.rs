@@ -86,6 +86,7 @@ pub(super) struct Agent {
     pub(super) timeouts: Timeouts,
     pub(super) policy: MediaPolicy,
     pub(super) ng: Option<sallyport_agent::ng::Config>,
+    pub(super) https: Option<sallyport_agent::https::Config>,
 }
 
 /// `[agent.policy]`: what the media of calls must be.
@@ -182,6 +183,7 @@ impl Default for Agent {
             timeouts: Timeouts::default(),
             policy: MediaPolicy::default(),
             ng: None,
+            https: None,
         }
     }
 }

@@ -103,6 +103,12 @@ fn what_is_wrong_is_said_with_key_and_remedy() {
     };
     let rest = |rest: &str| text(ACCESS, CORE, rest);
     let good = rest("");
+    let https = |certificate: &str, key: &str| {
+        rest(&format!(
+            "[agent.https]\nlisten = [\"[::1]:8443\"]\ncertificate = \"{certificate}\"\nkey = \
+             \"{key}\"\n"
+        ))
+    };
     for (text, expected) in [
         (
             good.replace("version = 1", "version = 2"),
@@ -278,7 +284,22 @@ fn what_is_wrong_is_said_with_key_and_remedy() {
         (
             rest("[agent]\nlisten = \"0.0.0.0:8080\"\n"),
             "agent.listen: 0.0.0.0:8080 can be reached from other hosts, and HTTP carries keys; \
-             listen on 127.0.0.1:8080 and put a TLS proxy in front of it",
+             listen on 127.0.0.1:8080 and serve other hosts in agent.https",
+        ),
+        (https("/etc/https.pem", "/etc/https.key"), ""),
+        (
+            https("https.pem", "/etc/https.key"),
+            "agent.https.certificate: https.pem depends on where the process starts; write the \
+             whole path, from / on",
+        ),
+        (
+            https("/etc/https.pem", "https.key"),
+            "agent.https.key: https.key depends on where the process starts; write the whole \
+             path, from / on",
+        ),
+        (
+            rest("[agent.https]\nlisten = [\"127.0.0.1:8443\"]\n"),
+            "agent.https: line 10: missing field `certificate`",
         ),
         (
             rest("[agent]\nlisten = \"8080\"\n"),

@@ -5,43 +5,42 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::config::Config;
-use super::counters::count;
-use super::front::Control;
+use crate::ng::Control;
 
 /// Who may ask at one of our addresses: anyone on this host at a loopback address, elsewhere those
 /// who are listed.
 #[derive(Clone, Debug)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     allow: Option<Vec<IpNet>>,
     control: Control,
 }
 
 impl Peers {
-    pub(super) fn new(listen: SocketAddr, config: &Config, control: Control) -> Self {
+    pub(crate) fn new(listen: SocketAddr, allow: &[IpNet], control: Control) -> Self {
         let is_loopback = listen.ip().is_loopback();
         Self {
-            allow: (!is_loopback).then(|| config.allow.clone()),
+            allow: (!is_loopback).then(|| allow.to_vec()),
             control,
         }
     }
 
     /// The address of a peer, if it may ask. One that may not is counted.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Option<IpAddr> {
+    pub(crate) fn admit(&self, peer: SocketAddr) -> Option<IpAddr> {
         let ip = peer.ip().to_canonical();
         let is_allowed = match &self.allow {
             None => true,
             Some(networks) => networks.iter().any(|network| network.contains(&ip)),
         };
         if !is_allowed {
-            debug!(%peer, "not in agent.ng.allow");
-            count(&self.control.counters().strangers);
+            debug!(%peer, "not among those who may ask");
+            self.control.count_stranger();
         }
         is_allowed.then_some(ip)
     }
@@ -49,17 +48,17 @@ impl Peers {
 
 /// A listener that hangs up on those who may not ask.
 #[derive(Debug)]
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     listener: TcpListener,
     peers: Peers,
 }
 
 impl Guarded {
-    pub(super) const fn new(listener: TcpListener, peers: Peers) -> Self {
+    pub(crate) const fn new(listener: TcpListener, peers: Peers) -> Self {
         Self { listener, peers }
     }
 
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 }
@@ -93,6 +92,16 @@ impl Listener for Guarded {
     }
 }
 
+/// Who asks, as those are told who answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl Connected<IncomingStream<'_, Guarded>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Guarded>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
@@ -101,12 +110,8 @@ mod tests {
 
     fn is_admitted(listen: &str, peer: &str) -> bool {
         let allow = ["10.0.0.0/8", "2001:db8::7/128"].map(|network| network.parse().unwrap());
-        let config = Config {
-            allow: allow.into(),
-            ..Config::default()
-        };
         let control = Control::default();
-        let peers = Peers::new(listen.parse().unwrap(), &config, control.clone());
+        let peers = Peers::new(listen.parse().unwrap(), &allow, control.clone());
         let peer = SocketAddr::new(peer.parse().unwrap(), 40_000);
         let is_admitted = peers.admit(peer).is_some();
         let strangers = control.counters().strangers.load(Ordering::Relaxed);
