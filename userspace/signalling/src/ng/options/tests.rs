@@ -87,17 +87,19 @@ fn what_is_understood_and_not_done_is_listed() {
             &[
                 "SDES-lifetime",
                 "SDES-encrypted_srtp",
-                "SDES-unencrypted_srtp",
                 "rtcp-mux-demux",
                 "address-family=IP4",
+                "metadata=a:b",
+                "single-codec",
+                "ptime=20",
             ],
-            &["SDES-unencrypted_srtp"],
-            &["SDES-unencrypted_srtp", "address-family"],
+            &["ptime"],
+            &["ptime"],
         ),
     ] {
         for (is_answer, expected) in [(false, of_offer), (true, of_answer)] {
             let mut options = flags(words);
-            options.list_undone(is_answer);
+            options.close(is_answer);
             let listed: Vec<_> = options.ignored.entries().collect();
             let expected: Vec<_> = expected
                 .iter()
@@ -105,6 +107,19 @@ fn what_is_understood_and_not_done_is_listed() {
                 .collect();
             assert_eq!(listed, expected, "{words:?}");
         }
+    }
+}
+
+#[test]
+fn what_says_nothing_in_an_offer_or_an_answer_is_left_out_there() {
+    let words = ["codec-mask-PCMU", "codec-strip-G729", "single-codec"];
+    for (is_answer, masks, is_single) in [(false, 1, false), (true, 0, true)] {
+        let mut options = flags(&words);
+        options.close(is_answer);
+        let codecs = &options.edits.codecs;
+        assert_eq!((codecs.mask.len(), codecs.single), (masks, is_single));
+        assert_eq!(codecs.strip, ["G729"]);
+        assert_eq!(options.ignored.count(), 0);
     }
 }
 
