@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 
 use sallyport_flow::{
-    Carries, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm, Refusals,
+    Carries, Clock, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm, Refusals,
     Remote, Source, Update,
 };
 use serde::Serialize;
@@ -89,6 +89,7 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
                         waits,
                     }),
                 },
+                clocks: clocks(near, far, carries),
                 unprotect: near.receive.clone(),
                 expect: near.expect.clone(),
             },
@@ -111,6 +112,22 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
             },
         }
     })
+}
+
+/// How fast timestamps run in what a leg sends: what the other may be sent (RFC 3264 section 5.1),
+/// or what else it may be sent itself.
+fn clocks(near: &StreamLeg, far: &StreamLeg, carries: Carries) -> Vec<Clock> {
+    let mut clocks = Vec::new();
+    if carries != Carries::Rtcp {
+        for clock in far.clocks.iter().chain(&near.clocks) {
+            let is_known = |known: &Clock| known.payload_type == clock.payload_type;
+            if clock.rate >= Clock::MIN_RATE && !clocks.iter().any(is_known) {
+                clocks.push(*clock);
+            }
+        }
+        clocks.truncate(Ingress::MAX_CLOCKS);
+    }
+    clocks
 }
 
 /// What arrives for a stream, on which side and where: one flow each.
@@ -372,6 +389,19 @@ mod tests {
         let session = session(false, true);
         let keys = SessionKeys::default();
         assert!(Stream::of_session(&session, &keys).is_none());
+    }
+
+    #[test]
+    fn timestamps_run_as_the_receiver_said_or_else_the_sender() {
+        let clock = |payload_type, rate| Clock { payload_type, rate };
+        let mut stream = Stream::of_session(&session(false, true), &keys()).unwrap();
+        stream.legs[0].clocks = vec![clock(96, 16_000), clock(0, 8000), clock(97, 1)];
+        stream.legs[1].clocks = vec![clock(96, 48_000)];
+        let flows = flows(SessionId::of(FlowId(0)), &[stream]);
+        let clocks: Vec<_> = flows.iter().map(|flow| &flow.ingress.clocks[..]).collect();
+        let from_access = [clock(96, 48_000), clock(0, 8000)];
+        let from_core = [clock(96, 16_000), clock(0, 8000)];
+        assert_eq!(clocks, [&from_access[..], &[], &from_core, &[]]);
     }
 
     #[test]

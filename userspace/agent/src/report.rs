@@ -24,6 +24,7 @@ pub(crate) fn report(did: &Did, now: Duration) -> Report {
     let mut report = Report {
         created: call.created,
         last_signal: call.last_signal,
+        qualities: did.qualities.report(),
         ..Report::default()
     };
     for branch in &call.branches {

@@ -46,7 +46,7 @@ const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions
 const MARKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("marks");
 
 /// The version of a record's layout: of everything that [`State`] is made of.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What the database may keep in memory.
 const CACHE: usize = 64 << 20;

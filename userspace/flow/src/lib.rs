@@ -26,7 +26,7 @@ pub mod statistics;
 pub use crypto::{Crypto, Mark, MasterKey, Suite};
 pub use event::Event;
 pub use flow::{
-    Carries, Egress, Flow, FlowId, FlowSummary, Gate, Ingress, Latch, LatchOn, Path, Realm, Remote,
+    Carries, Clock, Egress, Flow, FlowId, FlowSummary, Gate, Ingress, Latch, LatchOn, Path, Realm, Remote,
     Source,
 };
 pub use frame::{FrameError, MAX_FRAME_LEN, from_body, read_frame_len, to_frame};
