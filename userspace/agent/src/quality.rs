@@ -266,7 +266,11 @@ mod tests {
             ("never polled", &[(0, 20, 25)][..], Some(1)),
             ("polled once", &[(1, 20, 20), (1, 40, 50)], Some(1)),
             ("on hold", &[(1, 0, 0), (9, 0, 0)], None),
-            ("on hold at last", &[(1, 50, 50), (9, 90, 90), (60, 90, 90)], Some(1)),
+            (
+                "on hold at last",
+                &[(1, 50, 50), (9, 90, 90), (60, 90, 90)],
+                Some(1),
+            ),
         ] {
             let report = report(counts);
             let found = report.first().map(|quality| quality.average.samples);

@@ -294,7 +294,12 @@ mod tests {
             ("as far as is no jump", vec![1, 3001], 2999, 0),
             ("a stray", vec![1, 2, 30_000, 3, 4], -1, 0),
             ("a new start", vec![1, 2, 30_000, 30_001, 30_002], 0, 0),
-            ("a new start with a loss", vec![1, 2, 9000, 9001, 9003], 1, 0),
+            (
+                "a new start with a loss",
+                vec![1, 2, 9000, 9001, 9003],
+                1,
+                0,
+            ),
         ] {
             let packets = sequences.into_iter().map(|sequence| Arrived {
                 sequence,

@@ -93,8 +93,8 @@ impl core::error::Error for FrameError {}
 mod tests {
     use super::*;
     use crate::{
-        Carries, ClientMessage, Clock, Crypto, Egress, Flow, FlowId, Gate, Ingress, Latch, LatchOn, Mark,
-        MasterKey, Path, Realm, Remote, Request, Secret, Source, Suite, Update,
+        Carries, ClientMessage, Clock, Crypto, Egress, Flow, FlowId, Gate, Ingress, Latch, LatchOn,
+        Mark, MasterKey, Path, Realm, Remote, Request, Secret, Source, Suite, Update,
     };
 
     fn flow(number: u64) -> Flow {

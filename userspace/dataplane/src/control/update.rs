@@ -15,8 +15,8 @@ use hashbrown::{HashMap, HashSet};
 use sallyport_ebpf::FlowKey;
 use sallyport_ebpf::layout::PortState;
 use sallyport_flow::{
-    Clock, Crypto, Flow, FlowId, FlowStatistics, Ingress, Latch, Mark, Realm, Refused, Remote, Request, Source,
-    Update,
+    Clock, Crypto, Flow, FlowId, FlowStatistics, Ingress, Latch, Mark, Realm, Refused, Remote,
+    Request, Source, Update,
 };
 use sallyport_srtp::{
     ContextSet, KeyDerivationRate, KeySetError, MasterKey, Policy, ReplayWindow, Suite,

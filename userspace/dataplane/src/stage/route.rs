@@ -52,7 +52,10 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
         entry.counters.last = Some(state.now);
         if packet.kind == Kind::Rtp {
             if let Some(arrived) = Arrived::parse(packet.bytes(), now) {
-                entry.counters.receptions.count(arrived, &entry.terms.clocks);
+                entry
+                    .counters
+                    .receptions
+                    .count(arrived, &entry.terms.clocks);
             }
             if entry.terms.gate == Gate::Closed {
                 packet.refuse(Reason::GateClosed);
