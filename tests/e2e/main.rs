@@ -20,6 +20,7 @@ mod neighbourhood;
 mod ng;
 mod opensips;
 mod pcscf;
+mod quality;
 mod queues;
 mod secrecy;
 mod sip;

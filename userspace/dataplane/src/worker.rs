@@ -70,6 +70,8 @@ pub struct WorkerSetup {
     pub require_zero_copy: bool,
     /// What to do without packets.
     pub poll: PollMode,
+    /// When the data plane started.
+    pub started: Instant,
     /// Where events go.
     pub events: Arc<Events>,
     /// The inboxes of all workers, by their numbers.
@@ -309,6 +311,7 @@ impl Worker {
             state: WorkerState {
                 worker: setup.worker,
                 now: Instant::now(),
+                started: setup.started,
                 flows: FlowTable::with_capacity(setup.max_flows),
                 contexts: ContextSets::with_capacity(2 * setup.max_flows as usize),
                 hops: HopTable::default(),
@@ -711,7 +714,7 @@ fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
         bytes_out: counters.bytes_out,
         refused: counters.refused,
         idle: counters.last.map(|last| last.elapsed()),
-        ssrcs: counters.ssrcs().collect(),
+        ssrcs: counters.receptions.statistics().collect(),
         latched: match entry.terms.source {
             SourceFilter::Latch(latching) => latching.latched,
             SourceFilter::Only(_) => None,

@@ -88,15 +88,30 @@ impl FlowStatistics {
     pub const MAX_SSRCS: usize = 4;
 }
 
-/// The RTP packets of one SSRC in one flow.
+/// The RTP packets of one SSRC in one flow that arrived from the flow's peer, also those that a
+/// closed gate did not let pass.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SsrcStatistics {
     /// The synchronisation source.
     pub ssrc: u32,
-    /// Its packets that arrived from the flow's peer.
+    /// How many they are.
     pub packets: u64,
     /// Bytes of UDP payload of these, without what SRTP had added.
     pub bytes: u64,
+    /// How many there should have been by their sequence numbers (RFC 3550 appendix A.3).
+    pub expected: u64,
+    /// How many came after one that follows them, or twice.
+    pub late: u64,
+    /// Interarrival jitter (RFC 3550 section 6.4.1) by now; `None` where no [`Clock`](crate::Clock)
+    /// fits, and before the second packet.
+    pub jitter: Option<Duration>,
+}
+
+impl SsrcStatistics {
+    /// How many did not arrive; below 0 when more came twice.
+    pub const fn lost(&self) -> i64 {
+        self.expected.cast_signed() - self.packets.cast_signed()
+    }
 }
 
 /// What the whole data plane did.

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::decimal::decimal;
-use crate::sdp::{Media, Medium};
+use crate::sdp::{Media, Medium, assigned};
 
 /// Which of the codecs in an SDP pass: names as in `a=rtpmap`, with or without `/rate/channels`,
 /// numbers of payload types, or `all` and `full`.
@@ -138,35 +138,4 @@ impl Codec {
                 decimal(rate) == Some(self.rate) && channels == Some(self.channels)
             })
     }
-}
-
-/// What payload types mean that need no `a=rtpmap` (RFC 3551 section 6).
-fn assigned(format: &str) -> Option<&'static str> {
-    Some(match format {
-        "0" => "PCMU/8000",
-        "3" => "GSM/8000",
-        "4" => "G723/8000",
-        "5" => "DVI4/8000",
-        "6" => "DVI4/16000",
-        "7" => "LPC/8000",
-        "8" => "PCMA/8000",
-        "9" => "G722/8000",
-        "10" => "L16/44100/2",
-        "11" => "L16/44100",
-        "12" => "QCELP/8000",
-        "13" => "CN/8000",
-        "14" => "MPA/90000",
-        "15" => "G728/8000",
-        "16" => "DVI4/11025",
-        "17" => "DVI4/22050",
-        "18" => "G729/8000",
-        "25" => "CelB/90000",
-        "26" => "JPEG/90000",
-        "28" => "nv/90000",
-        "31" => "H261/90000",
-        "32" => "MPV/90000",
-        "33" => "MP2T/90000",
-        "34" => "H263/90000",
-        _ => return None,
-    })
 }

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How well the media of a session arrived, sample by sample.
+//!
+//! The data plane counts from the beginning; here it becomes samples of some seconds each, with a
+//! score, of which the best, the worst and the average are kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sallyport_flow::{FlowId, FlowStatistics, SsrcStatistics};
+use sallyport_signalling::ng::{Mos, SsrcQuality};
+
+use crate::mos::Impairment;
+
+/// How long a sample lasts: as long as RTCP needs for a report (RFC 3550 section 6.2).
+const SAMPLE: Duration = Duration::from_secs(5);
+
+/// The shortest one, at the end of a call.
+const LAST_SAMPLE: Duration = Duration::from_secs(1);
+
+/// How many SSRCs a session's samples are kept of: of the first. Peers choose how many there are.
+const MAX_SSRCS: usize = 16;
+
+/// How well the media of a session arrived.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Qualities(Vec<Quality>);
+
+impl Qualities {
+    /// Takes over what the data plane has counted by now.
+    pub(crate) fn learn(&mut self, flow: &FlowStatistics, now: Duration) {
+        self.sample(flow, now, SAMPLE);
+    }
+
+    /// Takes over what the data plane has counted at the end.
+    pub(crate) fn finish(&mut self, flow: &FlowStatistics, now: Duration) {
+        self.sample(flow, now, LAST_SAMPLE);
+    }
+
+    /// What clients are told; of an SSRC on several flows, what most is known about.
+    pub(crate) fn report(&self) -> Vec<SsrcQuality> {
+        let mut best = BTreeMap::<u32, &Quality>::new();
+        for quality in self.0.iter().filter(|quality| quality.samples > 0) {
+            let of_ssrc = best.entry(quality.ssrc).or_insert(quality);
+            if quality.samples > of_ssrc.samples {
+                *of_ssrc = quality;
+            }
+        }
+        best.into_values().map(Quality::report).collect()
+    }
+
+    fn sample(&mut self, flow: &FlowStatistics, now: Duration, least: Duration) {
+        for counted in &flow.ssrcs {
+            let is_it = |known: &Quality| known.flow == flow.id && known.ssrc == counted.ssrc;
+            match self.0.iter().position(is_it) {
+                Some(at) => self.0[at].sample(counted, now, least),
+                None if self.0.len() < MAX_SSRCS => {
+                    let mut new = Quality::new(flow.id, counted.ssrc, now);
+                    if least < SAMPLE {
+                        // It has not been there for as long as one poll.
+                        new.add(counted, now);
+                    }
+                    self.0.push(new);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// How well the packets of one SSRC arrived.
+#[derive(Clone, Debug, Default)]
+struct Quality {
+    flow: FlowId,
+    ssrc: u32,
+    /// When the last sample ended, and what had been counted then.
+    since: Duration,
+    packets: u64,
+    expected: u64,
+    samples: u32,
+    /// Of all samples.
+    sum: Sample,
+    lowest: Sample,
+    highest: Sample,
+}
+
+/// What some seconds of media were like.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    at: Duration,
+    mos: f64,
+    /// The share of packets, 0 to 1.
+    loss: f64,
+    jitter: Duration,
+}
+
+impl Quality {
+    fn new(flow: FlowId, ssrc: u32, now: Duration) -> Self {
+        Self {
+            flow,
+            ssrc,
+            since: now,
+            ..Self::default()
+        }
+    }
+
+    fn sample(&mut self, counted: &SsrcStatistics, now: Duration, least: Duration) {
+        if counted.packets < self.packets {
+            // Another data plane has begun to count.
+            (self.packets, self.expected) = (0, 0);
+        }
+        let is_first_and_last = self.samples == 0 && least < SAMPLE;
+        if now.saturating_sub(self.since) >= least || is_first_and_last {
+            self.add(counted, now);
+        }
+    }
+
+    /// Ends a sample. There is none where nothing came: whoever is on hold is not badly heard.
+    fn add(&mut self, counted: &SsrcStatistics, now: Duration) {
+        let packets = counted.packets - self.packets;
+        let expected = counted.expected.saturating_sub(self.expected);
+        (self.packets, self.expected) = (counted.packets, counted.expected);
+        self.since = now;
+        if packets == 0 {
+            return;
+        }
+        let impairment = Impairment {
+            loss: share(expected.saturating_sub(packets), expected),
+            jitter: counted.jitter.unwrap_or_default(),
+            round_trip: None,
+        };
+        let sample = Sample {
+            at: now,
+            mos: impairment.mos(),
+            loss: impairment.loss,
+            jitter: impairment.jitter,
+        };
+        if self.samples == 0 || sample.mos < self.lowest.mos {
+            self.lowest = sample;
+        }
+        if self.samples == 0 || sample.mos > self.highest.mos {
+            self.highest = sample;
+        }
+        self.samples = self.samples.saturating_add(1);
+        self.sum.at = now;
+        self.sum.mos += sample.mos;
+        self.sum.loss += sample.loss;
+        self.sum.jitter = self.sum.jitter.saturating_add(sample.jitter);
+    }
+
+    fn report(&self) -> SsrcQuality {
+        let samples = self.samples.max(1);
+        let average = Sample {
+            at: self.sum.at,
+            mos: self.sum.mos / f64::from(samples),
+            loss: self.sum.loss / f64::from(samples),
+            jitter: self.sum.jitter / samples,
+        };
+        SsrcQuality {
+            ssrc: self.ssrc,
+            average: average.report(self.samples),
+            lowest: self.lowest.report(1),
+            highest: self.highest.report(1),
+        }
+    }
+}
+
+impl Sample {
+    fn report(self, samples: u32) -> Mos {
+        Mos {
+            tenths: u8::try_from(rounded(self.mos * 10.0)).unwrap_or(u8::MAX),
+            reported_at: self.at,
+            packet_loss: rounded(self.loss * 100.0),
+            jitter: rounded(self.jitter.as_secs_f64() * 1000.0),
+            samples: samples.into(),
+            ..Mos::default()
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "2^53 packets are more than a call has"
+)]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "scores, percents and milliseconds, none of them below 0"
+)]
+fn rounded(number: f64) -> u64 {
+    number.round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SSRC: u32 = 7;
+
+    /// So many packets of 20 ms by then, of so many that were sent.
+    fn flow(id: u64, ssrc: u32, packets: u64, expected: u64) -> FlowStatistics {
+        FlowStatistics {
+            id: FlowId(id),
+            ssrcs: vec![SsrcStatistics {
+                ssrc,
+                packets,
+                expected,
+                jitter: Some(Duration::from_micros(3600)),
+                ..SsrcStatistics::default()
+            }],
+            ..FlowStatistics::default()
+        }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(1_700_000_000 + seconds)
+    }
+
+    /// After so many seconds so many packets of so many sent, and in the end.
+    fn report(counts: &[(u64, u64, u64)]) -> Vec<SsrcQuality> {
+        let mut qualities = Qualities::default();
+        let (last, before) = counts.split_last().unwrap();
+        for (at, packets, expected) in before {
+            qualities.learn(&flow(1, SSRC, *packets, *expected), seconds(*at));
+        }
+        let (at, packets, expected) = *last;
+        qualities.finish(&flow(1, SSRC, packets, expected), seconds(at));
+        qualities.report()
+    }
+
+    #[test]
+    fn the_average_the_worst_and_the_best_are_of_samples() {
+        let counts = [
+            (1, 50, 50),
+            (2, 100, 100),
+            // Until now all is well; then a tenth is lost, then nothing.
+            (6, 300, 300),
+            (11, 525, 550),
+            (16, 775, 800),
+            // Too short.
+            (16, 775, 815),
+        ];
+        let [quality] = &report(&counts)[..] else {
+            panic!()
+        };
+        assert_eq!(quality.ssrc, SSRC);
+        assert_eq!(quality.average.samples, 3);
+        assert_eq!(quality.average.packet_loss, 3);
+        assert_eq!(quality.average.jitter, 4);
+        assert_eq!(quality.lowest.packet_loss, 10);
+        assert_eq!(quality.lowest.reported_at, seconds(11));
+        assert_eq!(quality.highest.packet_loss, 0);
+        assert_eq!(quality.highest.reported_at, seconds(6));
+        assert!(quality.lowest.tenths < quality.average.tenths);
+        assert!(quality.average.tenths < quality.highest.tenths);
+        assert_eq!(quality.highest.tenths, 44);
+    }
+
+    #[test]
+    fn a_short_call_has_one_sample_and_a_silent_one_none() {
+        for (name, counts, samples) in [
+            ("never polled", &[(0, 20, 25)][..], Some(1)),
+            ("polled once", &[(1, 20, 20), (1, 40, 50)], Some(1)),
+            ("on hold", &[(1, 0, 0), (9, 0, 0)], None),
+            (
+                "on hold at last",
+                &[(1, 50, 50), (9, 90, 90), (60, 90, 90)],
+                Some(1),
+            ),
+        ] {
+            let report = report(counts);
+            let found = report.first().map(|quality| quality.average.samples);
+            assert_eq!(found, samples, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_data_plane_that_counts_anew_is_no_loss() {
+        let counts = [(1, 50, 50), (6, 300, 300), (11, 100, 110), (16, 350, 360)];
+        let [quality] = &report(&counts)[..] else {
+            panic!()
+        };
+        assert_eq!(quality.lowest.packet_loss, 9);
+        assert_eq!(quality.average.samples, 3);
+    }
+
+    #[test]
+    fn an_ssrc_on_two_flows_is_reported_once_and_of_very_many_the_first_are() {
+        let mut qualities = Qualities::default();
+        for second in 0..20 {
+            qualities.learn(&flow(1, SSRC, 50 * second, 50 * second), seconds(second));
+        }
+        qualities.finish(&flow(2, SSRC, 10, 20), seconds(20));
+        let report = qualities.report();
+        assert_eq!(report.len(), 1);
+        assert_eq!(report[0].average.packet_loss, 0);
+        for ssrc in 100..200 {
+            qualities.finish(&flow(1, ssrc, 10, 10), seconds(21));
+        }
+        assert_eq!(qualities.0.len(), MAX_SSRCS);
+    }
+}
