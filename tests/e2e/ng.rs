@@ -68,9 +68,66 @@ fn media_goes_on_as_agreed_while_an_offer_is_refused_and_after_it() {
     let again = proxy.answer(["ue", "core"], &answered, json!({}));
     assert_eq!(again, to_ue);
     talk(&mut libsrtp);
+
+    // An offer of the core crosses one of the UE, which it answers all the same.
+    proxy.offer(
+        ["ue", "core"],
+        &offered,
+        json!({ "transport-protocol": "RTP/AVP" }),
+    );
+    proxy.offer(
+        ["core", "ue"],
+        &answered,
+        json!({ "transport-protocol": "RTP/SAVP" }),
+    );
+    talk(&mut libsrtp);
+    let again = proxy.answer(["ue", "core"], &answered, json!({}));
+    assert_eq!(again, to_ue);
+    talk(&mut libsrtp);
     for direction in ["access to core", "core to access"] {
-        report::peer(&libsrtp.version, SUITE.name, direction, 80, "refused offer");
+        report::peer(
+            &libsrtp.version,
+            SUITE.name,
+            direction,
+            120,
+            "refused offer",
+        );
     }
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+#[test]
+fn a_plain_peer_that_says_a_host_name_hears_at_once_where_the_proxy_says_that_it_is() {
+    if !is_all_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    let proxy = Proxy::new(&topology, "host name");
+    let offered = sdp(ue(5000), "RTP/AVP", "");
+    let to_core = proxy.offer(["ue", ""], &offered, json!({}));
+    let address = core(5000).ip().to_string();
+    let answered = sdp(core(5000), "RTP/AVP", "").replace(
+        &format!("c=IN IP4 {address}"),
+        "c=IN IP4 media.core.example",
+    );
+    assert!(answered.contains("media.core.example"), "{answered}");
+    let options = json!({ "media-address": address });
+    let to_ue = proxy.answer(["ue", "core"], &answered, options);
+    let ue_end = End::new(&topology.ue, ue(5000), false, &leg(&to_ue));
+    let core_end = End::new(&topology.core, core(5000), false, &leg(&to_core));
+    for number in 1..=20 {
+        for (kind, packet) in [
+            (Kind::Rtp, media::numbered_rtp(1, number, 160)),
+            (Kind::Rtcp, media::sender_report(1, number, number, number)),
+        ] {
+            ue_end.send(kind, &packet);
+            assert_eq!(core_end.receive(kind), Some(packet), "{number}");
+        }
+    }
+    let packet = media::numbered_rtp(2, 1, 160);
+    core_end.send(Kind::Rtp, &packet);
+    assert_eq!(ue_end.receive(Kind::Rtp), Some(packet));
     assert_eq!(gateway.frames_lost(), 0);
 }
 

@@ -92,19 +92,19 @@ impl Codec {
             }
             about
         });
-        let formats = media.formats();
-        formats
-            .map(|format| Self::new(format, maps.get(format), parameters.get(format)))
-            .collect()
+        let codec = |format| {
+            let map = maps.get(format).copied().or_else(|| assigned(format));
+            Self::new(format, map, parameters.get(format).copied())
+        };
+        media.formats().map(codec).collect()
     }
 
-    fn new(format: &str, map: Option<&&str>, parameters: Option<&&str>) -> Self {
-        let map = map.copied().or_else(|| assigned(format));
+    fn new(format: &str, map: Option<&str>, parameters: Option<&str>) -> Self {
         let mut parts = map.unwrap_or_default().split('/');
         let name = parts.next().unwrap_or_default().to_owned();
         let is_retransmission = name.eq_ignore_ascii_case("rtx");
         let parameters = parameters.filter(|_| is_retransmission);
-        let mut parameters = parameters.copied().unwrap_or_default().split(';');
+        let mut parameters = parameters.unwrap_or_default().split(';');
         Self {
             format: format.to_owned(),
             name,

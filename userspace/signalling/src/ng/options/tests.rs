@@ -35,6 +35,7 @@ fn a_word_with_a_prefix_is_the_same_as_a_key() {
         ("ICE", "lite-both", "ICE-lite=both"),
         ("generate RTCP", "on", "generate-RTCP"),
         ("SDES", "pad", "pad-crypto"),
+        ("SIP code", "200", "final"),
     ] {
         let mut by_key = Options::default();
         by_key.option(key, &value.into());
@@ -64,6 +65,8 @@ fn what_is_understood_and_not_done_is_listed() {
                 "endpoint-learning-immediate",
                 "generate-RTCP=off",
                 "replace-origin",
+                "SIP-code=183",
+                "SIP-message-type=SIP response",
             ][..],
             &[][..],
             &[][..],
@@ -157,6 +160,7 @@ fn a_value_that_a_key_cannot_have_is_left_out_and_listed() {
         ("received-from", vec!["IP4", "here"].into()),
         ("delete delay", Value::Integer(-1)),
         ("label", Value::from([0xff_u8].as_slice())),
+        ("SIP code", Value::Integer(99)),
         ("codec", "strip".into()),
         ("flags", vec![Value::Integer(1)].into()),
     ] {
