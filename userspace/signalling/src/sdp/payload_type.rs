@@ -87,7 +87,6 @@ pub(crate) fn assigned(format: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sdp::Sdp;
 
     #[test]
