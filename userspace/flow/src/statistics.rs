@@ -256,7 +256,7 @@ mod tests {
         let sent = SenderReport {
             ssrc: 7,
             time: 0x1234_5678,
-            at: Duration::from_millis(1000),
+            at: Duration::from_secs(1),
         };
         let answer = ReceptionReport {
             reporter: 9,
