@@ -187,10 +187,7 @@ impl Manager {
 
     fn did_by(&self, entry: &Entry, state: Arc<State>, flows: Vec<FlowStatistics>) -> Did {
         let mut qualities = lock(&entry.watch).qualities.clone();
-        let now = self.now();
-        for flow in &flows {
-            qualities.finish(flow, now);
-        }
+        qualities.finish(&flows, self.now());
         Did {
             id: entry.id,
             state,

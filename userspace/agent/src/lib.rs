@@ -38,6 +38,9 @@ mod quality;
 /// What listeners would say of it.
 mod mos;
 
+/// How long packets are under way, as peers report.
+mod round_trip;
+
 /// What HTTP clients hand to the manager: sessions, legs, keys.
 mod session;
 

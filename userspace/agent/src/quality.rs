@@ -12,6 +12,7 @@ use sallyport_flow::{FlowId, FlowStatistics, SsrcStatistics};
 use sallyport_signalling::ng::{Mos, SsrcQuality};
 
 use crate::mos::Impairment;
+use crate::round_trip::{RoundTrip, RoundTrips};
 
 /// How long a sample lasts: as long as RTCP needs for a report (RFC 3550 section 6.2).
 const SAMPLE: Duration = Duration::from_secs(5);
@@ -24,23 +25,33 @@ const MAX_SSRCS: usize = 16;
 
 /// How well the media of a session arrived.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Qualities(Vec<Quality>);
+pub(crate) struct Qualities {
+    of_ssrcs: Vec<Quality>,
+    round_trips: RoundTrips,
+}
 
 impl Qualities {
-    /// Takes over what the data plane has counted by now.
+    /// Takes over what the data plane knows of a flow by now.
     pub(crate) fn learn(&mut self, flow: &FlowStatistics, now: Duration) {
+        self.round_trips.learn(flow);
         self.sample(flow, now, SAMPLE);
     }
 
-    /// Takes over what the data plane has counted at the end.
-    pub(crate) fn finish(&mut self, flow: &FlowStatistics, now: Duration) {
-        self.sample(flow, now, LAST_SAMPLE);
+    /// Takes over what the data plane knows of the flows at the end.
+    pub(crate) fn finish(&mut self, flows: &[FlowStatistics], now: Duration) {
+        // Whatever comes first, the question or the answer.
+        for flow in flows.iter().chain(flows) {
+            self.round_trips.learn(flow);
+        }
+        for flow in flows {
+            self.sample(flow, now, LAST_SAMPLE);
+        }
     }
 
     /// What clients are told; of an SSRC on several flows, what most is known about.
     pub(crate) fn report(&self) -> Vec<SsrcQuality> {
         let mut best = BTreeMap::<u32, &Quality>::new();
-        for quality in self.0.iter().filter(|quality| quality.samples > 0) {
+        for quality in self.of_ssrcs.iter().filter(|quality| quality.samples > 0) {
             let of_ssrc = best.entry(quality.ssrc).or_insert(quality);
             if quality.samples > of_ssrc.samples {
                 *of_ssrc = quality;
@@ -52,15 +63,16 @@ impl Qualities {
     fn sample(&mut self, flow: &FlowStatistics, now: Duration, least: Duration) {
         for counted in &flow.ssrcs {
             let is_it = |known: &Quality| known.flow == flow.id && known.ssrc == counted.ssrc;
-            match self.0.iter().position(is_it) {
-                Some(at) => self.0[at].sample(counted, now, least),
-                None if self.0.len() < MAX_SSRCS => {
+            let round_trip = self.round_trips.of(counted.ssrc);
+            match self.of_ssrcs.iter().position(is_it) {
+                Some(at) => self.of_ssrcs[at].sample(counted, round_trip, now, least),
+                None if self.of_ssrcs.len() < MAX_SSRCS => {
                     let mut new = Quality::new(flow.id, counted.ssrc, now);
                     if least < SAMPLE {
                         // It has not been there for as long as one poll.
-                        new.add(counted, now);
+                        new.add(counted, round_trip, now);
                     }
-                    self.0.push(new);
+                    self.of_ssrcs.push(new);
                 }
                 None => {}
             }
@@ -92,6 +104,10 @@ struct Sample {
     /// The share of packets, 0 to 1.
     loss: f64,
     jitter: Duration,
+    /// From one peer to the other and back; 0 while nobody knows.
+    round_trip: Duration,
+    /// From here to who hears it and back; 0 while nobody knows.
+    leg: Duration,
 }
 
 impl Quality {
@@ -104,19 +120,25 @@ impl Quality {
         }
     }
 
-    fn sample(&mut self, counted: &SsrcStatistics, now: Duration, least: Duration) {
+    fn sample(
+        &mut self,
+        counted: &SsrcStatistics,
+        round_trip: RoundTrip,
+        now: Duration,
+        least: Duration,
+    ) {
         if counted.packets < self.packets {
             // Another data plane has begun to count.
             (self.packets, self.expected) = (0, 0);
         }
         let is_first_and_last = self.samples == 0 && least < SAMPLE;
         if now.saturating_sub(self.since) >= least || is_first_and_last {
-            self.add(counted, now);
+            self.add(counted, round_trip, now);
         }
     }
 
     /// Ends a sample. There is none where nothing came: whoever is on hold is not badly heard.
-    fn add(&mut self, counted: &SsrcStatistics, now: Duration) {
+    fn add(&mut self, counted: &SsrcStatistics, round_trip: RoundTrip, now: Duration) {
         let packets = counted.packets - self.packets;
         let expected = counted.expected.saturating_sub(self.expected);
         (self.packets, self.expected) = (counted.packets, counted.expected);
@@ -127,13 +149,15 @@ impl Quality {
         let impairment = Impairment {
             loss: share(expected.saturating_sub(packets), expected),
             jitter: counted.jitter.unwrap_or_default(),
-            round_trip: None,
+            round_trip: round_trip.whole.or(round_trip.leg),
         };
         let sample = Sample {
             at: now,
             mos: impairment.mos(),
             loss: impairment.loss,
             jitter: impairment.jitter,
+            round_trip: round_trip.whole.unwrap_or_default(),
+            leg: round_trip.leg.unwrap_or_default(),
         };
         if self.samples == 0 || sample.mos < self.lowest.mos {
             self.lowest = sample;
@@ -146,6 +170,8 @@ impl Quality {
         self.sum.mos += sample.mos;
         self.sum.loss += sample.loss;
         self.sum.jitter = self.sum.jitter.saturating_add(sample.jitter);
+        self.sum.round_trip = self.sum.round_trip.saturating_add(sample.round_trip);
+        self.sum.leg = self.sum.leg.saturating_add(sample.leg);
     }
 
     fn report(&self) -> SsrcQuality {
@@ -155,6 +181,8 @@ impl Quality {
             mos: self.sum.mos / f64::from(samples),
             loss: self.sum.loss / f64::from(samples),
             jitter: self.sum.jitter / samples,
+            round_trip: self.sum.round_trip / samples,
+            leg: self.sum.leg / samples,
         };
         SsrcQuality {
             ssrc: self.ssrc,
@@ -172,10 +200,15 @@ impl Sample {
             reported_at: self.at,
             packet_loss: rounded(self.loss * 100.0),
             jitter: rounded(self.jitter.as_secs_f64() * 1000.0),
+            round_trip_time: micros(self.round_trip),
+            round_trip_time_leg: micros(self.leg),
             samples: samples.into(),
-            ..Mos::default()
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[expect(
@@ -228,7 +261,7 @@ mod tests {
             qualities.learn(&flow(1, SSRC, *packets, *expected), seconds(*at));
         }
         let (at, packets, expected) = *last;
-        qualities.finish(&flow(1, SSRC, packets, expected), seconds(at));
+        qualities.finish(&[flow(1, SSRC, packets, expected)], seconds(at));
         qualities.report()
     }
 
@@ -294,13 +327,13 @@ mod tests {
         for second in 0..20 {
             qualities.learn(&flow(1, SSRC, 50 * second, 50 * second), seconds(second));
         }
-        qualities.finish(&flow(2, SSRC, 10, 20), seconds(20));
+        qualities.finish(&[flow(2, SSRC, 10, 20)], seconds(20));
         let report = qualities.report();
         assert_eq!(report.len(), 1);
         assert_eq!(report[0].average.packet_loss, 0);
         for ssrc in 100..200 {
-            qualities.finish(&flow(1, ssrc, 10, 10), seconds(21));
+            qualities.finish(&[flow(1, ssrc, 10, 10)], seconds(21));
         }
-        assert_eq!(qualities.0.len(), MAX_SSRCS);
+        assert_eq!(qualities.of_ssrcs.len(), MAX_SSRCS);
     }
 }

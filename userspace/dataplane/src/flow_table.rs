@@ -21,6 +21,7 @@ use crate::contexts::{Claim, Owned};
 use crate::header::PathHeader;
 use crate::next_hop::HopId;
 use crate::reception::{Clocks, Receptions};
+use crate::reports::Reports;
 use crate::xdp::NicId;
 
 /// The flows of one worker.
@@ -225,8 +226,10 @@ pub struct FlowCounters {
     pub bytes_out: u64,
     /// When the last packet came that was the peer's.
     pub last: Option<Instant>,
-    /// How the peer's RTP packets arrived.
-    pub receptions: Receptions,
+    /// How the peer's RTP packets arrived, where some may.
+    pub receptions: Option<Box<Receptions>>,
+    /// What its RTCP packets reported, where some may.
+    pub reports: Option<Box<Reports>>,
     /// Packets that did not leave.
     pub refused: Refusals,
 }
@@ -237,11 +240,11 @@ impl FlowEntry {
         Self {
             id,
             key,
+            counters: FlowCounters::new(terms.carries),
             terms,
             claim,
             owned: None,
             has_expired: false,
-            counters: FlowCounters::default(),
         }
     }
 
@@ -252,8 +255,28 @@ impl FlowEntry {
         {
             new.keep(old);
         }
+        self.counters.make_room(terms.carries);
         self.terms = terms;
         self.has_expired = false;
+    }
+}
+
+impl FlowCounters {
+    /// Nothing counted yet.
+    pub fn new(carries: Carries) -> Self {
+        let mut counters = Self::default();
+        counters.make_room(carries);
+        counters
+    }
+
+    /// Makes room for what may arrive from now on: packets must not find it missing.
+    fn make_room(&mut self, carries: Carries) {
+        if carries != Carries::Rtcp {
+            self.receptions.get_or_insert_default();
+        }
+        if carries != Carries::Rtp {
+            self.reports.get_or_insert_default();
+        }
     }
 }
 

@@ -8,7 +8,8 @@
 //! the worker's [`state`], the worker hands what is left to the other socket. [`control`] speaks
 //! with the agent and tells the workers what becomes of flows and, by [`rekey`], of their crypto
 //! [`contexts`]; [`next_hop`] follows the kernel's routes and neighbours. How well media arrived is
-//! measured by [`reception`].
+//! measured by [`reception`], and what the peers say of
+//! it gathered by [`reports`].
 
 #![deny(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod next_hop;
 pub mod nic;
 pub mod reception;
 pub mod rekey;
+pub mod reports;
 mod run;
 pub mod server;
 pub mod stage;

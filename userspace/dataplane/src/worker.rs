@@ -706,6 +706,8 @@ fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
             .collect()
     };
     let counters = &entry.counters;
+    let receptions = counters.receptions.iter();
+    let reports = counters.reports.as_deref();
     FlowStatistics {
         id: entry.id,
         packets_in: counters.packets_in,
@@ -714,7 +716,9 @@ fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
         bytes_out: counters.bytes_out,
         refused: counters.refused,
         idle: counters.last.map(|last| last.elapsed()),
-        ssrcs: counters.receptions.statistics().collect(),
+        ssrcs: receptions.flat_map(|it| it.statistics()).collect(),
+        sent: reports.map_or_else(Vec::new, |it| it.sent().to_vec()),
+        received: reports.map_or_else(Vec::new, |it| it.received().to_vec()),
         latched: match entry.terms.source {
             SourceFilter::Latch(latching) => latching.latched,
             SourceFilter::Only(_) => None,

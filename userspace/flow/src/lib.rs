@@ -36,6 +36,6 @@ pub use reason::Reason;
 pub use request::{ClientMessage, Refused, Reply, Request, ServerMessage, Update};
 pub use secret::Secret;
 pub use statistics::{
-    FlowStatistics, FrameCount, NicStatistics, QueueStatistics, Refusals, SsrcStatistics,
-    Statistics, WorkerStatistics,
+    FlowStatistics, FrameCount, NicStatistics, QueueStatistics, ReceptionReport, Refusals,
+    SenderReport, SsrcStatistics, Statistics, WorkerStatistics,
 };

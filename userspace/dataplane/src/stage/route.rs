@@ -50,16 +50,24 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
             }
         }
         entry.counters.last = Some(state.now);
-        if packet.kind == Kind::Rtp {
-            if let Some(arrived) = Arrived::parse(packet.bytes(), now) {
-                entry
-                    .counters
-                    .receptions
-                    .count(arrived, &entry.terms.clocks);
+        let counters = &mut entry.counters;
+        match packet.kind {
+            Kind::Rtp => {
+                if let (Some(receptions), Some(arrived)) = (
+                    &mut counters.receptions,
+                    Arrived::parse(packet.bytes(), now),
+                ) {
+                    receptions.count(arrived, &entry.terms.clocks);
+                }
+                if entry.terms.gate == Gate::Closed {
+                    packet.refuse(Reason::GateClosed);
+                    continue;
+                }
             }
-            if entry.terms.gate == Gate::Closed {
-                packet.refuse(Reason::GateClosed);
-                continue;
+            Kind::Rtcp => {
+                if let Some(reports) = &mut counters.reports {
+                    reports.learn(packet.bytes(), now);
+                }
             }
         }
         let is_resolved = far_end(&entry.terms, packet.kind)
