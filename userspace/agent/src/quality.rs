@@ -90,24 +90,43 @@ struct Quality {
     packets: u64,
     expected: u64,
     samples: u32,
-    /// Of all samples.
-    sum: Sample,
+    /// When the last one ended.
+    at: Duration,
+    means: Means,
     lowest: Sample,
     highest: Sample,
 }
 
-/// What some seconds of media were like.
+/// What some seconds of media were like. Times are in seconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     at: Duration,
     mos: f64,
     /// The share of packets, 0 to 1.
     loss: f64,
-    jitter: Duration,
-    /// From one peer to the other and back; 0 while nobody knows.
-    round_trip: Duration,
-    /// From here to who hears it and back; 0 while nobody knows.
-    leg: Duration,
+    /// `None`, as those below, while nobody knows.
+    jitter: Option<f64>,
+    /// From one peer to the other and back.
+    round_trip: Option<f64>,
+    /// From here to who hears it and back.
+    leg: Option<f64>,
+}
+
+/// What all samples were like.
+#[derive(Clone, Copy, Debug, Default)]
+struct Means {
+    mos: Mean,
+    loss: Mean,
+    jitter: Mean,
+    round_trip: Mean,
+    leg: Mean,
+}
+
+/// The mean of what is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: u32,
 }
 
 impl Quality {
@@ -155,9 +174,9 @@ impl Quality {
             at: now,
             mos: impairment.mos(),
             loss: impairment.loss,
-            jitter: impairment.jitter,
-            round_trip: round_trip.whole.unwrap_or_default(),
-            leg: round_trip.leg.unwrap_or_default(),
+            jitter: counted.jitter.map(|it| it.as_secs_f64()),
+            round_trip: round_trip.whole.map(|it| it.as_secs_f64()),
+            leg: round_trip.leg.map(|it| it.as_secs_f64()),
         };
         if self.samples == 0 || sample.mos < self.lowest.mos {
             self.lowest = sample;
@@ -166,49 +185,69 @@ impl Quality {
             self.highest = sample;
         }
         self.samples = self.samples.saturating_add(1);
-        self.sum.at = now;
-        self.sum.mos += sample.mos;
-        self.sum.loss += sample.loss;
-        self.sum.jitter = self.sum.jitter.saturating_add(sample.jitter);
-        self.sum.round_trip = self.sum.round_trip.saturating_add(sample.round_trip);
-        self.sum.leg = self.sum.leg.saturating_add(sample.leg);
+        self.at = now;
+        self.means.add(sample);
     }
 
     fn report(&self) -> SsrcQuality {
-        let samples = self.samples.max(1);
-        let average = Sample {
-            at: self.sum.at,
-            mos: self.sum.mos / f64::from(samples),
-            loss: self.sum.loss / f64::from(samples),
-            jitter: self.sum.jitter / samples,
-            round_trip: self.sum.round_trip / samples,
-            leg: self.sum.leg / samples,
-        };
         SsrcQuality {
             ssrc: self.ssrc,
-            average: average.report(self.samples),
+            average: self.means.sample(self.at).report(self.samples),
             lowest: self.lowest.report(1),
             highest: self.highest.report(1),
         }
     }
 }
 
+impl Means {
+    fn add(&mut self, sample: Sample) {
+        self.mos.add(Some(sample.mos));
+        self.loss.add(Some(sample.loss));
+        self.jitter.add(sample.jitter);
+        self.round_trip.add(sample.round_trip);
+        self.leg.add(sample.leg);
+    }
+
+    fn sample(&self, at: Duration) -> Sample {
+        Sample {
+            at,
+            mos: self.mos.value().unwrap_or_default(),
+            loss: self.loss.value().unwrap_or_default(),
+            jitter: self.jitter.value(),
+            round_trip: self.round_trip.value(),
+            leg: self.leg.value(),
+        }
+    }
+}
+
+impl Mean {
+    fn add(&mut self, known: Option<f64>) {
+        if let Some(known) = known {
+            self.sum += known;
+            self.count += 1;
+        }
+    }
+
+    fn value(self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / f64::from(self.count))
+    }
+}
+
 impl Sample {
+    /// As clients are told; 0 where nobody knows.
     fn report(self, samples: u32) -> Mos {
+        let millis = |seconds: Option<f64>| rounded(seconds.unwrap_or_default() * 1e3);
+        let micros = |seconds: Option<f64>| rounded(seconds.unwrap_or_default() * 1e6);
         Mos {
             tenths: u8::try_from(rounded(self.mos * 10.0)).unwrap_or(u8::MAX),
             reported_at: self.at,
             packet_loss: rounded(self.loss * 100.0),
-            jitter: rounded(self.jitter.as_secs_f64() * 1000.0),
+            jitter: millis(self.jitter),
             round_trip_time: micros(self.round_trip),
             round_trip_time_leg: micros(self.leg),
             samples: samples.into(),
         }
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[expect(
@@ -222,7 +261,7 @@ fn share(part: u64, whole: u64) -> f64 {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "scores, percents and milliseconds, none of them below 0"
+    reason = "scores, percents and times, none of them below 0"
 )]
 fn rounded(number: f64) -> u64 {
     number.round() as u64
