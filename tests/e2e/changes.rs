@@ -64,6 +64,7 @@ impl Reinvite {
                 local,
                 carries,
                 handshakes: false,
+                clocks: Vec::new(),
                 source: Source::Latch(Latch {
                     signalled: Some(at(peer, port)),
                     from: Some(peer.into()),
@@ -90,6 +91,7 @@ impl Reinvite {
                     local: access,
                     carries: Carries::Muxed,
                     handshakes: false,
+                    clocks: Vec::new(),
                     source: Source::Latch(Latch {
                         signalled: Some(ue),
                         ..Latch::default()

@@ -21,6 +21,7 @@ mod neighbourhood;
 mod ng;
 mod opensips;
 mod pcscf;
+mod quality;
 mod queues;
 mod secrecy;
 mod sip;

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sallyport_tests::{Family, Gateway, GatewayOptions, Topology, media, report, require};
 use serde_json::{Value, json};
@@ -68,9 +68,66 @@ fn media_goes_on_as_agreed_while_an_offer_is_refused_and_after_it() {
     let again = proxy.answer(["ue", "core"], &answered, json!({}));
     assert_eq!(again, to_ue);
     talk(&mut libsrtp);
+
+    // An offer of the core crosses one of the UE, which it answers all the same.
+    proxy.offer(
+        ["ue", "core"],
+        &offered,
+        json!({ "transport-protocol": "RTP/AVP" }),
+    );
+    proxy.offer(
+        ["core", "ue"],
+        &answered,
+        json!({ "transport-protocol": "RTP/SAVP" }),
+    );
+    talk(&mut libsrtp);
+    let again = proxy.answer(["ue", "core"], &answered, json!({}));
+    assert_eq!(again, to_ue);
+    talk(&mut libsrtp);
     for direction in ["access to core", "core to access"] {
-        report::peer(&libsrtp.version, SUITE.name, direction, 80, "refused offer");
+        report::peer(
+            &libsrtp.version,
+            SUITE.name,
+            direction,
+            120,
+            "refused offer",
+        );
     }
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+#[test]
+fn a_plain_peer_that_says_a_host_name_hears_at_once_where_the_proxy_says_that_it_is() {
+    if !is_all_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    let proxy = Proxy::new(&topology, "host name");
+    let offered = sdp(ue(5000), "RTP/AVP", "");
+    let to_core = proxy.offer(["ue", ""], &offered, json!({}));
+    let address = core(5000).ip().to_string();
+    let answered = sdp(core(5000), "RTP/AVP", "").replace(
+        &format!("c=IN IP4 {address}"),
+        "c=IN IP4 media.core.example",
+    );
+    assert!(answered.contains("media.core.example"), "{answered}");
+    let options = json!({ "media-address": address });
+    let to_ue = proxy.answer(["ue", "core"], &answered, options);
+    let ue_end = End::new(&topology.ue, ue(5000), false, &leg(&to_ue));
+    let core_end = End::new(&topology.core, core(5000), false, &leg(&to_core));
+    for number in 1..=20 {
+        for (kind, packet) in [
+            (Kind::Rtp, media::numbered_rtp(1, number, 160)),
+            (Kind::Rtcp, media::sender_report(1, number, number, number)),
+        ] {
+            ue_end.send(kind, &packet);
+            assert_eq!(core_end.receive(kind), Some(packet), "{number}");
+        }
+    }
+    let packet = media::numbered_rtp(2, 1, 160);
+    core_end.send(Kind::Rtp, &packet);
+    assert_eq!(ue_end.receive(Kind::Rtp), Some(packet));
     assert_eq!(gateway.frames_lost(), 0);
 }
 
@@ -147,6 +204,75 @@ fn protected_media_comes_back_under_our_key_where_an_echo_is_asked_for() {
     core_end.expect_silence(SILENCE);
     let direction = "access to access";
     report::peer(&libsrtp.version, SUITE.name, direction, 40, "media-echo");
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+#[test]
+fn a_query_tells_how_long_both_ways_are_as_the_peers_report() {
+    if !is_all_there() || !Libsrtp::is_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    let proxy = Proxy::new(&topology, "round trips");
+    let offered = sdp(ue(5000), "RTP/SAVP", &crypto(1));
+    let options = json!({ "transport-protocol": "RTP/AVP" });
+    let to_core = proxy.offer(["ue", ""], &offered, options);
+    let answered = sdp(core(5000), "RTP/AVP", "");
+    let to_ue = proxy.answer(["ue", "core"], &answered, json!({}));
+    let ue_end = End::new(&topology.ue, ue(5000), false, &leg(&to_ue));
+    let core_end = End::new(&topology.core, core(5000), false, &leg(&to_core));
+    let mut libsrtp = Libsrtp::new(SUITE, &SUITE.key(1), &key_in(&to_ue));
+    let (of_ue, of_core) = (1, 2);
+    for number in 1..=10 {
+        let packet = media::numbered_rtp(of_ue, number, 160);
+        ue_end.send(Kind::Rtp, &libsrtp.protect(Kind::Rtp, &packet));
+        assert!(core_end.receive(Kind::Rtp).is_some());
+        core_end.send(Kind::Rtp, &media::numbered_rtp(of_core, number, 160));
+        assert!(ue_end.receive(Kind::Rtp).is_some());
+    }
+
+    // Each takes its time to answer, the core says how much, and the way there is none.
+    let (report, time) = (|ssrc| media::sender_report(ssrc, 0, 10, 1720), 0x7e80_0000);
+    let start = Instant::now();
+    ue_end.send(Kind::Rtcp, &libsrtp.protect(Kind::Rtcp, &report(of_ue)));
+    assert!(core_end.receive(Kind::Rtcp).is_some());
+    sleep(Duration::from_millis(80));
+    let answer = media::reception_report(of_core, of_ue, time, 65_536 / 50);
+    core_end.send(Kind::Rtcp, &answer);
+    assert!(ue_end.receive(Kind::Rtcp).is_some());
+    let to_core = Duration::from_millis(60)..start.elapsed();
+    let start = Instant::now();
+    core_end.send(Kind::Rtcp, &report(of_core));
+    assert!(ue_end.receive(Kind::Rtcp).is_some());
+    sleep(Duration::from_millis(30));
+    let answer = media::reception_report(of_ue, of_core, time, 0);
+    ue_end.send(Kind::Rtcp, &libsrtp.protect(Kind::Rtcp, &answer));
+    assert!(core_end.receive(Kind::Rtcp).is_some());
+    let to_ue = Duration::from_millis(30)..start.elapsed();
+
+    let did = proxy.query();
+    let quality = |ssrc: u32| &did["SSRC"][ssrc.to_string()]["average MOS"];
+    let time = |ssrc, which: &str| {
+        let micros = quality(ssrc)[which].as_u64();
+        Duration::from_micros(micros.unwrap_or_else(|| panic!("no {which} in {did}")))
+    };
+    let [there, back] = [of_ue, of_core].map(|ssrc| time(ssrc, "round-trip time leg"));
+    assert!(to_core.contains(&there), "{there:?} and not {to_core:?}");
+    assert!(to_ue.contains(&back), "{back:?} and not {to_ue:?}");
+    for ssrc in [of_ue, of_core] {
+        let whole = time(ssrc, "round-trip time");
+        assert!(whole.abs_diff(there + back) <= Duration::from_micros(1));
+        assert_eq!(quality(ssrc)["packet loss"], 0);
+        assert!(quality(ssrc)["MOS"].as_u64() >= Some(43), "{did}");
+    }
+    report::peer(
+        &libsrtp.version,
+        SUITE.name,
+        "access to core",
+        12,
+        "round trips",
+    );
     assert_eq!(gateway.frames_lost(), 0);
 }
 

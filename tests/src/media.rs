@@ -53,6 +53,16 @@ pub fn receiver_report(ssrc: u32) -> Vec<u8> {
     packet
 }
 
+/// An RTCP receiver report with a block on another SSRC: when its last sender report was made, and
+/// how long ago that arrived, both in 65536 parts of a second (RFC 3550 section 6.4.2).
+pub fn reception_report(ssrc: u32, on: u32, last_report: u32, delay: u32) -> Vec<u8> {
+    let mut packet = vec![0x81, 201, 0, 7];
+    for word in [ssrc, on, 0, 0, 0, last_report, delay] {
+        packet.extend(word.to_be_bytes());
+    }
+    packet
+}
+
 /// Bytes that are a function of their arguments and of nothing else.
 pub fn payload(stream: u32, number: u32, len: usize) -> Vec<u8> {
     // SplitMix64 (Steele, Lea, Flood 2014).
@@ -178,7 +188,11 @@ mod tests {
 
     #[test]
     fn reports_are_as_long_as_their_length_field_says() {
-        for report in [sender_report(1, 2, 3, 4), receiver_report(1)] {
+        for report in [
+            sender_report(1, 2, 3, 4),
+            receiver_report(1),
+            reception_report(1, 2, 3, 4),
+        ] {
             let words = u16::from_be_bytes([report[2], report[3]]);
             assert_eq!(report.len(), 4 * (usize::from(words) + 1));
         }

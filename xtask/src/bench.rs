@@ -24,6 +24,24 @@ pub(crate) fn control(args: &[String]) -> Result<(), Error> {
     run("control", args)
 }
 
+/// The way of a packet through the data plane, without NICs: builds, and runs.
+pub(crate) fn pipeline(args: &[String]) -> Result<(), Error> {
+    setup::demo()?;
+    program::run(
+        cargo()
+            .args(["build", "--release"])
+            .args(["--package", "sallyport-benches"])
+            .args([
+                "--features",
+                "pipeline",
+                "--bin",
+                "sallyport-bench-pipeline",
+            ]),
+        "",
+    )?;
+    run("pipeline", args)
+}
+
 /// SRTP, in nanoseconds per packet: installs the peers, builds, and runs.
 pub(crate) fn srtp(args: &[String]) -> Result<(), Error> {
     packages::ensure("the benchmark", packages::BENCHES)?;

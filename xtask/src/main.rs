@@ -96,6 +96,15 @@ enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// The way of a packet through the data plane, without NICs: nanoseconds for each stage
+    ///
+    /// What it takes: --quick, --json PATH. The results are printed, and written to
+    /// target/bench/pipeline.json.
+    Pipeline {
+        /// Passed to the benchmark as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// SRTP in nanoseconds per packet, beside ipsec-mb, libsrtp, aws-lc-rs and RustCrypto
     ///
     /// What it takes: --quick, --suite NAME, --payload BYTES|mix|random, --ipsec-mb best|auto|avx2|sse,
@@ -113,6 +122,7 @@ fn main() -> ExitCode {
         Task::Demo { args } => demo::run(&args),
         Task::Test { args } => test::run(&args),
         Task::Bench(Bench::Control { args }) => bench::control(&args),
+        Task::Bench(Bench::Pipeline { args }) => bench::pipeline(&args),
         Task::Bench(Bench::Srtp { args }) => bench::srtp(&args),
         Task::Load { nics } => steer::run("load", &nics),
         Task::Unload { nics } => steer::run("unload", &nics),

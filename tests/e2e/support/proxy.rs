@@ -46,6 +46,11 @@ impl Proxy {
         self.exchange("answer", from, Some(to), sdp, options)
     }
 
+    /// What is known of the call.
+    pub(crate) fn query(&self) -> Value {
+        self.ask(&json!({ "command": "query", "call-id": self.call_id }))
+    }
+
     fn exchange(
         &self,
         command: &str,
@@ -65,6 +70,13 @@ impl Proxy {
         if let Some(to) = to {
             request["to-tag"] = json!(to);
         }
+        let reply = self.ask(&request);
+        let sdp = reply["sdp"].as_str();
+        sdp.unwrap_or_else(|| panic!("{request}: {reply}"))
+            .to_owned()
+    }
+
+    fn ask(&self, request: &Value) -> Value {
         let cookie = self.cookie.get();
         self.cookie.set(cookie + 1);
         let message = format!("{cookie} {request}");
@@ -73,10 +85,7 @@ impl Proxy {
         let len = self.socket.recv(&mut reply).expect("the gateway answers");
         let reply = str::from_utf8(&reply[..len]).expect("JSON is text");
         let (_, document) = reply.split_once(' ').expect("a cookie");
-        let reply: Value = serde_json::from_str(document).expect("JSON");
-        let sdp = reply["sdp"].as_str();
-        sdp.unwrap_or_else(|| panic!("{request}: {reply}"))
-            .to_owned()
+        serde_json::from_str(document).expect("JSON")
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Scenario {
     /// It calls `ue`, puts it on hold after three seconds, takes it back after three more, and ends
     /// the call after another three.
     Calling,
+    /// See [`Sipp::replay`].
+    Replaying,
 }
 
 /// A running SIPp.
@@ -31,13 +33,23 @@ pub(crate) struct Sipp {
 
 impl Sipp {
     pub(crate) fn start(topology: &Topology, scenario: Scenario, audio: &Audio) -> Self {
+        Self::with_media(topology, scenario, audio.codes())
+    }
+
+    /// It is called, plays a recording in pcap format, and the other side ends the call.
+    pub(crate) fn replay(topology: &Topology, recording: &[u8]) -> Self {
+        Self::with_media(topology, Scenario::Replaying, recording)
+    }
+
+    fn with_media(topology: &Topology, scenario: Scenario, media: &[u8]) -> Self {
         let (folder, cleanup) = temporary_folder("sipp").expect("create a folder");
         let xml = match scenario {
             Scenario::Called => include_str!("../sipp/called.xml"),
             Scenario::Calling => include_str!("../sipp/calling.xml"),
+            Scenario::Replaying => include_str!("../sipp/replaying.xml"),
         };
         fs::write(folder.join("scenario.xml"), xml).expect("write a file");
-        fs::write(folder.join("audio"), audio.codes()).expect("write a file");
+        fs::write(folder.join("audio"), media).expect("write a file");
         let address = Topology::core_address(Family::V4).to_string();
         let proxy = Topology::core_side_address(Family::V4);
         let mut command = Command::new("sipp");
@@ -67,7 +79,7 @@ impl Sipp {
             folder,
             _cleanup: cleanup,
         };
-        if let Scenario::Called = scenario {
+        if let Scenario::Called | Scenario::Replaying = scenario {
             // Looked up, not tried: our own socket would be in its way.
             let is_there = || {
                 let sockets = || fs::read_to_string("/proc/thread-self/net/udp");

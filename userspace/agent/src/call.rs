@@ -48,7 +48,7 @@ pub(crate) use branch::{Branch, Dialog};
 pub(crate) use party::{About, Echoes, Learning, Party, Reach};
 pub(crate) use request::{Answer, Dscp, Offer, Part, Registration, Tags, Terms};
 
-use branch::Version;
+use branch::{Crossed, Version};
 use place::Place;
 
 use crate::call_error::CallError;
@@ -58,9 +58,8 @@ use crate::session::Ends;
 /// The most m-lines that a call may be allowed: each dialog has so many slots.
 pub(crate) const MAX_STREAMS: u16 = 64;
 
-/// How long an offer within a dialog keeps the other side from making one: as long as the peers
-/// themselves stay away from each other (RFC 3261 section 14.1). Nobody tells a gateway that an
-/// offer was refused, so it cannot wait for that.
+/// How long an offer may have been under way when the other side makes one that crosses it: as long
+/// as the peers themselves then stay away from each other (RFC 3261 section 14.1).
 const GLARE: Duration = Duration::from_secs(4);
 
 /// A call.
@@ -76,6 +75,8 @@ pub(crate) struct Call {
     pub(crate) ends_at: Option<Duration>,
     /// Whether somebody has taken it for sure: most clients do not tell that from ringing.
     pub(crate) is_final: bool,
+    /// What clients want to be told with reports.
+    pub(crate) metadata: Option<String>,
     pub(crate) branches: Vec<Branch>,
     dscp: Option<u8>,
     /// Whether RTP is dropped, as the client said.
@@ -114,6 +115,7 @@ impl Call {
             last_signal: now,
             ends_at: None,
             is_final: false,
+            metadata: None,
             branches: Vec::new(),
             dscp: None,
             is_silenced: false,
@@ -145,9 +147,17 @@ impl Call {
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
 
-        let is_waiting = now.saturating_sub(self.last_signal) < GLARE;
-        if dialog.call.is_pending() && dialog.call.offerer() != Some(near) && !is_waiting {
-            dialog.call = dialog.call.reject().0;
+        // Nobody tells a gateway that an offer was refused, so the next one takes its place, whoever
+        // makes it.
+        if dialog.call.is_pending() && dialog.call.offerer() != Some(near) {
+            let refused = dialog.call.reject().0;
+            let crossed = Crossed {
+                call: std::mem::replace(&mut dialog.call, refused),
+                offerer_reach: dialog.offerer_reach.take(),
+                refuses_rtcp_mux: branch.refuses_rtcp_mux,
+            };
+            let may_cross = now.saturating_sub(self.last_signal) < GLARE && branch.shapes.is_none();
+            dialog.crossed = may_cross.then(|| Box::new(crossed));
         }
         let is_first = !dialog.call.setups().any(|setup| setup.is_some());
         let lines = if is_first {
@@ -164,7 +174,7 @@ impl Call {
             return Err(CallError::Streams { found, max });
         }
         let near_shape = &mut shapes[near as usize];
-        let (shape, folded) = near_shape.fold_offer(&offer.sdp, lines, &offer.shape);
+        let (shape, mut folded) = near_shape.fold_offer(&offer.sdp, lines, &offer.shape);
         *near_shape = shape;
         let found = folded.media().len();
         if found > max {
@@ -175,7 +185,7 @@ impl Call {
         } else {
             dialog.answerer.as_ref()
         };
-        host_name::check(&offer.sdp, &offer.about, offerer)?;
+        host_name::resolve(&mut folded, &offer.about, offerer)?;
         let mut ports = BTreeMap::new();
         for index in dialog.call.wanted_ports(&folded) {
             let media = &folded.media()[index];
@@ -235,7 +245,7 @@ impl Call {
         // Until there is an answer, which may never come, media flows as it did.
         dialog.offerer_reach = Some(Box::new(offer.about.reach));
         branch.echo(&offer.about, near);
-        self.is_silenced = offer.about.silences.unwrap_or(self.is_silenced);
+        self.note(&offer.about);
         if let Some(dscp) = offer.dscp {
             self.dscp = match dscp {
                 Dscp::AsArrived => None,
@@ -260,6 +270,17 @@ impl Call {
         } = self.place_of_answer(answer, take_ports)?;
         let branch = &mut self.branches[at];
         let offerer = branch.side_of_offerer(by_offerer);
+        let realms = branch.realms();
+        let dialog = &mut branch.dialogs[dialog_at];
+        let crossed = dialog.crossed.take();
+        if dialog.call.offerer() != Some(offerer) {
+            // The answer to an offer whose place another has taken.
+            let crossed = crossed.filter(|crossed| crossed.call.offerer() == Some(offerer));
+            let crossed = *crossed.ok_or(CallError::Dialogue)?;
+            dialog.call = crossed.call;
+            dialog.offerer_reach = crossed.offerer_reach;
+            branch.refuses_rtcp_mux = crossed.refuses_rtcp_mux;
+        }
         let mut policy = answer.policy.clone();
         if branch.refuses_rtcp_mux {
             match offerer {
@@ -267,22 +288,15 @@ impl Call {
                 Side::Core => policy.core_rtcp_mux = RtcpMux::Never,
             }
         }
-        let realms = branch.realms();
-        let dialog = &mut branch.dialogs[dialog_at];
-        if dialog.call.offerer() != Some(offerer) {
-            // The answer to an offer whose place another has taken.
-            return Err(CallError::Dialogue);
-        }
         let party = if by_offerer {
             dialog.answerer.as_ref()
         } else {
             Some(&branch.offerer)
         };
-        host_name::check(&answer.sdp, &answer.about, party)?;
         let context = answer.terms.context(&policy);
         let answerer = offerer.opposite();
         let mut shapes = branch.shapes.clone();
-        let folded = match &mut shapes {
+        let mut folded = match &mut shapes {
             None => answer.sdp.clone(),
             Some(shapes) => {
                 let shape = &mut shapes[answerer as usize];
@@ -293,6 +307,7 @@ impl Call {
                 shape.fold_answer(&answer.sdp).ok_or(refusal)?
             }
         };
+        host_name::resolve(&mut folded, &answer.about, party)?;
         let (after, decision) = dialog.call.answer(&folded, &context, &mut SystemRandom)?;
         let unfolded = match &shapes {
             None => decision.sdp,
@@ -331,9 +346,25 @@ impl Call {
         branch.active = Some(dialog_at);
         branch.echo(&answer.about, answerer);
         self.is_final |= answer.is_final;
-        self.is_silenced = answer.about.silences.unwrap_or(self.is_silenced);
+        self.note(&answer.about);
         self.last_signal = now;
-        Ok(self.passed(unfolded, at, dialog_at, offerer, by_offerer))
+        let passed = self.passed(unfolded, at, dialog_at, offerer, by_offerer);
+        let is_of = |wanted| passed.local.is_none_or(|ip| IpVersion::of(ip) == wanted);
+        if !answer.version.is_none_or(is_of) {
+            return Err(CallError::Unsupported(
+                "who offered gets an address of its own IP version; leave address-family out of \
+                 the answer",
+            ));
+        }
+        Ok(passed)
+    }
+
+    /// Takes over what is said with an SDP about all of the call.
+    fn note(&mut self, about: &About) {
+        self.is_silenced = about.silences.unwrap_or(self.is_silenced);
+        if about.metadata.is_some() {
+            self.metadata.clone_from(&about.metadata);
+        }
     }
 
     /// What is left once a part of the call has ended; `None` when nothing is.
@@ -386,11 +417,7 @@ impl Call {
         let mut ports = BTreeSet::new();
         for branch in &self.branches {
             let [access, core] = branch.realms();
-            let calls = branch.dialogs.iter().map(|dialog| &dialog.call);
-            for own in calls
-                .chain(branch.offered.as_deref())
-                .flat_map(e2ae::Call::ports)
-            {
+            for own in branch.calls().flat_map(e2ae::Call::ports) {
                 let Some(own) = own else { continue };
                 ports.extend([(access, own.access.rtp), (core, own.core.rtp)]);
             }
@@ -456,6 +483,7 @@ impl Call {
         branch.dialogs.push(Dialog {
             answerer: None,
             offerer_reach: None,
+            crossed: None,
             slot,
             call: offered.fork(&own),
             outcomes: BTreeMap::new(),
@@ -483,6 +511,7 @@ impl Call {
             dialogs: vec![Dialog {
                 answerer: to.clone().map(|tag| Party::new(tag, far, now)),
                 offerer_reach: None,
+                crossed: None,
                 slot,
                 call: e2ae::Call::new(),
                 outcomes: BTreeMap::new(),

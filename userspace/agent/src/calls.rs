@@ -18,6 +18,7 @@ use crate::call::{Answer, Call, Offer, Part, Passed, Wanted};
 use crate::call_error::CallError;
 use crate::data_plane::DataPlaneError;
 use crate::manager::{Entry, Manager, ManagerError, Taken, lock};
+use crate::quality::Qualities;
 use crate::session::{Ends, SessionId};
 use crate::state::State;
 use crate::stream::Stream;
@@ -51,6 +52,7 @@ pub(crate) struct Did {
     pub(crate) id: SessionId,
     pub(crate) state: Arc<State>,
     pub(crate) flows: Vec<FlowStatistics>,
+    pub(crate) qualities: Qualities,
 }
 
 impl Manager {
@@ -159,8 +161,7 @@ impl Manager {
             self.count_end(call, &self.tally.ended);
             info!(session = %entry.id, call = call_id, "ended");
         }
-        let id = entry.id;
-        Ok(Did { id, state, flows })
+        Ok(self.did_by(&entry, state, flows))
     }
 
     /// What a call did until now.
@@ -181,8 +182,18 @@ impl Manager {
             }
             _ => Vec::new(),
         };
-        let id = entry.id;
-        Did { id, state, flows }
+        self.did_by(entry, state, flows)
+    }
+
+    fn did_by(&self, entry: &Entry, state: Arc<State>, flows: Vec<FlowStatistics>) -> Did {
+        let mut qualities = lock(&entry.watch).qualities.clone();
+        qualities.finish(&flows, self.now());
+        Did {
+            id: entry.id,
+            state,
+            flows,
+            qualities,
+        }
     }
 
     /// Ends calls whose time has come, for ever.

@@ -9,10 +9,11 @@
 //! flow carries both. So no two flows can use one key, SSRC and index twice.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use sallyport_flow::{
-    Carries, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm, Refusals,
-    Remote, Source, Update,
+    Carries, Clock, Egress, Flow, FlowId, FlowStatistics, Gate, Ingress, Latch, Path, Realm,
+    Refusals, Remote, Source, SsrcStatistics, Update,
 };
 use serde::Serialize;
 
@@ -89,6 +90,7 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
                         waits,
                     }),
                 },
+                clocks: clocks(near, far, carries),
                 unprotect: near.receive.clone(),
                 expect: near.expect.clone(),
             },
@@ -111,6 +113,22 @@ fn flows_of(id: SessionId, stream: &Stream) -> impl Iterator<Item = Flow> {
             },
         }
     })
+}
+
+/// How fast timestamps run in what a leg sends: what the other may be sent (RFC 3264 section 5.1),
+/// or what else it may be sent itself.
+fn clocks(near: &StreamLeg, far: &StreamLeg, carries: Carries) -> Vec<Clock> {
+    let mut clocks = Vec::new();
+    if carries != Carries::Rtcp {
+        for clock in far.clocks.iter().chain(&near.clocks) {
+            let is_known = |known: &Clock| known.payload_type == clock.payload_type;
+            if clock.rate >= Clock::MIN_RATE && !clocks.iter().any(is_known) {
+                clocks.push(*clock);
+            }
+        }
+        clocks.truncate(Ingress::MAX_CLOCKS);
+    }
+    clocks
 }
 
 /// What arrives for a stream, on which side and where: one flow each.
@@ -180,6 +198,35 @@ pub(crate) struct Direction {
     pub(crate) bytes_out: u64,
     #[serde(serialize_with = "crate::http::answer::refusals")]
     pub(crate) refused: Refusals,
+    pub(crate) ssrcs: Vec<SsrcCounters>,
+}
+
+/// How the RTP packets of one SSRC arrived.
+#[derive(Debug, Serialize)]
+pub(crate) struct SsrcCounters {
+    ssrc: u32,
+    packets: u64,
+    bytes: u64,
+    /// Below 0 when more came twice.
+    lost: i64,
+    /// Behind others that they should have been before, or twice.
+    late: u64,
+    /// `None` when nobody knows the clock of their timestamps.
+    jitter_us: Option<u64>,
+}
+
+impl From<&SsrcStatistics> for SsrcCounters {
+    fn from(counted: &SsrcStatistics) -> Self {
+        let micros = |jitter: Duration| u64::try_from(jitter.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            ssrc: counted.ssrc,
+            packets: counted.packets,
+            bytes: counted.bytes,
+            lost: counted.lost(),
+            late: counted.late,
+            jitter_us: counted.jitter.map(micros),
+        }
+    }
 }
 
 /// The peers that were latched.
@@ -221,6 +268,9 @@ pub(crate) fn counters(session: &Session, flows: &[FlowStatistics]) -> Counters 
         direction.packets_out += flow.packets_out;
         direction.bytes_out += flow.bytes_out;
         direction.refused.add(&flow.refused);
+        direction
+            .ssrcs
+            .extend(flow.ssrcs.iter().map(SsrcCounters::from));
         if carries != Carries::Rtcp {
             *rtp = flow.latched;
         }
@@ -375,6 +425,19 @@ mod tests {
     }
 
     #[test]
+    fn timestamps_run_as_the_receiver_said_or_else_the_sender() {
+        let clock = |payload_type, rate| Clock { payload_type, rate };
+        let mut stream = Stream::of_session(&session(false, true), &keys()).unwrap();
+        stream.legs[0].clocks = vec![clock(96, 16_000), clock(0, 8000), clock(97, 1)];
+        stream.legs[1].clocks = vec![clock(96, 48_000)];
+        let flows = flows(SessionId::of(FlowId(0)), &[stream]);
+        let clocks: Vec<_> = flows.iter().map(|flow| &flow.ingress.clocks[..]).collect();
+        let from_access = [clock(96, 48_000), clock(0, 8000)];
+        let from_core = [clock(96, 16_000), clock(0, 8000)];
+        assert_eq!(clocks, [&from_access[..], &[], &from_core, &[]]);
+    }
+
+    #[test]
     fn each_flow_goes_on_at_its_own_marks() {
         let session = session(true, true);
         let mark = |ssrc| Mark {
@@ -421,6 +484,12 @@ mod tests {
                 bytes_out: 90,
                 refused,
                 latched,
+                ssrcs: vec![SsrcStatistics {
+                    ssrc: 7,
+                    packets: 9,
+                    expected: 11,
+                    ..SsrcStatistics::default()
+                }],
                 ..FlowStatistics::default()
             }
         };
@@ -429,6 +498,7 @@ mod tests {
         assert_eq!((there.packets_in, there.bytes_in), (20, 200));
         assert_eq!((there.packets_out, there.bytes_out), (18, 180));
         assert_eq!(there.refused.of(Reason::AuthFailed), 2);
+        assert_eq!(there.ssrcs[0].lost, 2);
         assert_eq!(counters.core_to_access.packets_in, 10);
         assert_eq!(counters.latched.access, None);
         assert_eq!(counters.latched.access_rtcp, peer);

@@ -40,6 +40,15 @@ mod ng_lines;
 /// What a call did, as the ng front end tells it.
 mod report;
 
+/// How well media arrived, sample by sample.
+mod quality;
+
+/// What listeners would say of it.
+mod mos;
+
+/// How long packets are under way, as peers report.
+mod round_trip;
+
 /// What HTTP clients hand to the manager: sessions, legs, keys.
 mod session;
 

@@ -328,6 +328,7 @@ mod tests {
                 local: at("10.0.0.1:40000"),
                 carries: Carries::Muxed,
                 handshakes: false,
+                clocks: Vec::new(),
                 source: Source::Only(at("10.0.0.9:6000")),
                 unprotect: None,
                 expect: None,

@@ -109,6 +109,7 @@ impl Calls for NgCalls {
             }),
             policy: ng_keys::of_answer(&self.manager.policy, &answer.options),
             about,
+            version: version(&answer.options),
             is_final: answer.options.flags.contains(&Flag::Final),
         };
         let sdp = self.manager.answer(&answer, &lines).await.map_err(refuse)?;
@@ -193,15 +194,12 @@ impl NgCalls {
                     .map(|name| Medium::from(name.as_str()))
                     .collect(),
             },
-            version: options.address_family.map(|family| match family {
-                Family::Ip6 => Version::V6,
-                _ => Version::V4,
-            }),
-            dscp: options.tos.and_then(|tos| match tos {
-                Tos::Default => Some(Dscp::AsArrived),
-                Tos::Unchanged => None,
-                Tos::Octet(octet) => Some(Dscp::Marked(octet >> 2)),
-            }),
+            version: version(options),
+            dscp: match options.tos {
+                None | Some(Tos::Default) => Some(Dscp::AsArrived),
+                Some(Tos::Unchanged) => None,
+                Some(Tos::Octet(octet)) => Some(Dscp::Marked(octet >> 2)),
+            },
             max_streams: self.manager.limits.max_streams,
         })
     }
@@ -297,6 +295,14 @@ fn words(options: &Options) -> Asked {
     }
 }
 
+/// The version of our address for who gets the SDP.
+fn version(options: &Options) -> Option<Version> {
+    options.address_family.map(|family| match family {
+        Family::Ip6 => Version::V6,
+        _ => Version::V4,
+    })
+}
+
 /// The profile for who answers.
 fn profile(options: &Options) -> Option<Profile> {
     let profile = match options.transport? {
@@ -350,6 +356,7 @@ fn about(options: &Options) -> About {
     let echo = |sender, receiver| Some(Echoes { sender, receiver });
     About {
         label: options.label.clone(),
+        metadata: options.metadata.clone(),
         reach: Reach {
             received_from: options.received_from,
             media_address: options.media_address.or(at_sip_source),

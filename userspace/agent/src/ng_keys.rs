@@ -16,7 +16,8 @@ const LIFETIME: u64 = 1 << 31;
 /// What an offer is held to. Only suites that the gateway takes anyhow are offered or taken.
 ///
 /// # Errors
-/// [`CallError::Unsupported`] when no suite is left for media that is to be protected.
+/// [`CallError::Unsupported`] when no suite is left for media that is to be protected, or its
+/// packets are to go without encryption or authentication.
 pub(crate) fn of_offer(
     of_gateway: &Policy,
     options: &Options,
@@ -29,6 +30,13 @@ pub(crate) fn of_offer(
         unencrypted_srtcp: wishes.unencrypted_srtcp,
         unauthenticated_srtp: wishes.unauthenticated_srtp,
     };
+    if !policy.sdes.allows_what_is_asked() {
+        return Err(CallError::Unsupported(
+            "SRTP is encrypted and authenticated here: leave SDES-unencrypted_srtp and \
+             SDES-unauthenticated_srtp out; SDES-unencrypted_srtcp needs \
+             agent.policy.unencrypted_srtcp = true",
+        ));
+    }
     let ours = policy.sdes.suites.as_slice();
     let has = |list: &[String], suite: &Suite| {
         list.iter()

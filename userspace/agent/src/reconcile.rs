@@ -300,6 +300,7 @@ impl Manager {
             if let Some(idle) = flow.idle {
                 watch.last_media = watch.last_media.max(now.checked_sub(idle));
             }
+            watch.qualities.learn(flow, now);
             let is_far = watch.marks.learn(flow);
             drop(watch);
             if is_far && far.last().is_none_or(|last| last.id != id) {

@@ -24,6 +24,8 @@ pub(crate) fn report(did: &Did, now: Duration) -> Report {
     let mut report = Report {
         created: call.created,
         last_signal: call.last_signal,
+        metadata: call.metadata.clone(),
+        qualities: did.qualities.report(),
         ..Report::default()
     };
     for branch in &call.branches {

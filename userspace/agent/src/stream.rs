@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sallyport_flow::{Carries, Crypto, Gate, LatchOn, Realm};
+use sallyport_flow::{Carries, Clock, Crypto, Gate, LatchOn, Realm};
+use sallyport_signalling::sdp;
 
 use crate::session::{Ends, Key, Keys, Session, SessionKeys};
 
@@ -27,6 +28,8 @@ pub(crate) struct StreamLeg {
     pub(crate) peer: Peer,
     /// What is answered by sockets of the kernel.
     pub(crate) handshakes: Handshakes,
+    /// How fast timestamps run in what the peer may be sent.
+    pub(crate) clocks: Vec<Clock>,
     /// How to unprotect what arrives; `None` for what is plain, or none of our business, and while
     /// a handshake has given no keys yet.
     pub(crate) receive: Option<Crypto>,
@@ -119,6 +122,8 @@ impl Stream {
                     Peer::Known,
                 ),
                 handshakes: Handshakes::default(),
+                // Nobody has said more.
+                clocks: sdp::Clock::assigned().map(clock).collect(),
                 receive: crypto(|keys| &keys.receive),
                 expect: None,
                 send: crypto(|keys| &keys.send),
@@ -132,6 +137,14 @@ impl Stream {
             legs: [leg(Realm::Access)?, leg(Realm::Core)?],
             is_echo: false,
         })
+    }
+}
+
+/// As the data plane has it.
+pub(crate) const fn clock(clock: sdp::Clock) -> Clock {
+    Clock {
+        payload_type: clock.payload_type,
+        rate: clock.rate,
     }
 }
 

@@ -471,6 +471,8 @@ fn merge(
         sum.refused.add(&statistics.refused);
         sum.idle = sum.idle.or(statistics.idle);
         sum.ssrcs.extend(statistics.ssrcs);
+        sum.sent.extend(statistics.sent);
+        sum.received.extend(statistics.received);
         sum.latched = sum.latched.or(statistics.latched);
         sum.unprotect.extend(statistics.unprotect);
         sum.protect.extend(statistics.protect);

@@ -11,16 +11,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use sallyport_ebpf::FlowKey;
-use sallyport_flow::{Carries, FlowId, FlowStatistics, Gate, Refusals, SsrcStatistics};
+use sallyport_flow::{Carries, FlowId, Gate, Refusals};
 use slab::Slab;
 
 use crate::contexts::{Claim, Owned};
 use crate::header::PathHeader;
 use crate::next_hop::HopId;
+use crate::reception::{Clocks, Receptions};
+use crate::reports::Reports;
 use crate::xdp::NicId;
 
 /// The flows of one worker.
@@ -121,6 +122,8 @@ pub struct Terms {
     pub carries: Carries,
     /// Who may send.
     pub source: SourceFilter,
+    /// How fast RTP timestamps run.
+    pub clocks: Clocks,
     /// Whether arriving packets are protected.
     pub protected: bool,
     /// Whether leaving packets are.
@@ -223,10 +226,10 @@ pub struct FlowCounters {
     pub bytes_out: u64,
     /// When the last packet came that was the peer's.
     pub last: Option<Instant>,
-    /// The SSRC of the peer's last RTP packet; without packets before the first.
-    ssrc: SsrcStatistics,
-    /// Those before, the latest last.
-    ssrcs_before: ArrayVec<SsrcStatistics, { FlowStatistics::MAX_SSRCS - 1 }>,
+    /// How the peer's RTP packets arrived, where some may.
+    pub receptions: Option<Box<Receptions>>,
+    /// What its RTCP packets reported, where some may.
+    pub reports: Option<Box<Reports>>,
     /// Packets that did not leave.
     pub refused: Refusals,
 }
@@ -237,11 +240,11 @@ impl FlowEntry {
         Self {
             id,
             key,
+            counters: FlowCounters::new(terms.carries),
             terms,
             claim,
             owned: None,
             has_expired: false,
-            counters: FlowCounters::default(),
         }
     }
 
@@ -252,8 +255,28 @@ impl FlowEntry {
         {
             new.keep(old);
         }
+        self.counters.make_room(terms.carries);
         self.terms = terms;
         self.has_expired = false;
+    }
+}
+
+impl FlowCounters {
+    /// Nothing counted yet.
+    pub fn new(carries: Carries) -> Self {
+        let mut counters = Self::default();
+        counters.make_room(carries);
+        counters
+    }
+
+    /// Makes room for what may arrive from now on: packets must not find it missing.
+    fn make_room(&mut self, carries: Carries) {
+        if carries != Carries::Rtcp {
+            self.receptions.get_or_insert_default();
+        }
+        if carries != Carries::Rtp {
+            self.reports.get_or_insert_default();
+        }
     }
 }
 
@@ -323,56 +346,5 @@ impl Latching {
     #[inline]
     pub fn admits(&self, peer: SocketAddr) -> bool {
         self.from.is_none_or(|net| net.contains(&peer.ip()))
-    }
-}
-
-impl FlowCounters {
-    /// Counts an RTP packet of the peer.
-    #[inline]
-    pub fn count_rtp(&mut self, ssrc: u32, len: usize) {
-        if self.ssrc.ssrc != ssrc {
-            self.change_ssrc(ssrc);
-        }
-        self.ssrc.ssrc = ssrc;
-        self.ssrc.packets += 1;
-        self.ssrc.bytes += len as u64;
-    }
-
-    /// The SSRCs of the peer's RTP packets, the latest first.
-    pub fn ssrcs(&self) -> impl Iterator<Item = SsrcStatistics> {
-        let before = self.ssrcs_before.iter().rev();
-        let ssrcs = core::iter::once(&self.ssrc).chain(before);
-        ssrcs.copied().filter(|ssrc| ssrc.packets > 0)
-    }
-
-    /// Goes on with another SSRC, which may have been there before. If there is no room for all,
-    /// the oldest is forgotten.
-    #[cold]
-    fn change_ssrc(&mut self, ssrc: u32) {
-        let before = &mut self.ssrcs_before;
-        let known = before.iter().position(|known| known.ssrc == ssrc);
-        let new = known.map(|at| before.remove(at)).unwrap_or_default();
-        if before.is_full() {
-            before.remove(0);
-        }
-        before.push(std::mem::replace(&mut self.ssrc, new));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_many_ssrcs_the_latest_are_counted() {
-        let mut counters = FlowCounters::default();
-        for ssrc in [1, 2, 1, 3, 4, 1, 5, 6, 1] {
-            counters.count_rtp(ssrc, 100);
-        }
-        let counts: Vec<_> = counters
-            .ssrcs()
-            .map(|it| (it.ssrc, it.packets, it.bytes))
-            .collect();
-        assert_eq!(counts, [(1, 4, 400), (6, 1, 100), (5, 1, 100), (4, 1, 100)]);
     }
 }

@@ -7,7 +7,9 @@
 //! [`burst`] from its sockets, [`stage::process_burst`] decides about it as a pure function over
 //! the worker's [`state`], the worker hands what is left to the other socket. [`control`] speaks
 //! with the agent and tells the workers what becomes of flows and, by [`rekey`], of their crypto
-//! [`contexts`]; [`next_hop`] follows the kernel's routes and neighbours.
+//! [`contexts`]; [`next_hop`] follows the kernel's routes and neighbours. How well media arrived is
+//! measured by [`reception`], and what the peers say of
+//! it gathered by [`reports`].
 
 #![deny(unsafe_code)]
 
@@ -22,7 +24,9 @@ pub mod header;
 pub mod next_hop;
 pub mod nic;
 pub mod own;
+pub mod reception;
 pub mod rekey;
+pub mod reports;
 mod run;
 pub mod server;
 pub mod stage;

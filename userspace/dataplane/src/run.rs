@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use nix::sched::sched_getaffinity;
@@ -71,6 +72,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .collect::<Result<Arc<[_]>, _>>()?;
     let cpus = cpus(&config, queues);
     let (ended, has_ended) = mpsc::unbounded_channel();
+    let started = Instant::now();
     let mut workers = Vec::with_capacity(queues as usize);
     for queue in 0..queues {
         let worker = WorkerHandle::start(WorkerSetup {
@@ -83,6 +85,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             max_flows: config.max_flows,
             require_zero_copy: config.require_zero_copy,
             poll: config.poll,
+            started,
             events: Arc::clone(&events),
             inboxes: Arc::clone(&inboxes),
             ended: ended.clone(),

@@ -27,6 +27,8 @@ pub struct WorkerState {
     pub worker: u32,
     /// When the burst was taken. The loop around the stages sets it, they know no clock.
     pub now: Instant,
+    /// When the data plane started: the same for all workers.
+    pub started: Instant,
     /// The flows.
     pub flows: FlowTable,
     /// The crypto contexts of the flows that it owns.
@@ -46,6 +48,12 @@ pub struct WorkerState {
 }
 
 impl WorkerState {
+    /// How long the data plane had run when the burst was taken, in nanoseconds.
+    pub fn elapsed(&self) -> u64 {
+        let elapsed = self.now.saturating_duration_since(self.started);
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Counts a packet that does not leave, at the worker and at its flow if it has one.
     pub fn count_refused(&mut self, flow: Slot, reason: Reason) {
         self.refused.count(reason);

@@ -70,6 +70,8 @@ pub struct WorkerSetup {
     pub require_zero_copy: bool,
     /// What to do without packets.
     pub poll: PollMode,
+    /// When the data plane started.
+    pub started: Instant,
     /// Where events go.
     pub events: Arc<Events>,
     /// The inboxes of all workers, by their numbers.
@@ -309,6 +311,7 @@ impl Worker {
             state: WorkerState {
                 worker: setup.worker,
                 now: Instant::now(),
+                started: setup.started,
                 flows: FlowTable::with_capacity(setup.max_flows),
                 contexts: ContextSets::with_capacity(2 * setup.max_flows as usize),
                 hops: HopTable::default(),
@@ -703,6 +706,8 @@ fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
             .collect()
     };
     let counters = &entry.counters;
+    let receptions = counters.receptions.iter();
+    let reports = counters.reports.as_deref();
     FlowStatistics {
         id: entry.id,
         packets_in: counters.packets_in,
@@ -711,7 +716,9 @@ fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
         bytes_out: counters.bytes_out,
         refused: counters.refused,
         idle: counters.last.map(|last| last.elapsed()),
-        ssrcs: counters.ssrcs().collect(),
+        ssrcs: receptions.flat_map(|it| it.statistics()).collect(),
+        sent: reports.map_or_else(Vec::new, |it| it.sent().to_vec()),
+        received: reports.map_or_else(Vec::new, |it| it.received().to_vec()),
         latched: match entry.terms.source {
             SourceFilter::Latch(latching) => latching.latched,
             SourceFilter::Only(_) => None,

@@ -98,11 +98,33 @@ pub struct Ingress {
     pub handshakes: bool,
     /// Who may send.
     pub source: Source,
+    /// How fast the timestamps of its RTP packets run, at most [`Ingress::MAX_CLOCKS`]: without
+    /// that their jitter is not known.
+    pub clocks: Vec<Clock>,
     /// How to unprotect; `None` when plain RTP arrives (profile RTP/AVP).
     pub unprotect: Option<Crypto>,
     /// How to unprotect what `unprotect` does not fit: keys that the peer has offered in place of
     /// those, without an answer yet (RFC 4568 section 7.1.4). Only beside `unprotect`.
     pub expect: Option<Crypto>,
+}
+
+impl Ingress {
+    /// How many payload types may have their clocks told.
+    pub const MAX_CLOCKS: usize = 32;
+}
+
+/// The clock of the timestamps of one RTP payload type (RFC 3550 section 5.1).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Clock {
+    /// The payload type, 0 to 127.
+    pub payload_type: u8,
+    /// Ticks a second, at least [`Clock::MIN_RATE`].
+    pub rate: u32,
+}
+
+impl Clock {
+    /// Slower than any that is registered.
+    pub const MIN_RATE: u32 = 100;
 }
 
 /// What a local port receives (RFC 5761).

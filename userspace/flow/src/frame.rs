@@ -93,8 +93,8 @@ impl core::error::Error for FrameError {}
 mod tests {
     use super::*;
     use crate::{
-        Carries, ClientMessage, Crypto, Egress, Flow, FlowId, Gate, Ingress, Latch, LatchOn, Mark,
-        MasterKey, Path, Realm, Remote, Request, Secret, Source, Suite, Update,
+        Carries, ClientMessage, Clock, Crypto, Egress, Flow, FlowId, Gate, Ingress, Latch, LatchOn,
+        Mark, MasterKey, Path, Realm, Remote, Request, Secret, Source, Suite, Update,
     };
 
     fn flow(number: u64) -> Flow {
@@ -121,6 +121,10 @@ mod tests {
             unencrypted_srtcp: true,
             marks: vec![mark; 16],
         };
+        let clock = Clock {
+            payload_type: 127,
+            rate: u32::MAX,
+        };
         Flow {
             id: FlowId(number),
             gate: Gate::Closed,
@@ -129,6 +133,7 @@ mod tests {
                 local,
                 carries: Carries::Muxed,
                 handshakes: false,
+                clocks: vec![clock; Ingress::MAX_CLOCKS],
                 source: Source::Latch(Latch {
                     signalled: Some(local),
                     from: Some("2001:db8::/64".parse().unwrap()),

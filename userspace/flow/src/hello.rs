@@ -5,7 +5,7 @@
 use core::fmt;
 
 /// The version of the messages in this crate. Any change to them raises it.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// What each side says first: who it is and which version it speaks.
 ///

@@ -26,8 +26,8 @@ pub mod statistics;
 pub use crypto::{Crypto, Mark, MasterKey, Suite};
 pub use event::Event;
 pub use flow::{
-    Carries, Egress, Flow, FlowId, FlowSummary, Gate, Ingress, Latch, LatchOn, Path, Realm, Remote,
-    Source,
+    Carries, Clock, Egress, Flow, FlowId, FlowSummary, Gate, Ingress, Latch, LatchOn, Path, Realm,
+    Remote, Source,
 };
 pub use frame::{FrameError, MAX_FRAME_LEN, from_body, read_frame_len, to_frame};
 pub use frame_buffer::FrameBuffer;
@@ -36,6 +36,6 @@ pub use reason::Reason;
 pub use request::{ClientMessage, Refused, Reply, Request, ServerMessage, Update};
 pub use secret::Secret;
 pub use statistics::{
-    FlowStatistics, FrameCount, NicStatistics, QueueStatistics, Refusals, SsrcStatistics,
-    Statistics, WorkerStatistics,
+    FlowStatistics, FrameCount, NicStatistics, QueueStatistics, ReceptionReport, Refusals,
+    SenderReport, SsrcStatistics, Statistics, WorkerStatistics,
 };

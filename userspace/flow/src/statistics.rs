@@ -75,6 +75,10 @@ pub struct FlowStatistics {
     /// The SSRCs whose RTP packets arrived so, at most [`FlowStatistics::MAX_SSRCS`]; of more, the
     /// latest. They leave with the same SSRCs.
     pub ssrcs: Vec<SsrcStatistics>,
+    /// The latest sender reports of the peer, at most [`FlowStatistics::MAX_REPORTS`].
+    pub sent: Vec<SenderReport>,
+    /// The latest report of the peer on each SSRC, at most [`FlowStatistics::MAX_REPORTS`].
+    pub received: Vec<ReceptionReport>,
     /// The peer that was latched, if any.
     pub latched: Option<SocketAddr>,
     /// Where the indices of the arriving direction stand, one for each SSRC.
@@ -86,17 +90,76 @@ pub struct FlowStatistics {
 impl FlowStatistics {
     /// How many SSRCs are counted one by one.
     pub const MAX_SSRCS: usize = 4;
+
+    /// How many reports of each kind are kept: a peer answers the latest of the other side, or the
+    /// one before.
+    pub const MAX_REPORTS: usize = 2;
 }
 
-/// The RTP packets of one SSRC in one flow.
+/// The RTP packets of one SSRC in one flow that arrived from the flow's peer, also those that a
+/// closed gate did not let pass.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SsrcStatistics {
     /// The synchronisation source.
     pub ssrc: u32,
-    /// Its packets that arrived from the flow's peer.
+    /// How many they are.
     pub packets: u64,
     /// Bytes of UDP payload of these, without what SRTP had added.
     pub bytes: u64,
+    /// How many there should have been by their sequence numbers (RFC 3550 appendix A.3).
+    pub expected: u64,
+    /// How many came after one that follows them, or twice.
+    pub late: u64,
+    /// Interarrival jitter (RFC 3550 section 6.4.1) by now; `None` where no [`Clock`](crate::Clock)
+    /// fits, and before the second packet.
+    pub jitter: Option<Duration>,
+}
+
+impl SsrcStatistics {
+    /// How many did not arrive; below 0 when more came twice.
+    pub const fn lost(&self) -> i64 {
+        self.expected.cast_signed() - self.packets.cast_signed()
+    }
+}
+
+/// An RTCP sender report, as far as it tells of round trips (RFC 3550 section 6.4.1).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SenderReport {
+    /// Who sent it.
+    pub ssrc: u32,
+    /// Its time: the middle 32 bits of the NTP timestamp.
+    pub time: u32,
+    /// When it came by, from the start of the data plane on.
+    pub at: Duration,
+}
+
+/// A block of an RTCP report on reception, as far as it tells of round trips (RFC 3550 section
+/// 6.4.1).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReceptionReport {
+    /// Who reports.
+    pub reporter: u32,
+    /// On whom.
+    pub ssrc: u32,
+    /// The time of the last sender report from there; 0 for none.
+    pub last_report: u32,
+    /// How long ago that arrived at the reporter, in 65536 parts of a second.
+    pub delay: u32,
+    /// When the block came by, from the start of the data plane on.
+    pub at: Duration,
+}
+
+impl ReceptionReport {
+    /// The round trip from here to the reporter and back, if this answers a sender report that
+    /// came by here.
+    pub fn round_trip(&self, sent: &SenderReport) -> Option<Duration> {
+        if self.ssrc != sent.ssrc || self.last_report != sent.time || self.last_report == 0 {
+            return None;
+        }
+        let delay = (u64::from(self.delay) * 1_000_000_000) >> 16;
+        let elapsed = self.at.checked_sub(sent.at)?;
+        elapsed.checked_sub(Duration::from_nanos(delay))
+    }
 }
 
 /// What the whole data plane did.
@@ -182,4 +245,36 @@ pub struct QueueStatistics {
     pub rx_fill_ring_empty_descs: u64,
     /// How often the transmit ring was empty.
     pub tx_ring_empty_descs: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_is_the_time_between_reports_without_that_at_the_peer() {
+        let sent = SenderReport {
+            ssrc: 7,
+            time: 0x1234_5678,
+            at: Duration::from_secs(1),
+        };
+        let answer = ReceptionReport {
+            reporter: 9,
+            ssrc: 7,
+            last_report: 0x1234_5678,
+            delay: 65_536 / 2,
+            at: Duration::from_millis(1540),
+        };
+        assert_eq!(answer.round_trip(&sent), Some(Duration::from_millis(40)));
+        let other = |change: fn(&mut ReceptionReport)| {
+            let mut answer = answer;
+            change(&mut answer);
+            answer.round_trip(&sent)
+        };
+        // On somebody else, to another report, to none, sooner than can be.
+        assert_eq!(other(|it| it.ssrc = 8), None);
+        assert_eq!(other(|it| it.last_report += 1), None);
+        assert_eq!(other(|it| it.last_report = 0), None);
+        assert_eq!(other(|it| it.delay = u32::MAX), None);
+    }
 }

@@ -3,6 +3,7 @@
 //! The ways that the offers of a call took, and who answers there.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use sallyport_flow::Realm;
 use sallyport_signalling::e2ae::{self, Side};
@@ -43,10 +44,21 @@ pub(crate) struct Dialog {
     pub(crate) answerer: Option<Party>,
     /// What was said of the way to who made the latest offer, as long as that has no answer.
     pub(super) offerer_reach: Option<Box<Reach>>,
+    /// The offer of the other side that the latest one crossed, until either is answered.
+    pub(super) crossed: Option<Box<Crossed>>,
     pub(super) slot: u16,
     pub(crate) call: e2ae::Call,
     /// What peers have proved, by m-line and side.
     pub(super) outcomes: BTreeMap<u16, [Outcome; 2]>,
+}
+
+/// An offer whose place one of the other side has taken while it was still under way. Most peers
+/// refuse the other's then, but one may have answered.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Crossed {
+    pub(super) call: e2ae::Call,
+    pub(super) offerer_reach: Option<Box<Reach>>,
+    pub(super) refuses_rtcp_mux: bool,
 }
 
 /// The version of the session descriptions sent one way.
@@ -63,6 +75,14 @@ impl Branch {
             Side::Access => [self.offerer.realm, self.far_realm],
             Side::Core => [self.far_realm, self.offerer.realm],
         }
+    }
+
+    /// Every call that has ports.
+    pub(super) fn calls<'a>(&'a self) -> impl Iterator<Item = &'a e2ae::Call> {
+        let crossed = |dialog: &'a Dialog| dialog.crossed.as_ref().map(|crossed| &crossed.call);
+        let dialogs = self.dialogs.iter();
+        let calls = dialogs.flat_map(move |dialog| iter::once(&dialog.call).chain(crossed(dialog)));
+        calls.chain(self.offered.as_deref())
     }
 
     /// The side of who makes an offer: who made the first, or the other party.

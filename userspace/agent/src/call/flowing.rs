@@ -11,7 +11,7 @@ use super::branch::{Branch, Dialog};
 use super::handshakes::{Outcome, is_checked};
 use super::party::{Party, checked_peer, peer};
 use crate::session::Ends;
-use crate::stream::{Handshakes, Stream, StreamLeg};
+use crate::stream::{Handshakes, Stream, StreamLeg, clock};
 
 impl Call {
     /// What flows.
@@ -78,6 +78,7 @@ impl Call {
                     peer(party, remote.map(ends), protection.is_some())
                 },
                 handshakes,
+                clocks: leg.clocks.iter().copied().map(clock).collect(),
                 receive,
                 expect: expected
                     .filter(|(of, _)| *of == side && protection.is_some())

@@ -4,25 +4,38 @@
 //!
 //! A protected peer is found all the same: whoever authenticates is it. Of a plain one the address
 //! has to be known, or else whoever sends first would be it. To look the name up would make media
-//! wait for a name server, and let whoever may offer have us ask one: so it is refused, in words.
+//! wait for a name server, and let whoever may offer have us ask one: so it is refused, in words,
+//! unless somebody says what it stands for.
 
 use sallyport_signalling::sdp::Sdp;
 
 use super::party::{About, Party};
 use crate::call_error::CallError;
 
-/// Refuses an SDP that says no more of a plain peer than its name, if nobody else does.
-pub(super) fn check(sdp: &Sdp, about: &About, peer: Option<&Party>) -> Result<(), CallError> {
-    if about.reach.received_from.is_some() || about.reach.media_address.is_some() {
-        return Ok(());
-    }
+/// Puts the address that is said beside an SDP in place of host names in it.
+///
+/// # Errors
+/// [`CallError::HostName`] where nobody says one of a plain peer.
+pub(super) fn resolve(sdp: &mut Sdp, about: &About, peer: Option<&Party>) -> Result<(), CallError> {
+    let mut named = Vec::new();
     for (index, media) in (0..).zip(sdp.media()) {
         let profile = media.profile();
-        let is_plain = profile.is_rtp() && !profile.is_protected() && media.port() != 0;
+        let connection = sdp.connection(media).filter(|_| profile.is_rtp());
+        let Some(name) = connection.as_ref().and_then(|it| it.host_name()) else {
+            continue;
+        };
+        named.push(usize::from(index));
         let was_somewhere = peer.is_some_and(|peer| peer.known(index).is_some());
-        let connection = sdp.connection(media).filter(|_| is_plain && !was_somewhere);
-        if let Some(name) = connection.as_ref().and_then(|it| it.host_name()) {
+        let is_found = profile.is_protected() || was_somewhere || media.port() == 0;
+        let is_said = about.reach.received_from.or(about.reach.media_address);
+        if !is_found && is_said.is_none() {
             return Err(CallError::HostName(name.to_owned()));
+        }
+    }
+    if let Some(address) = about.reach.media_address {
+        for index in named {
+            let lines = sdp.media_mut()[index].section_mut();
+            lines.set_connection(address.into());
         }
     }
     Ok(())

@@ -69,6 +69,8 @@ pub(crate) enum Learning {
 pub(crate) struct About {
     pub(crate) label: Option<String>,
     pub(crate) reach: Reach,
+    /// What reports of the whole call are to tell from now on.
+    pub(crate) metadata: Option<String>,
     /// Whether RTP of the whole call is dropped from now on.
     pub(crate) silences: Option<bool>,
     /// Whose media goes back to them from now on, and nobody else's goes anywhere.

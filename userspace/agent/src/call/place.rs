@@ -136,11 +136,7 @@ impl Branch {
 
     /// Whether an SDP leads to here: the call has come out of this branch, and back.
     fn has_port_of(&self, sdp: &Sdp) -> bool {
-        let calls = self.dialogs.iter().map(|dialog| &dialog.call);
-        let mut ports = calls
-            .chain(self.offered.as_deref())
-            .flat_map(e2ae::Call::ports)
-            .flatten();
+        let mut ports = self.calls().flat_map(e2ae::Call::ports).flatten();
         let at = |media: &Media| {
             let ip = sdp.connection(media)?.ip()?;
             Some(SocketAddr::new(ip, media.port()))

@@ -74,6 +74,7 @@ pub(super) fn answer(tags: Tags, sdp: Sdp) -> Answer {
         terms: Terms::Asked(Asked::default()),
         policy: Policy::default(),
         about: About::default(),
+        version: None,
         is_final: false,
     }
 }
@@ -134,23 +135,68 @@ impl Played {
 }
 
 #[test]
-fn an_offer_that_nobody_answered_keeps_the_other_side_away_for_a_while() {
+fn an_offer_takes_the_place_of_one_that_nobody_answered_whoever_makes_it() {
     let mut played = Played::set_up();
     let by_ue = offer(tags("ue", Some("as"), None), srtp(), "RTP/AVP");
     let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
-    played.offer(&by_ue, 100).unwrap();
-    let refused = played.offer(&by_core, 103).unwrap_err();
-    let glare = e2ae::Refusal::Glare;
-    assert!(matches!(refused, CallError::Refused(refusal) if refusal == glare));
-    played.offer(&by_core, 104).unwrap();
-    // Who answers the first offer now is too late.
-    let late = answer(tags("ue", Some("as"), None), rtp());
-    assert!(matches!(
-        played.answer(&late, 105),
-        Err(CallError::Dialogue)
-    ));
     let timely = answer(tags("as", Some("ue"), None), srtp());
-    played.answer(&timely, 105).unwrap();
+    let late = answer(tags("ue", Some("as"), None), rtp());
+    played.offer(&by_ue, 100).unwrap();
+    for (at, may_cross) in [(103, true), (104, false)] {
+        let mut played = Played {
+            call: played.call.clone(),
+            ..played
+        };
+        played.offer(&by_core, at).unwrap();
+        // Either is answered, and then no other.
+        let mut by_late = Played {
+            call: played.call.clone(),
+            ..played
+        };
+        let answered = by_late.answer(&late, 105);
+        if may_cross {
+            answered.unwrap();
+            let refused = by_late.answer(&timely, 106);
+            assert!(matches!(refused, Err(CallError::Dialogue)));
+        } else {
+            // Who answers the first offer now is too late.
+            assert!(matches!(answered, Err(CallError::Dialogue)));
+        }
+        played.answer(&timely, 105).unwrap();
+        let refused = played.answer(&late, 106);
+        assert!(matches!(refused, Err(CallError::Dialogue)));
+    }
+}
+
+#[test]
+fn what_an_offer_has_taken_is_kept_until_it_cannot_be_answered_any_more() {
+    let mut played = Played::set_up();
+    let before = played.call.ports();
+    let text = srtp().write().to_string() + "m=video 5010 RTP/AVP 31\n";
+    let with_video = Sdp::parse(text.as_bytes()).unwrap();
+    let by_ue = offer(tags("ue", Some("as"), None), with_video, "RTP/AVP");
+    let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    played.offer(&by_ue, 100).unwrap();
+    assert_eq!(played.call.ports().len(), 4);
+    played.offer(&by_core, 101).unwrap();
+    assert_eq!(played.call.ports().len(), 4);
+    let answered = answer(tags("as", Some("ue"), None), srtp());
+    played.answer(&answered, 102).unwrap();
+    assert_eq!(played.call.ports(), before);
+}
+
+#[test]
+fn an_answer_leads_who_offered_to_its_own_version_of_ip_and_no_other() {
+    let mut played = Played::new();
+    let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
+    played.offer(&first, 0).unwrap();
+    let of = |version| Answer {
+        version: Some(version),
+        ..answer(tags("ue", Some("as"), None), rtp())
+    };
+    let refused = played.answer(&of(IpVersion::V6), 1);
+    assert!(matches!(refused, Err(CallError::Unsupported(_))));
+    played.answer(&of(IpVersion::V4), 1).unwrap();
 }
 
 /// ng has no way to say that an offer was refused.

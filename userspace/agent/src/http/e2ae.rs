@@ -15,7 +15,7 @@
 //! ```json
 //! {
 //!   "call_id": "a84b4c76e66710", "from_tag": "1928301774", "to_tag": "a6c85cf", "via_branch": "z9",
-//!   "sdp": "v=0\r\n…",
+//!   "sdp": "v=0\r\n…", "media_address": "192.0.2.8",
 //!   "ue": {
 //!     "security_client": ["sdes-srtp;mediasec"],
 //!     "security_server": ["sdes-srtp;mediasec"],
@@ -32,7 +32,8 @@
 //!
 //! `from_tag` is who made the offer, `to_tag` who answers; both are those of the SIP dialog, and
 //! `to_tag` is missing in a call's first offer. `via_branch` tells the branches of a forked call
-//! apart; each has at most 1024 bytes. `security_client` and `security_server` are header field values: what the UE said at its
+//! apart; each has at most 1024 bytes. `media_address` is where media of who sent the SDP is, whatever
+//! that says: a plain peer that says a host name needs it. `security_client` and `security_server` are header field values: what the UE said at its
 //! registration and what the network did; `signalling` is `confidential` or, without encryption
 //! between UE and network, `exposed`. `policy` takes the place of what the agent is configured
 //! with, key by key. Everything but `call_id`, the tags and `sdp` may be missing, in an answer, too;
@@ -151,6 +152,7 @@ async fn answer(manager: Arc<Manager>, to: Side, body: &[u8]) -> Answered {
         sdp: exchange.sdp,
         terms: Terms::Policy(exchange.registration),
         policy: exchange.policy,
+        version: None,
         is_final: exchange.is_final,
     };
     to_its_end(async move { manager.answer(&answer, &AsItIs).await })
@@ -206,6 +208,7 @@ struct Exchange {
     sdp: Sdp,
     registration: Registration,
     received_from: Option<IpAddr>,
+    media_address: Option<IpAddr>,
     policy: Policy,
     is_final: bool,
 }
@@ -245,6 +248,7 @@ impl Exchange {
                 is_signalling_confidential: ue.signalling == Signalling::Confidential,
             },
             received_from: ue.received_from,
+            media_address: body.media_address,
             is_final: body.is_final,
             policy: body.policy.unwrap_or_default().apply(&manager.policy)?,
         })
@@ -255,6 +259,7 @@ impl Exchange {
         About {
             reach: Reach {
                 received_from: self.received_from.filter(|_| is_of_ue),
+                media_address: self.media_address,
                 ..Reach::default()
             },
             ..About::default()
@@ -273,6 +278,7 @@ struct ExchangeBody {
     #[serde(default, rename = "final")]
     is_final: bool,
     sdp: Secret,
+    media_address: Option<IpAddr>,
     ue: Option<UeBody>,
     policy: Option<PolicyBody>,
 }

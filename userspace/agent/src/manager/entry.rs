@@ -13,6 +13,7 @@ use super::{Manager, lock};
 use crate::data_plane::{DataPlane, DataPlaneError};
 use crate::flows::{find, update};
 use crate::marks::{FlowMarks, loses_key};
+use crate::quality::Qualities;
 use crate::session::SessionId;
 use crate::state::State;
 
@@ -34,6 +35,7 @@ pub(crate) struct Watch {
     pub(crate) change: u64,
     pub(crate) flows: Vec<FlowId>,
     pub(crate) marks: FlowMarks,
+    pub(crate) qualities: Qualities,
     /// When media last arrived, since the UNIX epoch.
     pub(crate) last_media: Option<Duration>,
     /// When it is looked at again.

@@ -2,7 +2,7 @@
 
 //! The e2ae procedures over HTTP.
 
-use sallyport_flow::Realm;
+use sallyport_flow::{Carries, Flow, Realm, Source};
 use serde_json::{Value, json};
 
 use crate::harness::Agent;
@@ -102,6 +102,37 @@ fn the_terminating_procedure_offers_our_keys_and_takes_the_ues() {
     let again = body("ue", Some("as"), &ue_sdp());
     assert_eq!(post(&agent, "terminating/offer", &again).0, 409);
     passed(&agent, "originating/offer", &again);
+}
+
+#[test]
+fn a_plain_peer_that_says_a_host_name_is_where_its_media_address_says() {
+    let (agent, data_plane) = Agent::connected();
+    passed(&agent, "originating/offer", &body("ue", None, &ue_sdp()));
+    let named = core_sdp().replace("c=IN IP4 10.0.0.9", "c=IN IP4 media.example");
+    let mut answer = body("ue", Some("as"), &named);
+    let (status, refused) = post(&agent, "originating/answer", &answer);
+    assert_eq!(status, 422, "{refused}");
+    assert!(refused.to_string().contains("media-address"), "{refused}");
+    answer["media_address"] = json!("10.0.0.9");
+    passed(&agent, "originating/answer", &answer);
+    let state = data_plane.state();
+    let is_core = |flow: &&Flow| flow.ingress.realm == Realm::Core;
+    let core: Vec<_> = state.flows.values().filter(is_core).collect();
+    assert_eq!(core.len(), 2);
+    for flow in core {
+        // Not only after it has sent something.
+        let expected = match flow.ingress.carries {
+            Carries::Rtcp => "10.0.0.9:6001",
+            _ => "10.0.0.9:6000",
+        };
+        let Source::Latch(latch) = &flow.ingress.source else {
+            panic!("{:?}", flow.ingress.source);
+        };
+        let from = latch.from.map(|from| from.to_string());
+        assert_eq!(from.as_deref(), Some("10.0.0.9/32"));
+        let signalled = latch.signalled.map(|signalled| signalled.to_string());
+        assert_eq!(signalled.as_deref(), Some(expected));
+    }
 }
 
 #[test]

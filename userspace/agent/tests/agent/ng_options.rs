@@ -146,6 +146,32 @@ fn media_goes_where_the_proxy_wants_and_is_marked_as_it_says() {
 }
 
 #[test]
+fn packets_are_marked_as_the_last_offer_says_or_else_as_they_arrive() {
+    let (agent, data_plane) = Agent::connected();
+    for (options, dscp) in [
+        (json!({ "TOS": 184 }), Some(46)),
+        (json!({ "TOS": -1 }), Some(46)),
+        (json!({}), None),
+    ] {
+        for (command, sdp) in [
+            ("offer", sdp("192.0.2.7", 5004, "")),
+            ("answer", sdp("10.0.0.9", 6000, "")),
+        ] {
+            let mut request = json!({
+                "command": command, "call-id": "c", "from-tag": "a", "to-tag": "b", "sdp": sdp,
+            });
+            if let (Some(tos), "offer") = (options.get("TOS"), command) {
+                request["TOS"] = tos.clone();
+            }
+            assert_eq!(agent.ng(&request)["result"], "ok");
+        }
+        for flow in data_plane.state().flows.values() {
+            assert_eq!(flow.egress.dscp, dscp, "{options}");
+        }
+    }
+}
+
+#[test]
 fn opportunistic_keys_are_offered_and_used_if_they_are_taken() {
     let options =
         json!({ "OSRTP": ["offer"], "SDES": ["only-AES_CM_128_HMAC_SHA1_80", "lifetime"] });
@@ -163,6 +189,74 @@ fn opportunistic_keys_are_offered_and_used_if_they_are_taken() {
     let sent = up.egress.protect.expect("keys of ours");
     assert_eq!(sent.lifetime, Some(1 << 31));
     assert!(down.ingress.unprotect.is_some() && down.egress.protect.is_none());
+}
+
+#[test]
+fn what_the_proxy_notes_of_a_call_is_told_with_it_until_it_notes_something_else() {
+    let (agent, _data_plane) = Agent::connected();
+    let (plain, no_note) = (sdp("192.0.2.7", 5004, ""), json!({}));
+    for (note, told) in [
+        (json!({ "metadata": "caller:alice" }), "caller:alice"),
+        (no_note, "caller:alice"),
+        (json!({ "flags": ["metadata=bob"] }), "bob"),
+    ] {
+        let mut offer = json!({
+            "command": "offer", "call-id": "c", "from-tag": "a", "sdp": plain,
+        });
+        for (key, value) in note.as_object().expect("options") {
+            offer[key] = value.clone();
+        }
+        assert_eq!(agent.ng(&offer)["result"], "ok");
+        let report = agent.ng(&json!({ "command": "query", "call-id": "c" }));
+        assert_eq!(report["metadata"], told, "{report}");
+    }
+}
+
+#[test]
+fn what_would_take_protection_away_or_lead_nowhere_is_refused_in_words() {
+    let (agent, data_plane) = Agent::connected();
+    for (command, options, remedy) in [
+        (
+            "offer",
+            json!({ "SDES": ["unencrypted_srtp"] }),
+            "leave SDES-unencrypted_srtp",
+        ),
+        (
+            "offer",
+            json!({ "SDES": ["UNAUTHENTICATED_SRTP"] }),
+            "leave SDES-unencrypted_srtp",
+        ),
+        (
+            "offer",
+            json!({ "flags": ["SDES-unencrypted_srtcp"] }),
+            "agent.policy.unencrypted_srtcp = true",
+        ),
+        ("offer", json!({ "SDES": ["encrypted_srtp"] }), ""),
+        (
+            "answer",
+            json!({ "address-family": "IP6" }),
+            "leave address-family out",
+        ),
+        ("answer", json!({ "address-family": "IP4" }), ""),
+    ] {
+        let mut request = json!({
+            "command": command, "call-id": "c", "from-tag": "a", "sdp": sdp("192.0.2.7", 5004, ""),
+        });
+        if command == "answer" {
+            request["to-tag"] = json!("b");
+        }
+        for (key, value) in options.as_object().expect("options") {
+            request[key] = value.clone();
+        }
+        let reply = agent.ng(&request);
+        let is_taken = remedy.is_empty();
+        assert_eq!(reply["result"] == "ok", is_taken, "{options}: {reply}");
+        let reason = reply["error-reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(remedy), "{options}: {reason}");
+        if command == "answer" {
+            assert_eq!(data_plane.state().flows.is_empty(), !is_taken);
+        }
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! Sessions come, show and go.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use sallyport_flow::{FlowId, FlowStatistics, Reason, Refusals};
+use sallyport_flow::{FlowId, FlowStatistics, Reason, Refusals, SsrcStatistics};
 use serde_json::json;
 
 use crate::harness::{Agent, inline, new_key, rtp_to_rtp, srtp_to_rtp};
@@ -63,17 +64,28 @@ fn a_session_is_created_shown_listed_and_deleted() {
         bytes_out: 1204,
         refused,
         latched: Some("192.0.2.99:5004".parse().unwrap()),
+        ssrcs: vec![SsrcStatistics {
+            ssrc: 7,
+            packets: 10,
+            bytes: 1720,
+            expected: 12,
+            late: 1,
+            jitter: Some(Duration::from_micros(1500)),
+        }],
         ..FlowStatistics::default()
     };
     data_plane.state().statistics.insert(arrived.id, arrived);
     let nothing = json!({
-        "packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0, "refused": {},
+        "packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0, "refused": {}, "ssrcs": [],
     });
     let mut expected = summary;
     expected["counters"] = json!({
         "access_to_core": {
             "packets_in": 10, "bytes_in": 1820, "packets_out": 7, "bytes_out": 1204,
             "refused": { "auth-failed": 3 },
+            "ssrcs": [{
+                "ssrc": 7, "packets": 10, "bytes": 1720, "lost": 2, "late": 1, "jitter_us": 1500,
+            }],
         },
         "core_to_access": nothing,
         "latched": {

@@ -137,15 +137,17 @@ fn a_phone_that_is_answered_for_may_ring_for_longer_than_media_may_stop() {
 
 #[test]
 fn a_call_that_was_taken_for_sure_ends_without_media_as_if_that_had_stopped() {
-    let (agent, data_plane) = agent(Timeouts {
-        inactive: Some(Duration::from_secs(1)),
-        unanswered: Some(Duration::from_hours(1)),
-        ..NEVER
-    });
-    ask(&agent, "offer", "");
-    ask(&agent, "answer", "");
-    ask_with(&agent, "answer", "", &["final"]);
-    wait_for_end(&agent, &data_plane, "inactive");
+    for word in ["final", "SIP-code=200"] {
+        let (agent, data_plane) = agent(Timeouts {
+            inactive: Some(Duration::from_secs(1)),
+            unanswered: Some(Duration::from_hours(1)),
+            ..NEVER
+        });
+        ask(&agent, "offer", "");
+        ask_with(&agent, "answer", "", &["SIP-code=183"]);
+        ask_with(&agent, "answer", "", &[word]);
+        wait_for_end(&agent, &data_plane, "inactive");
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use hashbrown::{HashMap, HashSet};
 use sallyport_ebpf::FlowKey;
 use sallyport_ebpf::layout::PortState;
 use sallyport_flow::{
-    Crypto, Flow, FlowId, FlowStatistics, Latch, Mark, Realm, Refused, Remote, Request, Source,
-    Update,
+    Clock, Crypto, Flow, FlowId, FlowStatistics, Ingress, Latch, Mark, Realm, Refused, Remote,
+    Request, Source, Update,
 };
 use sallyport_srtp::{
     ContextSet, KeyDerivationRate, KeySetError, MasterKey, Policy, ReplayWindow, Suite,
@@ -28,6 +28,7 @@ use super::{Control, Installed, all, merge};
 use crate::contexts::{Claim, ContextChange, Contexts, Take};
 use crate::flow_table::{FlowEntry, LatchOn, Latching, SourceFilter, Terms};
 use crate::header::PathHeader;
+use crate::reception::Clocks;
 use crate::rekey::{Keys, SrtcpTurns};
 use crate::worker::{self, Change, Command};
 use crate::xdp::NicId;
@@ -218,6 +219,10 @@ impl Control {
         {
             return Err(out_of_range(*id, "ingress.source"));
         }
+        let is_clock = |clock: &Clock| clock.payload_type < 128 && clock.rate >= Clock::MIN_RATE;
+        if ingress.clocks.len() > Ingress::MAX_CLOCKS || !ingress.clocks.iter().all(is_clock) {
+            return Err(out_of_range(*id, "ingress.clocks"));
+        }
         if ingress.expect.is_some() && ingress.unprotect.is_none() {
             return Err(out_of_range(*id, "ingress.expect"));
         }
@@ -356,6 +361,7 @@ impl Control {
                 old.map(|old| (old.source, old.terms.source)),
                 now,
             ),
+            clocks: Clocks::new(&ingress.clocks),
             protected: ingress.unprotect.is_some(),
             protects: egress.protect.is_some(),
             egress: self.nic_of(egress.realm),

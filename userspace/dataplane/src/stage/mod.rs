@@ -18,15 +18,25 @@ mod unprotect;
 use crate::burst::Burst;
 use crate::state::WorkerState;
 
+/// One stage.
+pub type Stage = fn(&mut Burst, &mut WorkerState);
+
+/// All stages and their names, in their order.
+pub const STAGES: [(&str, Stage); 6] = [
+    ("classify", classify::classify),
+    ("admit", |burst, state| admit::admit(burst, state)),
+    ("unprotect", unprotect::unprotect),
+    ("route", route::route),
+    ("protect", protect::protect),
+    ("rewrite", |burst, state| rewrite::rewrite(burst, state)),
+];
+
 /// Decides about every packet of a burst: afterwards each is complete and ready for the NIC that
 /// it names, or has a [`Fate`](crate::burst::Fate) that says why it is not.
 pub fn process_burst(burst: &mut Burst, state: &mut WorkerState) {
-    classify::classify(burst, state);
-    admit::admit(burst, state);
-    unprotect::unprotect(burst, state);
-    route::route(burst, state);
-    protect::protect(burst, state);
-    rewrite::rewrite(burst, state);
+    for (_, stage) in STAGES {
+        stage(burst, state);
+    }
 }
 
 #[cfg(test)]

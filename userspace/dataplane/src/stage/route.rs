@@ -7,6 +7,7 @@ use sallyport_srtp::Kind;
 
 use crate::burst::Burst;
 use crate::flow_table::{FarEnd, SourceFilter, Terms};
+use crate::reception::Arrived;
 use crate::state::{Event, WorkerState};
 
 /// Latches, counts, and refuses RTP at a closed gate and packets whose way out is not known. Every
@@ -16,6 +17,7 @@ use crate::state::{Event, WorkerState};
 /// follow a peer that goes on sending, and in front of those for leaving ones: where the receiver
 /// stands is where the last packet left.
 pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
+    let now = state.elapsed();
     for packet in burst.iter_mut().filter(|packet| packet.goes_on()) {
         let Some(entry) = state.flows.entry_mut(packet.flow) else {
             packet.refuse(Reason::UnknownFlow);
@@ -48,12 +50,25 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
             }
         }
         entry.counters.last = Some(state.now);
-        if entry.terms.gate == Gate::Closed && packet.kind == Kind::Rtp {
-            packet.refuse(Reason::GateClosed);
-            continue;
-        }
-        if packet.kind == Kind::Rtp {
-            entry.counters.count_rtp(packet.ssrc, packet.len);
+        let counters = &mut entry.counters;
+        match packet.kind {
+            Kind::Rtp => {
+                if let (Some(receptions), Some(arrived)) = (
+                    &mut counters.receptions,
+                    Arrived::parse(packet.bytes(), now),
+                ) {
+                    receptions.count(arrived, &entry.terms.clocks);
+                }
+                if entry.terms.gate == Gate::Closed {
+                    packet.refuse(Reason::GateClosed);
+                    continue;
+                }
+            }
+            Kind::Rtcp => {
+                if let Some(reports) = &mut counters.reports {
+                    reports.learn(packet.bytes(), now);
+                }
+            }
         }
         let is_resolved = far_end(&entry.terms, packet.kind)
             .is_some_and(|far_end| state.hops.header(far_end.hop).is_some());

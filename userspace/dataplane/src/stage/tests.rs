@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sallyport_ebpf::FlowKey;
-use sallyport_flow::{Carries, FlowId, Gate, Reason, Refusals};
+use sallyport_flow::{Carries, Clock, FlowId, Gate, Reason, Refusals};
 use sallyport_srtp::{ContextSet, ContextSets, Job, Kind, Mark, MasterKey, Policy, SetId, Suite};
 
 use super::process_burst;
@@ -16,6 +16,7 @@ use crate::contexts::{Claim, ContextChange, Contexts, Take};
 use crate::flow_table::{FarEnd, FlowEntry, FlowTable, LatchOn, Latching, SourceFilter, Terms};
 use crate::header::{LinkHeader, PathHeader, write_headers};
 use crate::next_hop::HopId;
+use crate::reception::Clocks;
 use crate::state::{Event, Events, HopTable, WorkerState};
 use crate::worker::{self, Change, LeftOver, apply};
 use crate::xdp::NicId;
@@ -29,6 +30,10 @@ const CORE_LOCAL: &str = "198.51.100.1:40000";
 const CORE_PEER: &str = "198.51.100.7:6000";
 const KEY: [u8; 30] = [0x17; 30];
 const NEW_KEY: [u8; 30] = [0x29; 30];
+const PCMU: Clock = Clock {
+    payload_type: 0,
+    rate: 8000,
+};
 /// The SSRC of [`rtp`] and [`sender_report`].
 const SSRC: u32 = 0xcafe_babe;
 const LATCH: SourceFilter = SourceFilter::Latch(Latching {
@@ -99,6 +104,7 @@ impl Bed {
         let mut state = WorkerState {
             worker: 0,
             now: Instant::now(),
+            started: Instant::now(),
             flows: FlowTable::with_capacity(8),
             contexts: ContextSets::with_capacity(8),
             hops: HopTable::default(),
@@ -121,6 +127,7 @@ impl Bed {
             gate: Gate::Open,
             carries: Carries::Muxed,
             source: SourceFilter::Only(address(UE)),
+            clocks: Clocks::new(&[PCMU]),
             protected: contexts.unprotect.is_some(),
             protects: contexts.protect.is_some(),
             egress: CORE,
@@ -1209,7 +1216,7 @@ fn statistics_count_packets_bytes_ssrcs_and_errors_and_tell_how_long_it_has_been
     assert_eq!(
         bed.fates(&[forged]),
         [Fate::Refused(Reason::AuthFailed)],
-        "what does not authenticate is no sign of life"
+        "what does not authenticate is neither a sign of life nor expected"
     );
     let counters = &bed.entry().counters;
     assert_eq!(counters.last, Some(start));
@@ -1228,9 +1235,9 @@ fn statistics_count_packets_bytes_ssrcs_and_errors_and_tell_how_long_it_has_been
     let ssrcs: Vec<_> = statistics
         .ssrcs
         .iter()
-        .map(|it| (it.ssrc, it.packets, it.bytes))
+        .map(|it| (it.ssrc, it.packets, it.bytes, it.expected))
         .collect();
-    assert_eq!(ssrcs, [(7, 1, 32), (SSRC, 2, 344)]);
+    assert_eq!(ssrcs, [(7, 1, 32, 1), (SSRC, 2, 344, 2)]);
     assert!(statistics.idle.is_some());
     assert!(removed.contexts[0].unprotect.is_some());
 }

@@ -77,6 +77,29 @@ fn counters(counters: &Value) -> String {
             refusals(&direction["refused"]),
         ]);
     }
+    table(&rows) + &media(counters)
+}
+
+/// How well RTP arrives, if any has.
+fn media(counters: &Value) -> String {
+    let head = ["FROM", "SSRC", "PACKETS", "LOST", "LATE", "JITTER"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for (key, from) in [("access_to_core", "access"), ("core_to_access", "core")] {
+        for ssrc in counters[key]["ssrcs"].as_array().into_iter().flatten() {
+            let jitter = ssrc["jitter_us"].as_u64();
+            rows.push([
+                from.to_owned(),
+                word(&ssrc["ssrc"]),
+                word(&ssrc["packets"]),
+                word(&ssrc["lost"]),
+                word(&ssrc["late"]),
+                jitter.map_or_else(|| "-".to_owned(), |jitter| format!("{jitter} µs")),
+            ]);
+        }
+    }
+    if rows.len() == 1 {
+        return String::new();
+    }
     table(&rows)
 }
 
@@ -166,6 +189,10 @@ ID                NAME  ACCESS           SUITE             PEER  CORE           
         let direction = json!({
             "packets_in": 10, "bytes_in": 1820, "packets_out": 7, "bytes_out": 1204,
             "refused": { "auth-failed": 3, "replayed": 0 },
+            "ssrcs": [
+                { "ssrc": 7, "packets": 10, "lost": 1, "late": 2, "jitter_us": 3500 },
+                { "ssrc": 8, "packets": 1, "lost": 0, "late": 0, "jitter_us": null },
+            ],
         });
         answer["counters"] = json!({
             "access_to_core": direction,
@@ -184,6 +211,9 @@ core    RTP/AVP   -                 10.0.0.1:40000   10.0.0.1:40001   10.0.0.7:5
 DIRECTION       IN  BYTES  OUT  BYTES  REFUSED
 access to core  10  1820   7    1204   auth-failed 3
 core to access  0   0      0    0      -
+FROM    SSRC  PACKETS  LOST  LATE  JITTER
+access  7     10       1     2     3500 µs
+access  8     1        0     0     -
 "
         );
     }

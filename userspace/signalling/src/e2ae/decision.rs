@@ -10,7 +10,7 @@ use super::MediaRefusal;
 use crate::dtls::Dtls;
 use crate::ice::Ice;
 use crate::sdes::Crypto;
-use crate::sdp::{Medium, Sdp};
+use crate::sdp::{Clock, Medium, Sdp};
 
 /// One of the two sides of the gateway.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -134,9 +134,14 @@ pub struct Leg {
     /// What a peer with ICE or DTLS calls the stream (`a=mid`): browsers want to hear that again in
     /// each session description (RFC 8829 section 5.3.1), and nobody on the other side may know it.
     pub mid: Option<String>,
+    /// The clocks of what the peer may be sent, at most [`Leg::MAX_CLOCKS`].
+    pub clocks: Vec<Clock>,
 }
 
 impl Leg {
+    /// Of how many payload types the clocks are noted: of all that peers agree on, in practice.
+    pub const MAX_CLOCKS: usize = 16;
+
     /// Whether RTP and RTCP share a port (RFC 5761).
     pub fn has_rtcp_mux(&self) -> bool {
         self.local.rtp == self.local.rtcp

@@ -8,7 +8,7 @@ use super::{Ends, Leg, MediaRefusal, Protection};
 use crate::dtls::DtlsPeer;
 use crate::ice::{Credentials, Ice};
 use crate::sdes::Crypto;
-use crate::sdp::{Connection, Direction, Media, Sdp};
+use crate::sdp::{Clock, Connection, Direction, Media, Sdp};
 
 /// What one peer says about itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -22,6 +22,7 @@ pub(super) struct Peer {
     pub(super) ice: Option<PeerIce>,
     pub(super) dtls: Option<DtlsPeer>,
     mid: Option<String>,
+    clocks: Vec<Clock>,
 }
 
 /// ICE of one peer.
@@ -64,6 +65,7 @@ impl Peer {
             ice,
             dtls: DtlsPeer::parse(sdp, media),
             mid: media.section().attribute("mid").map(str::to_owned),
+            clocks: media.clocks().take(Leg::MAX_CLOCKS).collect(),
         })
     }
 
@@ -118,6 +120,7 @@ impl Peer {
             protection,
             ice,
             mid: self.mid.clone().filter(|_| is_browser),
+            clocks: self.clocks.clone(),
         }
     }
 }

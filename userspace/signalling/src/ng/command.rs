@@ -230,7 +230,7 @@ impl Request {
     }
 
     fn offer(mut self, is_answer: bool) -> Result<Offer, RequestError> {
-        self.options.list_undone(is_answer);
+        self.options.close(is_answer);
         Ok(Offer {
             sdp: self
                 .sdp

@@ -4,6 +4,9 @@
 //! `key=value` with spaces between them. A value may be a list, `[a b]`, or a dictionary,
 //! `[a=[b] c=d]`.
 
+use core::ops::Range;
+use std::collections::HashMap;
+
 use super::value::{Dictionary, Value};
 
 /// One option.
@@ -20,71 +23,91 @@ const MAX_DEPTH: usize = 4;
 
 /// Reads a text. Brackets that do not fit each other are parts of words.
 pub(super) fn items(text: &str) -> Vec<Item<'_>> {
-    read(text, 0)
+    let reader = Reader {
+        closings: closings(text),
+        text,
+    };
+    reader.items(0..text.len(), 0)
 }
 
-fn read(text: &str, depth: usize) -> Vec<Item<'_>> {
-    let mut items = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-        let inside = rest.find("=[").filter(|at| *at < end && depth < MAX_DEPTH);
-        let bracket = inside.and_then(|at| Some((at, at + 2 + closing(&rest[at + 2..])?)));
-        if let Some((at, close)) = bracket {
-            items.push(Item::Pair(
-                &rest[..at],
-                value(&rest[at + 2..close], depth + 1),
-            ));
-            rest = rest[close + 1..].trim_start();
-        } else {
-            items.push(Item::Word(&rest[..end]));
-            rest = rest[end..].trim_start();
+/// A text with what was found out about it. Each byte is looked at a few times, whatever it says:
+/// clients pass on what users have written.
+struct Reader<'a> {
+    text: &'a str,
+    /// Where the bracket at a place is closed.
+    closings: HashMap<usize, usize>,
+}
+
+impl<'a> Reader<'a> {
+    fn items(&self, part: Range<usize>, depth: usize) -> Vec<Item<'a>> {
+        let mut items = Vec::new();
+        let mut at = part.start;
+        loop {
+            let rest = &self.text[at..part.end];
+            let word = rest.trim_start();
+            if word.is_empty() {
+                return items;
+            }
+            at += rest.len() - word.len();
+            let opens = |at: usize| word[at..].starts_with("=[");
+            let mut chars = word.char_indices();
+            let stop = chars.find(|(at, char)| char.is_whitespace() || opens(*at));
+            let stop = stop.map_or(word.len(), |(at, _)| at);
+            let bracket = Some(at + stop + 1).filter(|_| depth < MAX_DEPTH && opens(stop));
+            if let Some(open) = bracket
+                && let Some(close) = self.closings.get(&open)
+            {
+                let value = self.value(open + 1..*close, depth + 1);
+                items.push(Item::Pair(&word[..stop], value));
+                at = close + 1;
+            } else {
+                let rest = word[stop..].find(char::is_whitespace);
+                let end = rest.map_or(word.len(), |rest| stop + rest);
+                items.push(Item::Word(&word[..end]));
+                at += end;
+            }
         }
     }
-    items
-}
 
-/// Where the bracket in front of a text is closed.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0_usize;
-    text.bytes().position(|byte| match byte {
-        b']' if depth == 0 => true,
-        b']' => {
-            depth -= 1;
-            false
-        }
-        b'[' => {
-            depth += 1;
-            false
-        }
-        _ => false,
-    })
-}
-
-/// What brackets hold: a dictionary as soon as there is a key.
-fn value(text: &str, depth: usize) -> Value<'_> {
-    let mut dictionary = Dictionary::new();
-    let mut list = Vec::new();
-    let mut has_keys = false;
-    for item in read(text, depth) {
-        match item {
-            Item::Pair(key, value) => {
-                has_keys = true;
-                dictionary.push(key.as_bytes(), value);
-            }
-            Item::Word(word) => {
-                list.push(Value::from(word));
-                if let Some((key, value)) = word.split_once('=') {
+    /// What brackets hold: a dictionary as soon as there is a key.
+    fn value(&self, part: Range<usize>, depth: usize) -> Value<'a> {
+        let mut dictionary = Dictionary::new();
+        let mut list = Vec::new();
+        let mut has_keys = false;
+        for item in self.items(part, depth) {
+            match item {
+                Item::Pair(key, value) => {
+                    has_keys = true;
                     dictionary.push(key.as_bytes(), value);
+                }
+                Item::Word(word) => {
+                    list.push(Value::from(word));
+                    if let Some((key, value)) = word.split_once('=') {
+                        dictionary.push(key.as_bytes(), value);
+                    }
                 }
             }
         }
+        if has_keys {
+            dictionary.into()
+        } else {
+            Value::List(list)
+        }
     }
-    if has_keys {
-        dictionary.into()
-    } else {
-        Value::List(list)
+}
+
+/// Where each bracket that is closed is closed.
+fn closings(text: &str) -> HashMap<usize, usize> {
+    let mut closings = HashMap::new();
+    let mut open = Vec::new();
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' => open.push(at),
+            b']' => closings.extend(open.pop().map(|open| (open, at))),
+            _ => (),
+        }
     }
+    closings
 }
 
 #[cfg(test)]
@@ -127,6 +150,28 @@ mod tests {
         ] {
             assert_eq!(items(text), expected, "{text:?}");
         }
+    }
+
+    /// Were any of them read from the start again and again, this would not come to an end.
+    #[test]
+    fn a_long_text_is_read_once() {
+        const TIMES: usize = 1 << 18;
+        for part in [
+            "a=[ ",
+            "a=[] ",
+            "a=[]",
+            "a ",
+            "[ ",
+            "] ",
+            "a=[b=[c=[d=[e=[ ",
+            "a=[b=[c=[d=[e=[]]]]]",
+        ] {
+            assert_eq!(items(&part.repeat(TIMES)).len(), TIMES, "{part:?}");
+        }
+        // One word, and one value.
+        assert_eq!(items(&"a=[".repeat(TIMES)).len(), 1);
+        let deep = ["a=[".repeat(TIMES), "]".repeat(TIMES)].concat();
+        assert_eq!(items(&deep).len(), 1);
     }
 
     proptest! {

@@ -59,7 +59,7 @@ pub struct Options {
     pub osrtp: BTreeSet<Osrtp>,
     /// `rtcp-mux` (RFC 5761).
     pub rtcp_mux: BTreeSet<RtcpMux>,
-    /// `TOS` of what leaves; as configured without.
+    /// `TOS` of what leaves from an offer on; without, as [`Tos::Default`].
     pub tos: Option<Tos>,
     /// `label`: a name for who sent this SDP, for reports.
     pub label: Option<String>,
@@ -95,9 +95,6 @@ pub enum Tos {
     /// This.
     Octet(u8),
 }
-
-/// Flags that are understood and not done.
-const UNDONE: [(Flag, &str); 1] = [(Flag::NoPortLatching, "no-port-latching")];
 
 impl Options {
     /// Takes a key. One that is no option at all is listed as ignored.
@@ -143,6 +140,9 @@ impl Options {
             "drop-traffic" => put(word(value, Traffic::parse), &mut self.traffic),
             "media-echo" => put(word(value, MediaEcho::parse), &mut self.media_echo),
             "generate-rtcp" => put(word(value, switch), &mut self.generate_rtcp),
+            "sip-code" => self.sip_code(value),
+            // The command says as much.
+            "sip-message-type" => value.text().is_some(),
             "codec" => self.codec(value),
             "extmap" => self.extmap(value),
             "sdp-media-remove" => {
@@ -160,10 +160,15 @@ impl Options {
         }
     }
 
-    /// Lists what is understood and not done, so that it is seen. What becomes of all media here
-    /// anyhow counts as done, such as `ICE=remove` and `DTLS=off`.
-    pub(super) fn list_undone(&mut self, is_answer: bool) {
-        let sdes = &self.sdes;
+    /// Leaves out what says nothing in an offer or in an answer, and lists what is understood and
+    /// not done, so that it is seen. What becomes of all media here anyhow counts as done, such as
+    /// `ICE=remove` and `DTLS=off`.
+    pub(super) fn close(&mut self, is_answer: bool) {
+        let codecs = &mut self.edits.codecs;
+        if is_answer {
+            codecs.mask.clear();
+        }
+        codecs.single &= is_answer;
         let asked = [
             // Candidates of others lead past us.
             (
@@ -176,18 +181,13 @@ impl Options {
                 "DTLS-fingerprint",
                 self.dtls_fingerprint == Some(DtlsHash::Sha1),
             ),
-            ("SDES-unencrypted_srtp", sdes.unencrypted_srtp == Some(true)),
-            (
-                "SDES-unauthenticated_srtp",
-                sdes.unauthenticated_srtp == Some(true),
-            ),
             ("generate-RTCP", self.generate_rtcp == Some(true)),
-            ("metadata", self.metadata.is_some()),
-            // Ours is of the family that the offer came with.
-            ("address-family", is_answer && self.address_family.is_some()),
+            (
+                "no-port-latching",
+                self.flags.contains(&Flag::NoPortLatching),
+            ),
         ];
-        let flags = UNDONE.map(|(flag, name)| (name, self.flags.contains(&flag)));
-        for (name, is_asked) in asked.into_iter().chain(flags) {
+        for (name, is_asked) in asked {
             if is_asked {
                 self.ignored.add(Why::Unsupported, name);
             }
@@ -224,6 +224,7 @@ impl Options {
                 self.direction(&word.into());
             }
             "generate-rtcp" => self.generate_rtcp = Some(true),
+            "single-codec" => self.edits.codecs.single = true,
             "strip-extmap" => self.edits.extensions.strip.push("all".to_owned()),
             "record-call" => self.ignored.add(Why::Unsupported, word),
             name => {
@@ -335,6 +336,15 @@ impl Options {
             [_, at] => put(word(at, address), &mut self.received_from),
             _ => false,
         }
+    }
+
+    /// The status code of the SIP answer that an SDP came with.
+    fn sip_code(&mut self, value: &Value<'_>) -> bool {
+        let code = value.integer().filter(|code| (100..700).contains(code));
+        if code.is_some_and(|code| (200..300).contains(&code)) {
+            self.flags.insert(Flag::Final);
+        }
+        code.is_some()
     }
 
     fn codec(&mut self, value: &Value<'_>) -> bool {
@@ -473,7 +483,7 @@ pub(super) fn delay(value: &Value<'_>) -> Option<Duration> {
 
 /// Why a normalised key or flag is left out.
 fn unread(name: &str) -> Why {
-    const UNSUPPORTED: [&str; 33] = [
+    const UNSUPPORTED: [&str; 32] = [
         "allow-transcoding",
         "always-transcode",
         "audio-player",
@@ -499,7 +509,6 @@ fn unread(name: &str) -> Why {
         "recording",
         "repacketize",
         "reuse-codecs",
-        "single-codec",
         "symmetric-codecs",
         "t.38",
         "t38",

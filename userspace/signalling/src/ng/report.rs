@@ -18,6 +18,8 @@ pub struct Report {
     pub created: Duration,
     /// When it was last offered or answered.
     pub last_signal: Duration,
+    /// What the client said about it.
+    pub metadata: Option<String>,
     /// Its participants.
     pub tags: Vec<TagReport>,
     /// How well media arrived, by synchronisation source.
@@ -186,7 +188,11 @@ impl Report {
         for quality in &self.qualities {
             qualities.push(quality.ssrc.to_string().into_bytes(), quality.dictionary());
         }
-        self.brief(to).with("tags", tags).with("SSRC", qualities)
+        let all = self.brief(to).with("tags", tags).with("SSRC", qualities);
+        match &self.metadata {
+            Some(metadata) => all.with("metadata", metadata.as_str()),
+            None => all,
+        }
     }
 }
 

@@ -63,6 +63,11 @@ impl Sdes {
             .collect()
     }
 
+    /// Whether all that we are asked to do without is what `relaxed` lets us.
+    pub fn allows_what_is_asked(&self) -> bool {
+        self.relaxed.covers(self.asked.or(Relaxed::default()))
+    }
+
     /// Draws a new key.
     pub fn key(&self, suite: Suite, random: &mut impl Random) -> Result<InlineKey, RandomError> {
         let key = InlineKey::random(suite, random)?;

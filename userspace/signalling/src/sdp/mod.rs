@@ -14,6 +14,7 @@ mod address;
 mod attribute;
 mod error;
 mod media;
+mod payload_type;
 mod section;
 
 use core::fmt;
@@ -24,6 +25,8 @@ pub use address::{Connection, Origin};
 pub use attribute::{Direction, Rtcp};
 pub use error::SdpError;
 pub use media::{Media, Medium, Profile};
+pub use payload_type::Clock;
+pub(crate) use payload_type::assigned;
 pub use section::Section;
 
 use section::Line;

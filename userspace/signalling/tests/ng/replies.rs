@@ -72,6 +72,7 @@ fn report() -> Report {
     Report {
         created: Duration::from_micros(1_402_064_111_000_007),
         last_signal: Duration::from_secs(1_402_064_116),
+        metadata: Some("from:alice".to_owned()),
         tags: vec![caller, tag("bob", "alice", media("RTP/AVP", plain))],
         qualities: vec![SsrcQuality {
             ssrc: 0x1234_5678,

@@ -131,7 +131,6 @@ fn every_option_of_kamailio_is_understood_or_listed() {
             (Why::Unknown, "frobnicate"),
             (Why::Unsupported, "codec-transcode"),
             (Why::Unsupported, "T.38"),
-            (Why::Unsupported, "SDES-unauthenticated_srtp"),
         ]
     );
 }

@@ -2,8 +2,10 @@
 
 //! Which of the codecs in an SDP pass.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::decimal::decimal;
-use crate::sdp::Media;
+use crate::sdp::{Media, Medium, assigned};
 
 /// Which of the codecs in an SDP pass: names as in `a=rtpmap`, with or without `/rate/channels`,
 /// numbers of payload types, or `all` and `full`.
@@ -18,6 +20,9 @@ pub struct Codecs {
     pub except: Vec<String>,
     /// These do not, either; without transcoding it is the same as `strip`.
     pub mask: Vec<String>,
+    /// Of audio nothing but the first codec, and what stands beside every codec: tones (RFC 4733)
+    /// and comfort noise (RFC 3389).
+    pub single: bool,
 }
 
 impl Codecs {
@@ -26,34 +31,39 @@ impl Codecs {
         if *self == Self::default() {
             return;
         }
-        let codecs: Vec<_> = media
-            .formats()
-            .map(|format| Codec::of(media, format))
-            .collect();
+        let codecs = Codec::all(media);
         let passes = |codec: &&Codec| {
             let has = |list: &[String]| list.iter().any(|name| codec.is(name));
             let is_stripped = has(&self.strip) || has(&self.mask);
             !is_stripped || has(&self.except) || has(&self.offer)
         };
         let mut left: Vec<_> = codecs.iter().filter(passes).collect();
-        let numbers: Vec<_> = left.iter().map(|codec| codec.format.clone()).collect();
+        let numbers: HashSet<_> = left.iter().map(|codec| codec.format.as_str()).collect();
         // A retransmission is of no use without what it retransmits.
-        left.retain(|codec| codec.apt.as_ref().is_none_or(|apt| numbers.contains(apt)));
+        left.retain(|codec| {
+            let apt = codec.apt.as_deref();
+            apt.is_none_or(|apt| numbers.contains(apt))
+        });
         if left.is_empty() {
             return;
         }
-        left.sort_by_key(|codec| {
+        left.sort_by_cached_key(|codec| {
             let at = self.offer.iter().position(|name| codec.is(name));
             at.unwrap_or(self.offer.len())
         });
+        if self.single && *media.medium() == Medium::Audio {
+            let mut has_one = false;
+            left.retain(|codec| codec.is_beside() || !std::mem::replace(&mut has_one, true));
+        }
         let formats: Vec<_> = left.iter().map(|codec| codec.format.as_str()).collect();
-        let is_gone = |format: &str| {
-            !formats.contains(&format) && codecs.iter().any(|codec| codec.format == format)
-        };
+        let mut gone: HashSet<_> = codecs.iter().map(|codec| codec.format.as_str()).collect();
+        for format in &formats {
+            gone.remove(format);
+        }
         media.section_mut().retain_attributes(|name, value| {
             let is_about_one = matches!(name, "rtpmap" | "fmtp" | "rtcp-fb");
             let format = value.split(' ').next().unwrap_or_default();
-            !is_about_one || !is_gone(format)
+            !is_about_one || !gone.contains(format)
         });
         media.set_formats(&formats);
     }
@@ -71,19 +81,29 @@ struct Codec {
 }
 
 impl Codec {
-    fn of(media: &Media, format: &str) -> Self {
-        let about = |name| {
-            let mut values = media.section().attributes(name);
-            values.find_map(|value| {
-                let (of, rest) = value.split_once(' ')?;
-                (of == format).then_some(rest.trim())
-            })
+    /// Those of a medium, in their order.
+    fn all(media: &Media) -> Vec<Self> {
+        let [maps, parameters] = ["rtpmap", "fmtp"].map(|name| {
+            let mut about = HashMap::new();
+            for value in media.section().attributes(name) {
+                if let Some((format, rest)) = value.split_once(' ') {
+                    about.entry(format).or_insert(rest.trim());
+                }
+            }
+            about
+        });
+        let codec = |format| {
+            let map = maps.get(format).copied().or_else(|| assigned(format));
+            Self::new(format, map, parameters.get(format).copied())
         };
-        let map = about("rtpmap").or_else(|| assigned(format));
+        media.formats().map(codec).collect()
+    }
+
+    fn new(format: &str, map: Option<&str>, parameters: Option<&str>) -> Self {
         let mut parts = map.unwrap_or_default().split('/');
         let name = parts.next().unwrap_or_default().to_owned();
         let is_retransmission = name.eq_ignore_ascii_case("rtx");
-        let parameters = about("fmtp").filter(|_| is_retransmission);
+        let parameters = parameters.filter(|_| is_retransmission);
         let mut parameters = parameters.unwrap_or_default().split(';');
         Self {
             format: format.to_owned(),
@@ -94,6 +114,12 @@ impl Codec {
                 .find_map(|it| it.trim().strip_prefix("apt="))
                 .map(str::to_owned),
         }
+    }
+
+    /// Whether it stands beside others, whichever they are.
+    fn is_beside(&self) -> bool {
+        let mut names = ["telephone-event", "CN"].iter();
+        names.any(|name| name.eq_ignore_ascii_case(&self.name))
     }
 
     /// Whether a client means this one.
@@ -112,35 +138,4 @@ impl Codec {
                 decimal(rate) == Some(self.rate) && channels == Some(self.channels)
             })
     }
-}
-
-/// What payload types mean that need no `a=rtpmap` (RFC 3551 section 6).
-fn assigned(format: &str) -> Option<&'static str> {
-    Some(match format {
-        "0" => "PCMU/8000",
-        "3" => "GSM/8000",
-        "4" => "G723/8000",
-        "5" => "DVI4/8000",
-        "6" => "DVI4/16000",
-        "7" => "LPC/8000",
-        "8" => "PCMA/8000",
-        "9" => "G722/8000",
-        "10" => "L16/44100/2",
-        "11" => "L16/44100",
-        "12" => "QCELP/8000",
-        "13" => "CN/8000",
-        "14" => "MPA/90000",
-        "15" => "G728/8000",
-        "16" => "DVI4/11025",
-        "17" => "DVI4/22050",
-        "18" => "G729/8000",
-        "25" => "CelB/90000",
-        "26" => "JPEG/90000",
-        "28" => "nv/90000",
-        "31" => "H261/90000",
-        "32" => "MPV/90000",
-        "33" => "MP2T/90000",
-        "34" => "H263/90000",
-        _ => return None,
-    })
 }

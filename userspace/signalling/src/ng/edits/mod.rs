@@ -117,6 +117,59 @@ mod tests {
     }
 
     #[test]
+    fn of_audio_one_codec_is_left_with_what_stands_beside_every_codec() {
+        let edits = Edits {
+            codecs: Codecs {
+                single: true,
+                offer: names(&["PCMA"]),
+                ..Codecs::default()
+            },
+            ..Edits::default()
+        };
+        let lines = "m=audio 4000 RTP/AVP 0 8 13 101\na=rtpmap:0 PCMU/8000\n\
+                     a=rtpmap:101 telephone-event/8000\nm=video 4002 RTP/AVP 31 34\n";
+        assert_eq!(
+            edited(&edits, lines),
+            "m=audio 4000 RTP/AVP 8 13 101\na=rtpmap:101 telephone-event/8000\n\
+             m=video 4002 RTP/AVP 31 34\n"
+        );
+    }
+
+    /// Were any of the lines looked through for each payload type, this would not come to an end.
+    #[test]
+    fn the_lines_of_a_medium_with_many_codecs_are_read_once() {
+        const MANY: usize = 1 << 17;
+        let text = "v=0\no=- 1 1 IN IP4 192.0.2.7\ns=-\nt=0 0\nm=audio 4000 RTP/AVP 0\n";
+        let mut sdp = Sdp::parse(text.as_bytes()).unwrap();
+        let media = &mut sdp.media_mut()[0];
+        let formats: Vec<_> = (0..MANY).map(|number| number.to_string()).collect();
+        for (number, format) in formats.iter().enumerate() {
+            let [codec, parameters] = match number % 2 {
+                0 => ["opus/48000/2", "useinbandfec=1"],
+                _ => ["rtx/48000", "apt=0"],
+            };
+            let lines = media.section_mut();
+            lines.add_attribute("rtpmap", Some(&format!("{format} {codec}")));
+            lines.add_attribute("fmtp", Some(&format!("{format} {parameters}")));
+        }
+        let formats: Vec<_> = formats.iter().map(String::as_str).collect();
+        media.set_formats(&formats);
+        let edits = Edits {
+            codecs: Codecs {
+                strip: names(&["opus"]),
+                except: names(&["0"]),
+                ..Codecs::default()
+            },
+            ..Edits::default()
+        };
+        edits.apply(&mut sdp);
+        let media = &sdp.media()[0];
+        // The one that stays, and what retransmits it.
+        assert_eq!(media.formats().count(), MANY / 2 + 1);
+        assert_eq!(media.section().attributes("fmtp").count(), MANY / 2 + 1);
+    }
+
+    #[test]
     fn what_is_masked_is_stripped_and_other_media_have_no_codecs() {
         let edits = Edits {
             codecs: Codecs {

@@ -35,6 +35,7 @@ fn a_word_with_a_prefix_is_the_same_as_a_key() {
         ("ICE", "lite-both", "ICE-lite=both"),
         ("generate RTCP", "on", "generate-RTCP"),
         ("SDES", "pad", "pad-crypto"),
+        ("SIP code", "200", "final"),
     ] {
         let mut by_key = Options::default();
         by_key.option(key, &value.into());
@@ -64,6 +65,8 @@ fn what_is_understood_and_not_done_is_listed() {
                 "endpoint-learning-immediate",
                 "generate-RTCP=off",
                 "replace-origin",
+                "SIP-code=183",
+                "SIP-message-type=SIP response",
             ][..],
             &[][..],
             &[][..],
@@ -87,17 +90,19 @@ fn what_is_understood_and_not_done_is_listed() {
             &[
                 "SDES-lifetime",
                 "SDES-encrypted_srtp",
-                "SDES-unencrypted_srtp",
                 "rtcp-mux-demux",
                 "address-family=IP4",
+                "metadata=a:b",
+                "single-codec",
+                "ptime=20",
             ],
-            &["SDES-unencrypted_srtp"],
-            &["SDES-unencrypted_srtp", "address-family"],
+            &["ptime"],
+            &["ptime"],
         ),
     ] {
         for (is_answer, expected) in [(false, of_offer), (true, of_answer)] {
             let mut options = flags(words);
-            options.list_undone(is_answer);
+            options.close(is_answer);
             let listed: Vec<_> = options.ignored.entries().collect();
             let expected: Vec<_> = expected
                 .iter()
@@ -105,6 +110,19 @@ fn what_is_understood_and_not_done_is_listed() {
                 .collect();
             assert_eq!(listed, expected, "{words:?}");
         }
+    }
+}
+
+#[test]
+fn what_says_nothing_in_an_offer_or_an_answer_is_left_out_there() {
+    let words = ["codec-mask-PCMU", "codec-strip-G729", "single-codec"];
+    for (is_answer, masks, is_single) in [(false, 1, false), (true, 0, true)] {
+        let mut options = flags(&words);
+        options.close(is_answer);
+        let codecs = &options.edits.codecs;
+        assert_eq!((codecs.mask.len(), codecs.single), (masks, is_single));
+        assert_eq!(codecs.strip, ["G729"]);
+        assert_eq!(options.ignored.count(), 0);
     }
 }
 
@@ -142,6 +160,7 @@ fn a_value_that_a_key_cannot_have_is_left_out_and_listed() {
         ("received-from", vec!["IP4", "here"].into()),
         ("delete delay", Value::Integer(-1)),
         ("label", Value::from([0xff_u8].as_slice())),
+        ("SIP code", Value::Integer(99)),
         ("codec", "strip".into()),
         ("flags", vec![Value::Integer(1)].into()),
     ] {
