@@ -38,13 +38,13 @@ struct Guess<'s> {
 }
 
 enum Guessed {
-    /// The index of a plain one that is ahead.
-    Ahead(u64),
+    /// The SSRC and the index of a plain one that is on time.
+    Ahead(u32, u64),
     /// The number of any other one.
     Other(usize),
 }
 
-/// A packet that is not plain or not ahead, with its index, or why it may not have one.
+/// A packet that is not plain or not on time, with its index, or why it may not have one.
 struct Other {
     packet: Packet,
     index: Result<u64, Refusal>,
@@ -78,7 +78,7 @@ pub(crate) fn unprotect(sets: &mut ContextSets, jobs: &mut [Job<'_>]) {
     }
 }
 
-/// Packets that are not plain or not ahead, with their jobs' numbers and their indices.
+/// Packets that are not plain or not on time, with their jobs' numbers and their indices.
 type Assigned = ArrayVec<(usize, Packet, u64), MAX_BURST>;
 
 fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
@@ -178,7 +178,7 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                 guesses.push(Guess {
                     job: at,
                     set,
-                    packet: Guessed::Ahead(index),
+                    packet: Guessed::Ahead(header.ssrc, index),
                 });
                 batch.push(item(set, job, len, header, index), authentic);
             } else if let Some((set, other)) = guess_other(sets, job, &mut batch, authentic) {
@@ -196,7 +196,7 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     for guess in &guesses {
         let (job, authentic) = (&mut burst[guess.job], authentic[guess.job]);
         job.outcome = match &guess.packet {
-            Guessed::Ahead(index) => settle(guess.set, job, *index, authentic),
+            Guessed::Ahead(ssrc, index) => settle(guess.set, job, *ssrc, *index, authentic),
             Guessed::Other(at) => settle_other(guess.set, job, &others[*at], authentic),
         };
     }
@@ -267,10 +267,16 @@ fn item<'a>(
     }
 }
 
-/// Step 3 of unprotecting, for a plain packet that was ahead.
+/// Step 3 of unprotecting, for a plain packet that was on time.
 #[inline]
-fn settle(set: &ContextSet, job: &mut Job<'_>, index: u64, authentic: bool) -> Result<(), Refusal> {
-    if authentic && set.is_ahead(index) {
+fn settle(
+    set: &ContextSet,
+    job: &mut Job<'_>,
+    ssrc: u32,
+    index: u64,
+    authentic: bool,
+) -> Result<(), Refusal> {
+    if authentic && set.is_ahead(ssrc, index) {
         set.advance_to(index);
         job.len -= set.plain_tag_len();
         return Ok(());

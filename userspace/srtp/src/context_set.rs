@@ -7,7 +7,7 @@ use core::mem::offset_of;
 use core::{fmt, slice};
 
 use crate::around::Crypto;
-use crate::contexts::{At, Contexts, First, Records};
+use crate::contexts::{At, Contexts, Latest, Records};
 #[cfg(test)]
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
@@ -85,11 +85,11 @@ impl Default for Policy {
 pub struct ContextSet {
     manner: Manner,
     rtp_tag_len: u8,
-    /// Whether plain packets may be on time: there was one, and the key may protect more.
+    /// Whether plain packets may be on time: `latest` has an SSRC, and the key may protect more.
     open: Cell<bool>,
-    /// The SSRC that `first` is of.
-    first_ssrc: Cell<u32>,
-    first: First,
+    /// The SSRC that `latest` is of.
+    latest_ssrc: Cell<u32>,
+    latest: Latest,
     /// SRTP packets that the key of plain packets may still protect.
     left: Cell<u64>,
     keys: OneOrMore<Key>,
@@ -264,7 +264,7 @@ impl ContextSet {
         }
         for mark in marks {
             let contexts = self.contexts();
-            let at = self.find_or_add(mark.ssrc).ok_or(TooManySsrcs)?;
+            let at = contexts.find_or_add(mark.ssrc).ok_or(TooManySsrcs)?;
             let rtp_end = mark.rtp.map_or(0, |index| index.min(RTP_END - 1) + 1);
             let rtcp_end = mark
                 .rtcp
@@ -283,7 +283,6 @@ impl ContextSet {
                     Direction::Receive => rtcp_end,
                 },
             );
-            self.reopen();
         }
         Ok(())
     }
@@ -410,8 +409,8 @@ impl ContextSet {
         }
     }
 
-    /// The index of a plain packet that is on time, as nearly all are: of the first SSRC, and ahead
-    /// of all packets before it by no more than a few. `None` for any other, about which
+    /// The index of a plain packet that is on time, as nearly all are: of the same SSRC as the one
+    /// before it, and ahead of all of them by no more than a few. `None` for any other, about which
     /// [`Self::admit`] knows more.
     #[expect(
         clippy::cast_possible_truncation,
@@ -419,24 +418,24 @@ impl ContextSet {
     )]
     #[inline]
     pub(crate) fn index_ahead(&self, ssrc: u32, sequence: u16) -> Option<u64> {
-        let end = self.first.end();
+        let end = self.latest.end();
         let ahead = sequence.wrapping_sub(end as u16);
         let index = end + u64::from(ahead);
-        let is_on_time = self.open.get() && ssrc == self.first_ssrc.get() && ahead < MAX_AHEAD;
+        let is_on_time = self.open.get() && ssrc == self.latest_ssrc.get() && ahead < MAX_AHEAD;
         (is_on_time && index < RTP_END).then_some(index)
     }
 
     /// Whether an index that [`Self::index_ahead`] gave still is ahead.
     #[inline]
-    pub(crate) fn is_ahead(&self, index: u64) -> bool {
-        self.open.get() && index >= self.first.end()
+    pub(crate) fn is_ahead(&self, ssrc: u32, index: u64) -> bool {
+        self.open.get() && ssrc == self.latest_ssrc.get() && index >= self.latest.end()
     }
 
     /// Takes note of a plain packet that is about to be sent, or that has authenticated, with an
     /// index that [`Self::is_ahead`].
     #[inline]
     pub(crate) fn advance_to(&self, index: u64) {
-        self.first.mark(index);
+        self.latest.mark(index);
         let left = self.left.get().wrapping_sub(1);
         self.left.set(left);
         if left == 0 {
@@ -495,34 +494,30 @@ impl ContextSet {
     /// about to be sent.
     pub(crate) fn commit(&self, admission: Admission) {
         let Admission { kind, key, .. } = admission;
-        let at = (admission.at.or_else(|| self.find_or_add(admission.ssrc)))
-            .expect("an SSRC without room is not admitted");
-        self.contexts().mark(at, kind, admission.index);
+        let at = (admission
+            .at
+            .or_else(|| self.contexts().find_or_add(admission.ssrc)))
+        .expect("an SSRC without room is not admitted");
+        let contexts = self.contexts();
+        let open = match kind {
+            Kind::Rtp => {
+                self.latest_ssrc.set(admission.ssrc);
+                contexts.make_latest(at)
+            }
+            Kind::Rtcp => self.open.get(),
+        };
+        contexts.mark(at, kind, admission.index);
         self.current.set(key);
         self.count(key, kind, 1);
-        self.reopen();
-    }
-
-    /// See [`ContextSet::open`].
-    fn reopen(&self) {
-        self.open.set(self.first.end() > 0 && !self.is_spent(0));
+        self.open.set(open && !self.is_spent(0));
     }
 
     #[inline]
     fn contexts(&self) -> Contexts<'_> {
         Contexts {
-            first: &self.first,
+            latest: &self.latest,
             records: &self.records,
         }
-    }
-
-    /// See [`Contexts::find_or_add`].
-    fn find_or_add(&self, ssrc: u32) -> Option<At> {
-        let at = self.contexts().find_or_add(ssrc)?;
-        if at.is_first() {
-            self.first_ssrc.set(ssrc);
-        }
-        Some(at)
     }
 
     /// All keys have the suite and the length of MKI of the first; there is one.
@@ -584,8 +579,8 @@ impl ContextSet {
             manner,
             rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
             open: Cell::new(false),
-            first_ssrc: Cell::new(0),
-            first: First::default(),
+            latest_ssrc: Cell::new(0),
+            latest: Latest::default(),
             left: Cell::new(lifetime.min(RTP_END)),
             records: Records::new(policy.ssrc_limit, policy.replay_window),
             packets: OneOrMore::new(
@@ -638,12 +633,18 @@ impl ContextSet {
     #[cfg(test)]
     pub(crate) fn state(&self) -> State {
         State {
-            first: (self.first_ssrc.get(), self.first.clone()),
+            latest: (self.latest_ssrc.get(), self.latest.clone()),
             left: self.left.get(),
             records: self.records.clone(),
             packets: self.packets.clone(),
             current: self.current.get(),
         }
+    }
+
+    /// Has the next packet take the long way, on time or not.
+    #[cfg(test)]
+    pub(crate) fn close(&self) {
+        self.open.set(false);
     }
 
     #[cfg(test)]
@@ -656,7 +657,7 @@ impl ContextSet {
 #[cfg(test)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
-    first: (u32, First),
+    latest: (u32, Latest),
     left: u64,
     records: Records,
     packets: OneOrMore<Packets>,

@@ -11,8 +11,8 @@
 //! Each is a row of words of 64 bits. An *end* is one above the highest index seen or sent, 0
 //! before the first packet. With the default window a record has 48 bytes.
 //!
-//! What SRTP packets of the first SSRC change, which are nearly all packets, is not in its record
-//! but in [`First`], which the set has beside the keys, in the same line of the cache. Only a window
+//! What SRTP packets of the last SSRC change, which are nearly all packets, is not in its record
+//! but in [`Latest`], which the set has beside the keys, in the same line of the cache. Only a window
 //! of another size than the default leaves it unused.
 //!
 //! The words are in cells: while a burst holds on to the keys of its packets, each packet may
@@ -25,20 +25,20 @@ use crate::{Kind, Refusal, ReplayWindow, replay};
 /// Words in front of the replay lists.
 const LISTS: u32 = 2;
 
-/// Words of a replay list in [`First`].
-const FIRST_LIST: usize = ReplayWindow::DEFAULT.words();
+/// Words of a replay list in [`Latest`].
+const LATEST_LIST: usize = ReplayWindow::DEFAULT.words();
 
-/// The SRTP state of the first SSRC.
+/// The SRTP state of one SSRC, that of the last packet that was not plain or not on time.
 #[derive(Default)]
 #[cfg_attr(test, derive(Clone, Debug, PartialEq))]
 #[repr(C)]
-pub(crate) struct First {
+pub(crate) struct Latest {
     /// One above the highest index; 0 before the first packet, and where it is unused.
     end: Cell<u64>,
-    seen: [Cell<u64>; FIRST_LIST],
+    seen: [Cell<u64>; LATEST_LIST],
 }
 
-impl First {
+impl Latest {
     /// One above the highest index; 0 before the first packet, and where it is unused.
     #[inline]
     pub(crate) fn end(&self) -> u64 {
@@ -62,6 +62,8 @@ pub(crate) struct Records {
     words: Box<[Cell<u64>]>,
     /// Words of the records in use.
     used: Cell<u32>,
+    /// The SSRC whose SRTP state is in [`Latest`].
+    latest: Cell<At>,
     /// Words of one replay list.
     list: u16,
 }
@@ -70,18 +72,10 @@ pub(crate) struct Records {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct At(u32);
 
-impl At {
-    /// Whether it is that of the first SSRC.
-    #[inline]
-    pub(crate) fn is_first(self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// A bounded table of SSRCs.
 #[derive(Clone, Copy)]
 pub(crate) struct Contexts<'a> {
-    pub(crate) first: &'a First,
+    pub(crate) latest: &'a Latest,
     pub(crate) records: &'a Records,
 }
 
@@ -93,6 +87,7 @@ impl Records {
         Self {
             words: vec![Cell::new(0); usize::from(limit) * record].into_boxed_slice(),
             used: Cell::new(0),
+            latest: Cell::new(At(0)),
             list: u16::try_from(list).expect("the largest window has 512 words"),
         }
     }
@@ -182,6 +177,25 @@ impl<'a> Contexts<'a> {
         }
     }
 
+    /// Has the SRTP state of this SSRC in [`Latest`] from now on; says whether it is.
+    pub(crate) fn make_latest(self, at: At) -> bool {
+        if !self.uses_latest() {
+            return false;
+        }
+        let Records { words, latest, .. } = self.records;
+        let cells = [&self.latest.end].into_iter().chain(&self.latest.seen);
+        // They follow each other in a record as well.
+        let (new, old) = (at.0 as usize + 1, latest.get().0 as usize + 1);
+        if new != old {
+            for (i, cell) in cells.enumerate() {
+                words[old + i].set(cell.get());
+                cell.set(words[new + i].get());
+            }
+            latest.set(at);
+        }
+        true
+    }
+
     #[inline]
     fn set_end(self, at: At, kind: Kind, end: u64) {
         match kind {
@@ -196,8 +210,8 @@ impl<'a> Contexts<'a> {
 
     #[inline]
     fn rtp_end(self, at: At) -> &'a Cell<u64> {
-        if self.is_in_first(at) {
-            &self.first.end
+        if self.is_latest(at) {
+            &self.latest.end
         } else {
             &self.records.words[at.0 as usize + 1]
         }
@@ -209,16 +223,21 @@ impl<'a> Contexts<'a> {
         let list = usize::from(self.records.list);
         let lists = &self.records.words[(at.0 + LISTS) as usize..];
         match kind {
-            Kind::Rtp if self.is_in_first(at) => &self.first.seen,
+            Kind::Rtp if self.is_latest(at) => &self.latest.seen,
             Kind::Rtp => &lists[..list],
             Kind::Rtcp => &lists[list..][..list],
         }
     }
 
-    /// Whether [`First`] has the SRTP state of this SSRC.
     #[inline]
-    fn is_in_first(self, at: At) -> bool {
-        at.is_first() && usize::from(self.records.list) == FIRST_LIST
+    fn uses_latest(self) -> bool {
+        usize::from(self.records.list) == LATEST_LIST
+    }
+
+    /// Whether [`Latest`] has the SRTP state of this SSRC.
+    #[inline]
+    fn is_latest(self, at: At) -> bool {
+        self.uses_latest() && at == self.records.latest.get()
     }
 }
 

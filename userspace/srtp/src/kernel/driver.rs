@@ -111,8 +111,7 @@ macro_rules! counter_mode {
                 for ((at, tag), trailer) in group.iter().zip(&tags).zip(&trailers) {
                     let lane = &mut lanes[usize::from(*at)];
                     lane.set_trailer(*trailer);
-                    // All bytes at once, so in constant time.
-                    *lane.authentic = (tag ^ trailer) & lane.tag_mask() == 0;
+                    *lane.authentic = lane.is_tag(*tag, *trailer);
                     if *lane.authentic {
                         $ctr(lane);
                     }

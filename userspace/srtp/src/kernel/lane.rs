@@ -224,10 +224,21 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
         }
     }
 
-    /// Ones over the bytes of the trailer that are the tag.
+    /// Whether the bytes behind the text, of which the first are its tag, begin with this one.
     #[inline]
-    pub(super) fn tag_mask(&self) -> u128 {
-        // The tag is in the first bytes, which are the lower ones of the number.
-        u128::MAX >> (128 - 8 * self.key.states[10])
+    pub(super) fn is_tag(&self, tag: u128, trailer: u128) -> bool {
+        /// Ones over the tag, which is in the lower bytes of the number, by its length.
+        static MASKS: [u128; 16] = {
+            // No tag has no bytes, but if one had, nothing but the same 16 bytes would do.
+            let mut masks = [u128::MAX; 16];
+            let mut len = 1;
+            while len < masks.len() {
+                masks[len] = u128::MAX >> (128 - 8 * len);
+                len += 1;
+            }
+            masks
+        };
+        // All bytes at once, so in constant time.
+        (tag ^ trailer) & MASKS[self.key.states[10] as usize % MASKS.len()] == 0
     }
 }

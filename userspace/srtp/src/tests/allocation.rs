@@ -13,16 +13,25 @@ use crate::{
 #[test]
 fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
     let rate = Some(KeyDerivationRate::new(1).unwrap());
-    let variants = Suite::ALL.map(|suite| [(suite, None), (suite, rate)]);
-    for (suite, key_derivation_rate) in variants.into_iter().flatten() {
+    let together = Policy {
+        encrypted_extensions: ExtensionIds::NONE.with(1),
+        ..Policy::default()
+    };
+    let alone = Policy {
+        key_derivation_rate: rate,
+        rcc: Some(Rcc::new(RccMode::Two, NonZeroU16::MIN)),
+        ..together
+    };
+    let policies = [(Policy::default(), ""), (together, "key"), (alone, "key")];
+    for (suite, (policy, mki)) in Suite::ALL
+        .into_iter()
+        .flat_map(|it| policies.map(|p| (it, p)))
+    {
         let mut sets = ContextSets::new();
-        let policy = Policy {
-            key_derivation_rate,
-            encrypted_extensions: ExtensionIds::NONE.with(1),
-            rcc: key_derivation_rate.map(|_| Rcc::new(RccMode::Two, NonZeroU16::MIN)),
-            ..Policy::default()
-        };
-        let key = key(suite).with_mki(b"key").unwrap();
+        let mut key = key(suite);
+        if !mki.is_empty() {
+            key = key.with_mki(mki.as_bytes()).unwrap();
+        }
         let sender = sets.insert(ContextSet::sender(&key, policy));
         let receiver = sets.insert(ContextSet::receiver(&key, policy));
         // More packets than one burst, of more SSRCs than one set takes.

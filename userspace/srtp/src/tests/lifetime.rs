@@ -2,7 +2,7 @@
 
 //! The end of a master key.
 
-use super::{Leg, Passage, pass, rtcp, rtp};
+use super::{Leg, Passage, Way, pass, rtcp, rtp};
 use crate::{Kind, Mark, Policy, Refusal, Suite};
 
 fn policy(lifetime: u64) -> Policy {
@@ -172,6 +172,17 @@ fn packets_before_a_restart_count_towards_the_lifetime() {
         ] {
             leg.set_mut().resume(&marks).unwrap();
             assert_eq!(leg.set().expired(), expired, "{lifetime}");
+            let (mut endless, _) = Leg::pair(Suite::AeadAes128Gcm);
+            let packet = match leg.way {
+                Way::Protect => rtp(7, 3, 20),
+                Way::Unprotect => endless.pass(Kind::Rtp, &rtp(7, 3, 20)).unwrap(),
+            };
+            let outcome = leg.pass(Kind::Rtp, &packet).err();
+            assert_eq!(
+                outcome,
+                expired.then_some(Refusal::KeyExpired),
+                "{lifetime}"
+            );
         }
     }
 }
