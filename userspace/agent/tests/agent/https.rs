@@ -17,6 +17,7 @@ use rustls::{
 };
 use sallyport_agent::https::{CertificateError, Config, HttpsError};
 use sallyport_agent::{AgentError, TokenError};
+use tungstenite::client::IntoClientRequest;
 
 use crate::harness::{Agent, free_port, log, wait_until};
 
@@ -59,6 +60,27 @@ fn the_api_and_ng_are_served_with_tls_to_who_knows_the_token() {
 }
 
 #[test]
+fn ng_asks_for_its_own_token_where_https_has_none() {
+    let (mut agent, files) = stopped(None);
+    let path = agent.folder.join("ng.token");
+    replace(&path, TOKEN);
+    agent.config.ng.as_mut().expect("a front end").token_file = Some(path);
+    start(&mut agent, &files);
+    let ask = |path, headers: &str| {
+        let https = Https::new(&files, &files.shown, rustls::DEFAULT_VERSIONS);
+        https.ask("POST", path, headers, "{\"command\":\"list\"}")
+    };
+    let refused = ask("/ng-plain", "");
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    assert!(refused.contains("agent.ng.token_file"), "{refused}");
+    let answered = ask("/ng-plain", &format!("Authorization: bearer {TOKEN}\r\n"));
+    assert!(answered.contains("{\"calls\":[]"), "{answered}");
+    let https = Https::new(&files, &files.shown, rustls::DEFAULT_VERSIONS);
+    let answered = https.ask("GET", "/v1/sessions", "", "");
+    assert!(answered.contains("{\"sessions\":[]}"), "{answered}");
+}
+
+#[test]
 fn a_web_socket_is_served_with_tls() {
     let (_agent, files) = started(None);
     let https = Https::new(&files, &files.shown, rustls::DEFAULT_VERSIONS);
@@ -68,6 +90,20 @@ fn a_web_socket_is_served_with_tls() {
     socket.send(request).expect("send");
     let answer = socket.read().expect("an answer").into_text().expect("text");
     assert_eq!(answer.as_str(), "1 d5:callsle6:result2:oke");
+}
+
+#[test]
+fn a_web_socket_may_be_asked_for_by_name() {
+    let (_agent, files) = started(None);
+    for (origin, is_served) in [("https://sip.example", true), ("https://a.example", false)] {
+        let https = Https::new(&files, &files.shown, rustls::DEFAULT_VERSIONS);
+        let request = "wss://sip.example:8443/ng".into_client_request();
+        let mut request = request.expect("a request");
+        let origin = origin.parse().expect("a value");
+        request.headers_mut().insert("Origin", origin);
+        let served = tungstenite::client(request, https.stream);
+        assert_eq!(served.is_ok(), is_served);
+    }
 }
 
 #[test]
@@ -177,6 +213,12 @@ fn what_would_serve_the_wrong_ones_keeps_the_agent_from_starting() {
 
 /// An agent that serves HTTPS, and its files.
 fn started(token: Option<&str>) -> (Agent, Files) {
+    let (mut agent, files) = stopped(token);
+    start(&mut agent, &files);
+    (agent, files)
+}
+
+fn stopped(token: Option<&str>) -> (Agent, Files) {
     let mut agent = Agent::stopped(40000..=40999);
     let files = Files::new(&agent.folder);
     let mut https = files.config();
@@ -186,11 +228,14 @@ fn started(token: Option<&str>) -> (Agent, Files) {
         path
     });
     agent.config.https = Some(https);
+    (agent, files)
+}
+
+fn start(agent: &mut Agent, files: &Files) {
     agent.start();
     wait_until("HTTPS is served", || {
         TcpStream::connect(files.address).is_ok()
     });
-    (agent, files)
 }
 
 /// Where an agent listens, and with what.
