@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use sallyport_signalling::ng::{Encoding, MAX_MESSAGE};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, interval_at, timeout};
 use tracing::debug;
 use zeroize::Zeroizing;
 
@@ -29,6 +29,7 @@ use super::calls::Calls;
 use super::cookies::Bytes;
 use super::front::Front;
 use super::tcp::{MAX_ANSWERS, PATIENCE};
+use crate::https;
 use crate::peers::{Guarded, Peer};
 
 const NG: &str = "ng.rtpengine.com";
@@ -36,6 +37,10 @@ const NG_PLAIN: &str = "ng-plain.rtpengine.com";
 
 /// The longest message with its cookie.
 const MAX_BODY: usize = MAX_MESSAGE + 256;
+
+/// How often something is asked of whoever has a WebSocket and may have nothing to say, so that it
+/// is heard of while it is there.
+const PING: Duration = https::IDLE.checked_div(2).expect("no zero");
 
 pub(super) async fn serve<C: Calls>(listener: Guarded, router: Router, front: Arc<Front<C>>) {
     let (mut stop, held) = (front.stop(), front.stop());
@@ -126,6 +131,7 @@ async fn converse<C: Calls>(
     let (answers, mut ready) = mpsc::channel::<(Option<Bytes>, bool)>(MAX_ANSWERS);
     let mut stop = front.stop();
     let mut is_reading = true;
+    let mut pings = interval_at(Instant::now() + PING, PING);
     loop {
         let is_idle = answers.capacity() == MAX_ANSWERS;
         if !is_reading && is_idle {
@@ -162,6 +168,10 @@ async fn converse<C: Calls>(
                     };
                     place.send((answer, is_text));
                 });
+            }
+            _ = pings.tick() => {
+                let send = socket.send(ws::Message::Ping(Body::new()));
+                timeout(PATIENCE, send).await.map_err(axum::Error::new)??;
             }
             () = stop.wait(), if is_reading => is_reading = false,
         }
