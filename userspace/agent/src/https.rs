@@ -9,6 +9,9 @@ mod config;
 /// What clients are shown.
 mod certificate;
 
+/// Connections that end when nothing comes.
+mod connection;
+
 /// Connections, once they are encrypted.
 mod listener;
 
@@ -25,6 +28,7 @@ use tracing::info;
 
 pub use certificate::CertificateError;
 pub use config::{Config, HttpsError};
+pub(crate) use connection::IDLE;
 
 use crate::ng::Control;
 use crate::peers::{Guarded, Peer, Peers};

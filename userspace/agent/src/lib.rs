@@ -180,9 +180,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let _ = stopped.changed().await;
     };
     let router = http::router(manager, control);
-    let all = match &ng {
-        None => router.clone(),
-        Some(ng) => router.clone().merge(ng.router()),
+    let all = match (&ng, &config.https) {
+        (Some(ng), Some(https)) => {
+            let has_token = https.token_file.is_some();
+            router.clone().merge(ng.https_router(has_token))
+        }
+        _ => router.clone(),
     };
     let ng = async {
         if let Some(ng) = ng {

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 const MIN_TOKEN: usize = 16;
 
 /// A token, and the key of the configuration that names its file.
+#[derive(Clone)]
 pub(crate) struct Token {
     text: Zeroizing<String>,
     key: &'static str,
@@ -57,10 +58,13 @@ impl Token {
     }
 
     fn is_in(&self, headers: &HeaderMap) -> bool {
+        /// Whatever its case (RFC 9110 section 11.1).
+        const SCHEME: &[u8] = b"Bearer ";
         headers
             .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-            .is_some_and(|given| given.ct_eq(self.text.as_bytes()).into())
+            .and_then(|value| value.as_bytes().split_at_checked(SCHEME.len()))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME))
+            .is_some_and(|(_, given)| given.ct_eq(self.text.as_bytes()).into())
     }
 }
 

@@ -25,6 +25,7 @@ use crate::token::{Token, TokenError};
 /// token_file = "/etc/sallyport/https.token"    # Authorization: Bearer …; none
 /// ```
 ///
+/// Without a token here, that of `[agent.ng]` is asked for where ng is spoken.
 /// Certificate and key are read again when their files change. TLS is 1.2 or 1.3.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

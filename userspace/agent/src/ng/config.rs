@@ -21,15 +21,15 @@ use crate::token::{Token, TokenError};
 /// [agent.ng]
 /// udp = ["127.0.0.1:2223"]       # default; Kamailio's rtpengine_sock "udp:127.0.0.1:2223"
 /// tcp = []                       # requests back to back, bencode only
-/// http = []                      # POST /ng and /ng-plain, GET /ping, WebSocket on the same paths
+/// http = []                      # loopback only: POST /ng and /ng-plain, GET /ping, WebSocket on the same paths
 /// allow = ["10.0.0.8/32"]        # who may ask at addresses that are not loopback; nobody
-/// token_file = "/etc/sallyport/ng.token"   # HTTP on loopback: Authorization: Bearer …; none
+/// token_file = "/etc/sallyport/ng.token"   # HTTP: Authorization: Bearer …; none
 /// delete_reply = "totals"        # statistics of a delete: "none", "totals" or "full"
 /// interfaces = { external = "access", internal = "core" }   # default; names in direction=…
 /// ```
 ///
 /// Whoever may ask learns and sets the keys of calls, and nothing here is encrypted: outside the
-/// host, keep it on a network of its own, or serve HTTP with TLS (`[agent.https]`).
+/// host, keep UDP and TCP on a network of their own, or serve HTTP with TLS (`[agent.https]`).
 /// MOS variables of Kamailio and OpenSIPS need `delete_reply = "full"`, whose replies do not fit
 /// in a packet.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Config {
     pub udp: Vec<SocketAddr>,
     /// Where connections are awaited.
     pub tcp: Vec<SocketAddr>,
-    /// Where HTTP is served.
+    /// Where HTTP is served; loopback addresses.
     pub http: Vec<SocketAddr>,
     /// Who may ask at addresses that are not loopback.
     pub allow: Vec<IpNet>,
@@ -91,7 +91,10 @@ impl Config {
                 return Err(NgError::Unspecified { listen: *listen });
             }
         }
-        for (key, addresses) in [("udp", &self.udp), ("tcp", &self.tcp), ("http", &self.http)] {
+        if let Some(listen) = self.http.iter().find(|listen| !listen.ip().is_loopback()) {
+            return Err(NgError::HttpInClear { listen: *listen });
+        }
+        for (key, addresses) in [("udp", &self.udp), ("tcp", &self.tcp)] {
             for listen in addresses {
                 if !listen.ip().is_loopback() && self.allow.is_empty() {
                     return Err(NgError::Exposed {
@@ -100,10 +103,6 @@ impl Config {
                     });
                 }
             }
-        }
-        let in_clear = self.http.iter().find(|listen| !listen.ip().is_loopback());
-        if let (Some(listen), Some(_)) = (in_clear, &self.token_file) {
-            return Err(NgError::TokenInClear { listen: *listen });
         }
         Ok(())
     }
@@ -149,8 +148,8 @@ pub enum NgError {
         /// Why.
         error: io::Error,
     },
-    /// Whoever listens would learn the token.
-    TokenInClear {
+    /// HTTP would be reachable from other hosts, and it carries keys.
+    HttpInClear {
         /// The address.
         listen: SocketAddr,
     },
@@ -183,10 +182,10 @@ impl fmt::Display for NgError {
                 "agent.ng.{key}: listen on {listen}: {error}; end the process that has this port \
                  or choose another"
             ),
-            Self::TokenInClear { listen } => write!(
+            Self::HttpInClear { listen } => write!(
                 f,
-                "agent.ng.token_file: at {listen} the token would cross the network in the \
-                 clear; serve other hosts in agent.https, and listen on 127.0.0.1:{} here",
+                "agent.ng.http: at {listen} keys would cross the network in the clear; serve \
+                 other hosts in agent.https, and listen on 127.0.0.1:{} here",
                 listen.port()
             ),
             Self::Token(error) => error.fmt(f),
@@ -199,7 +198,7 @@ impl std::error::Error for NgError {
         match self {
             Self::Listen { error, .. } => Some(error),
             Self::Token(error) => Some(error),
-            Self::Exposed { .. } | Self::Unspecified { .. } | Self::TokenInClear { .. } => None,
+            Self::Exposed { .. } | Self::Unspecified { .. } | Self::HttpInClear { .. } => None,
         }
     }
 }
@@ -247,14 +246,9 @@ mod tests {
                  address; list each address of its own",
             ),
             (
-                "http = [\"192.0.2.1:2225\"]",
-                "agent.ng.http: 192.0.2.1:2225 can be reached from other hosts; list those that \
-                 may ask in agent.ng.allow, or listen on 127.0.0.1:2225",
-            ),
-            (
-                "http = [\"192.0.2.1:2225\"]\nallow = [\"10.0.0.0/8\"]\ntoken_file = \"/token\"",
-                "agent.ng.token_file: at 192.0.2.1:2225 the token would cross the network in the \
-                 clear; serve other hosts in agent.https, and listen on 127.0.0.1:2225 here",
+                "http = [\"192.0.2.1:2225\"]\nallow = [\"10.0.0.0/8\"]",
+                "agent.ng.http: at 192.0.2.1:2225 keys would cross the network in the clear; \
+                 serve other hosts in agent.https, and listen on 127.0.0.1:2225 here",
             ),
             (
                 "tcp = [\"0.0.0.0:2224\"]",

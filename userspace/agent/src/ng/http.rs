@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use sallyport_signalling::ng::{Encoding, MAX_MESSAGE};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, interval_at, timeout};
 use tracing::debug;
 use zeroize::Zeroizing;
 
@@ -29,6 +29,7 @@ use super::calls::Calls;
 use super::cookies::Bytes;
 use super::front::Front;
 use super::tcp::{MAX_ANSWERS, PATIENCE};
+use crate::https;
 use crate::peers::{Guarded, Peer};
 
 const NG: &str = "ng.rtpengine.com";
@@ -36,6 +37,10 @@ const NG_PLAIN: &str = "ng-plain.rtpengine.com";
 
 /// The longest message with its cookie.
 const MAX_BODY: usize = MAX_MESSAGE + 256;
+
+/// How often something is asked of whoever has a WebSocket and may have nothing to say, so that it
+/// is heard of while it is there.
+const PING: Duration = https::IDLE.checked_div(2).expect("no zero");
 
 pub(super) async fn serve<C: Calls>(listener: Guarded, router: Router, front: Arc<Front<C>>) {
     let (mut stop, held) = (front.stop(), front.stop());
@@ -47,15 +52,22 @@ pub(super) async fn serve<C: Calls>(listener: Guarded, router: Router, front: Ar
     drop(held);
 }
 
+/// What HTTP is spoken over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Over {
+    Tcp,
+    Tls,
+}
+
 /// The routes, for whoever knows the token.
-pub(super) fn router<C: Calls>(front: Arc<Front<C>>) -> Router {
+pub(super) fn router<C: Calls>(front: Arc<Front<C>>, over: Over) -> Router {
     Router::new()
         .route("/", get(web_socket))
         .route("/ng", post(ng).get(web_socket))
         .route("/ng-plain", post(ng_plain).get(web_socket))
         .route("/ping", get(async || "pong"))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(refuse_browsers))
+        .layer(middleware::from_fn_with_state(over, refuse_browsers))
         .with_state(front)
 }
 
@@ -98,6 +110,7 @@ async fn web_socket<C: Calls>(
     upgrade
         .protocols([NG, NG_PLAIN])
         .max_message_size(MAX_BODY)
+        .max_frame_size(MAX_BODY)
         .on_upgrade(async move |socket| {
             let has_cookie = match socket.protocol().map(header::HeaderValue::as_bytes) {
                 Some(protocol) => protocol != NG_PLAIN.as_bytes(),
@@ -118,6 +131,7 @@ async fn converse<C: Calls>(
     let (answers, mut ready) = mpsc::channel::<(Option<Bytes>, bool)>(MAX_ANSWERS);
     let mut stop = front.stop();
     let mut is_reading = true;
+    let mut pings = interval_at(Instant::now() + PING, PING);
     loop {
         let is_idle = answers.capacity() == MAX_ANSWERS;
         if !is_reading && is_idle {
@@ -155,6 +169,10 @@ async fn converse<C: Calls>(
                     place.send((answer, is_text));
                 });
             }
+            _ = pings.tick() => {
+                let send = socket.send(ws::Message::Ping(Body::new()));
+                timeout(PATIENCE, send).await.map_err(axum::Error::new)??;
+            }
             () = stop.wait(), if is_reading => is_reading = false,
         }
     }
@@ -169,8 +187,8 @@ fn frame(answer: &[u8], is_text: bool) -> ws::Message {
 }
 
 /// A page in a browser on this host must not reach the calls.
-async fn refuse_browsers(request: Request, next: Next) -> Response {
-    if !is_own_origin(request.headers()) {
+async fn refuse_browsers(State(over): State<Over>, request: Request, next: Next) -> Response {
+    if !is_own_origin(request.headers(), over) {
         let words = "requests from web pages are refused; leave out the Origin header\n";
         return (StatusCode::FORBIDDEN, words).into_response();
     }
@@ -179,8 +197,9 @@ async fn refuse_browsers(request: Request, next: Next) -> Response {
 
 /// Whether a request comes from no web page. Kamailio's WebSocket client, too, names an origin: the
 /// host that it asks. A page could only do that if it were ours, or if its name had become our
-/// address (DNS rebinding), so the host must be no name.
-fn is_own_origin(headers: &HeaderMap) -> bool {
+/// address (DNS rebinding), so the host must be no name; with TLS our certificate is for no such
+/// name, and a browser does not get this far.
+fn is_own_origin(headers: &HeaderMap, over: Over) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };
@@ -197,7 +216,7 @@ fn is_own_origin(headers: &HeaderMap) -> bool {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         bare.parse::<IpAddr>().is_ok() || bare == "localhost"
     };
-    host.is_some() && host == origin && host.as_ref().is_some_and(is_address)
+    host == origin && host.is_some_and(|host| over == Over::Tls || is_address(&host))
 }
 
 #[cfg(test)]
@@ -206,27 +225,28 @@ mod tests {
 
     #[test]
     fn only_who_names_our_own_address_as_origin_is_no_browser() {
-        for (origin, host, is_own) in [
-            (None, "sallyport.example", true),
-            (Some("http://127.0.0.1"), "127.0.0.1:2225", true),
-            (Some("127.0.0.1"), "127.0.0.1:2225", true),
-            (Some("http://[::1]:2225"), "[::1]:2225", true),
-            (Some("http://localhost:8080"), "localhost:2225", true),
-            (Some("https://example.com"), "127.0.0.1:2225", false),
-            (
-                Some("http://rebound.example"),
-                "rebound.example:2225",
-                false,
-            ),
-            (Some("null"), "127.0.0.1:2225", false),
-            (Some(""), "127.0.0.1:2225", false),
+        let name = "name.example:2225";
+        for (origin, host, [is_own, is_own_with_tls]) in [
+            (None, "sallyport.example", [true; 2]),
+            (Some("http://127.0.0.1"), "127.0.0.1:2225", [true; 2]),
+            (Some("127.0.0.1"), "127.0.0.1:2225", [true; 2]),
+            (Some("http://[::1]:2225"), "[::1]:2225", [true; 2]),
+            (Some("http://localhost:8080"), "localhost:2225", [true; 2]),
+            (Some("https://example.com"), "127.0.0.1:2225", [false; 2]),
+            (Some("https://example.com"), name, [false; 2]),
+            (Some("https://name.example"), name, [false, true]),
+            (Some("null"), "127.0.0.1:2225", [false; 2]),
+            (Some(""), "127.0.0.1:2225", [false; 2]),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().unwrap());
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, origin.parse().unwrap());
             }
-            assert_eq!(is_own_origin(&headers), is_own, "{origin:?} {host}");
+            for (over, is_own) in [(Over::Tcp, is_own), (Over::Tls, is_own_with_tls)] {
+                let found = is_own_origin(&headers, over);
+                assert_eq!(found, is_own, "{origin:?} {host} {over:?}");
+            }
         }
     }
 }

@@ -60,6 +60,7 @@ pub use front::Control;
 use crate::peers::{Guarded, Peers};
 use crate::token::Token;
 use front::Front;
+use http::Over;
 
 /// How long requests under way may take once the front end is told to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -131,9 +132,13 @@ impl<C: Calls> Server<C> {
         self.front.control()
     }
 
-    /// What is served over HTTP, for those who know the token.
-    pub(crate) fn router(&self) -> Router {
-        http::router(Arc::clone(&self.front))
+    /// What is served over HTTPS. Our token is not asked for where one of its own is.
+    pub(crate) fn https_router(&self, has_token: bool) -> Router {
+        let router = http::router(Arc::clone(&self.front), Over::Tls);
+        match self.token.clone().filter(|_| !has_token) {
+            Some(token) => token.guard(router),
+            None => router,
+        }
     }
 
     /// Answers requests until `shutdown` completes, and then those that are under way.
@@ -155,7 +160,7 @@ impl<C: Calls> Server<C> {
         for listener in tcp {
             listeners.spawn(tcp::serve(listener, Arc::clone(&front)));
         }
-        let router = http::router(Arc::clone(&front));
+        let router = http::router(Arc::clone(&front), Over::Tcp);
         let router = match token {
             Some(token) => token.guard(router),
             None => router,

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sallyport_signalling::dtls::Dtls;
@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::association::{Association, Broken, Identity, Keys};
 use super::lite::{self, Check};
 use super::pace::{Pace, Rate};
+use crate::manager::lock;
 use crate::session::SessionId;
 
 /// More than the longest datagram that arrives.
@@ -93,6 +94,8 @@ pub(super) struct Shared {
     /// One for each handshake that may run.
     pub(super) permits: Arc<Semaphore>,
     pub(super) reports: mpsc::Sender<Report>,
+    /// How fast what is not the peers' is read at all ports together.
+    pub(super) strangers: Mutex<Pace>,
 }
 
 /// Serves a port until nobody has wishes for it any more.
@@ -139,8 +142,13 @@ pub(super) async fn serve(
                 // An error is one of an earlier datagram, which did not arrive.
                 let is_peer =
                     received.is_ok_and(|(len, from)| endpoint.receive(&buffer[..len], from));
-                let pace = if is_peer { &mut peer } else { &mut strangers };
-                pause_until = pace.count(Instant::now());
+                let now = Instant::now();
+                pause_until = if is_peer {
+                    peer.count(now)
+                } else {
+                    let all = lock(&endpoint.shared.strangers).count(now);
+                    strangers.count(now).max(all)
+                };
             }
         }
     }
@@ -509,6 +517,7 @@ mod tests {
             identity: Identity::new(&certificate).unwrap(),
             permits: Arc::new(Semaphore::new(2)),
             reports,
+            strangers: Mutex::new(Pace::new(Rate::ALL_STRANGERS, now)),
         });
         Endpoint::new(terms, socket, shared, Arc::new(Semaphore::new(1)), now)
     }

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex};
 
 use sallyport_signalling::dtls::{Fingerprint, Hash};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tracing::error;
 use zeroize::Zeroizing;
 
 use super::association::Identity;
 use super::certificate::Certificate;
 use super::endpoint::{Report, Shared, Terms, serve};
+use super::pace::{Pace, Rate};
 use crate::manager::lock;
 
 /// How many handshakes may run at once: each takes some 50 KiB for its time, and a millisecond of
@@ -63,6 +65,7 @@ impl Endpoints {
                 identity,
                 permits: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
                 reports,
+                strangers: Mutex::new(Pace::new(Rate::ALL_STRANGERS, Instant::now())),
             }),
             open: Mutex::default(),
         };

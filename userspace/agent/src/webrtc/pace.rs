@@ -27,37 +27,34 @@ impl Rate {
         burst: 1000,
         spacing: Duration::from_micros(100),
     };
+
+    /// The same at all ports together: there may be many, and one thread reads them.
+    pub(super) const ALL_STRANGERS: Self = Self {
+        burst: 1000,
+        spacing: Duration::from_micros(50),
+    };
 }
 
 /// What is left to be read now.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: Rate,
-    left: u32,
-    since: Instant,
+    /// When all that came is forgotten.
+    due: Instant,
 }
 
 impl Pace {
     pub(super) const fn new(rate: Rate, now: Instant) -> Self {
-        Self {
-            rate,
-            left: rate.burst,
-            since: now,
-        }
+        Self { rate, due: now }
     }
 
-    /// Counts a datagram. Returns when the next may be read, if that is not yet.
+    /// Counts a datagram. Returns when whoever read it may read the next, if that is not yet. Of
+    /// several that read, each has a time of its own.
     pub(super) fn count(&mut self, now: Instant) -> Option<Instant> {
         let Rate { burst, spacing } = self.rate;
-        while self.left < burst && now.duration_since(self.since) >= spacing {
-            self.left += 1;
-            self.since += spacing;
-        }
-        if self.left == burst {
-            self.since = now;
-        }
-        self.left = self.left.saturating_sub(1);
-        (self.left == 0).then(|| self.since + spacing)
+        self.due = self.due.max(now) + spacing;
+        let full = now + spacing * (burst - 1);
+        (self.due > full).then(|| now + (self.due - full))
     }
 }
 
@@ -67,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_read_at_once_and_a_flood_at_its_pace() {
-        for rate in [Rate::PEER, Rate::STRANGERS] {
+        for rate in [Rate::PEER, Rate::STRANGERS, Rate::ALL_STRANGERS] {
             let start = Instant::now();
             let mut pace = Pace::new(rate, start);
             for _ in 1..rate.burst {
@@ -85,5 +82,25 @@ mod tests {
             }
             assert!(pace.count(later).is_some());
         }
+    }
+
+    #[test]
+    fn a_flood_at_many_ports_is_read_no_faster_than_all_may_be() {
+        let rate = Rate::ALL_STRANGERS;
+        let start = Instant::now();
+        let mut pace = Pace::new(rate, start);
+        let mut ports = [start; 100];
+        let mut read = 0;
+        // As often as a timer looks.
+        for now in (0..1000).map(|millis| start + Duration::from_millis(millis)) {
+            for may_read in &mut ports {
+                while *may_read <= now {
+                    read += 1;
+                    *may_read = pace.count(now).unwrap_or(*may_read);
+                }
+            }
+        }
+        let most = rate.burst + 20_000 + u32::try_from(ports.len()).unwrap();
+        assert!((15_000..=most).contains(&read), "{read}");
     }
 }

@@ -90,7 +90,9 @@ fn a_token_is_asked_for_where_one_is_configured() {
     assert_eq!(ping(&[]), 401);
     assert_eq!(ping(&[("Authorization", "Bearer 0123456789abcdeX")]), 401);
     assert_eq!(ping(&[("Authorization", "0123456789abcdef")]), 401);
+    assert_eq!(ping(&[("Authorization", "Bearer")]), 401);
     assert_eq!(ping(&[("Authorization", "Bearer 0123456789abcdef")]), 200);
+    assert_eq!(ping(&[("Authorization", "bearer 0123456789abcdef")]), 200);
     assert!(
         !front.printed.contains("0123456789abcdef"),
         "{}",

@@ -2,7 +2,9 @@
 
 //! WebSockets.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
@@ -85,6 +87,22 @@ fn a_message_without_a_cookie_or_too_long_ends_the_socket() {
         let ended = matches!(socket.read(), Err(_) | Ok(Message::Close(_)));
         assert!(ended);
     }
+}
+
+#[test]
+fn a_frame_that_is_too_long_ends_the_socket_before_it_is_there() {
+    let front = Front::start();
+    let mut stream = connect(&front, "/ng", None)
+        .get_ref()
+        .try_clone()
+        .expect("a socket");
+    let patience = Some(Duration::from_secs(5));
+    stream.set_read_timeout(patience).expect("a timeout");
+    // The head of a masked text of 1 MiB, and no more.
+    let head = [0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 1, 2, 3, 4];
+    stream.write_all(&head).expect("send");
+    let ended = stream.read_to_end(&mut Vec::new());
+    assert!(ended.is_ok(), "{ended:?}");
 }
 
 #[test]
