@@ -348,15 +348,7 @@ impl Call {
         self.is_final |= answer.is_final;
         self.note(&answer.about);
         self.last_signal = now;
-        let passed = self.passed(unfolded, at, dialog_at, offerer, by_offerer);
-        let is_of = |wanted| passed.local.is_none_or(|ip| IpVersion::of(ip) == wanted);
-        if !answer.version.is_none_or(is_of) {
-            return Err(CallError::Unsupported(
-                "who offered gets an address of its own IP version; leave address-family out of \
-                 the answer",
-            ));
-        }
-        Ok(passed)
+        Ok(self.passed(unfolded, at, dialog_at, offerer, by_offerer))
     }
 
     /// Takes over what is said with an SDP about all of the call.

@@ -9,6 +9,9 @@ use sallyport_signalling::ng::{Flag, Options, Replace};
 use sallyport_signalling::sdp::{Media, Rtcp, Sdp};
 
 use crate::calls::{Finish, Ours};
+use crate::ng::Control;
+use crate::ng_calls::version;
+use crate::ports::Version;
 
 /// Marks what this gateway has rewritten.
 const MARK: &str = "sallyport";
@@ -19,6 +22,8 @@ pub(crate) struct Lines<'a> {
     pub(crate) options: &'a Options,
     /// Tells this agent from others.
     pub(crate) instance: u64,
+    /// Notes what could not be done.
+    pub(crate) control: &'a Control,
 }
 
 impl Lines<'_> {
@@ -103,6 +108,12 @@ impl Finish for Lines<'_> {
     }
 
     fn finish(&self, sdp: &mut Sdp, ours: Ours) {
+        // Who gets an answer, or has ports already, is led to the version of IP that it had.
+        if let (Some(address), Some(wanted)) = (ours.address, version(self.options))
+            && Version::of(address) != wanted
+        {
+            self.control.note_unsupported("address-family");
+        }
         self.options.edits.apply(sdp);
         self.origin(sdp, ours);
         if self.replaces(Replace::SessionName) {

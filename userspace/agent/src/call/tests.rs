@@ -74,7 +74,6 @@ pub(super) fn answer(tags: Tags, sdp: Sdp) -> Answer {
         terms: Terms::Asked(Asked::default()),
         policy: Policy::default(),
         about: About::default(),
-        version: None,
         is_final: false,
     }
 }
@@ -185,21 +184,6 @@ fn what_an_offer_has_taken_is_kept_until_it_cannot_be_answered_any_more() {
     assert_eq!(played.call.ports(), before);
 }
 
-#[test]
-fn an_answer_leads_who_offered_to_its_own_version_of_ip_and_no_other() {
-    let mut played = Played::new();
-    let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
-    played.offer(&first, 0).unwrap();
-    let of = |version| Answer {
-        version: Some(version),
-        ..answer(tags("ue", Some("as"), None), rtp())
-    };
-    let refused = played.answer(&of(IpVersion::V6), 1);
-    assert!(matches!(refused, Err(CallError::Unsupported(_))));
-    played.answer(&of(IpVersion::V4), 1).unwrap();
-}
-
-/// ng has no way to say that an offer was refused.
 #[test]
 fn a_second_offer_changes_nothing_that_flows_until_it_is_answered() {
     let mut played = Played::set_up();

@@ -152,7 +152,6 @@ async fn answer(manager: Arc<Manager>, to: Side, body: &[u8]) -> Answered {
         sdp: exchange.sdp,
         terms: Terms::Policy(exchange.registration),
         policy: exchange.policy,
-        version: None,
         is_final: exchange.is_final,
     };
     to_its_end(async move { manager.answer(&answer, &AsItIs).await })
