@@ -480,6 +480,20 @@ fn a_plain_peer_that_says_no_address_is_where_it_was() {
         panic!("{:?}", beside.call.streams());
     };
     assert_eq!(from, Some("10.0.0.9/32".parse().unwrap()));
+    // Its RTCP has a port of its own there, whatever host that names.
+    let text = named.sdp.write().to_string() + "a=rtcp:7001 IN IP4 host.example\n";
+    let mut with_rtcp = answer(
+        tags("ue", Some("as"), None),
+        Sdp::parse(text.as_bytes()).unwrap(),
+    );
+    with_rtcp.about.reach.media_address = Some("10.0.0.9".parse().unwrap());
+    let mut beside = Played::new();
+    beside.offer(&first, 0).unwrap();
+    beside.answer(&with_rtcp, 1).unwrap();
+    let Peer::Learned { signalled, .. } = beside.call.streams()[0].legs[1].peer else {
+        panic!("{:?}", beside.call.streams());
+    };
+    assert_eq!(signalled.unwrap().rtcp, "10.0.0.9:7001".parse().unwrap());
     played.answer(&answered("0.0.0.0"), 1).unwrap();
     let Peer::Learned { from, window, .. } = played.call.streams()[0].legs[1].peer else {
         panic!("{:?}", played.call.streams());
