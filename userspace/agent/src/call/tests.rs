@@ -168,6 +168,52 @@ fn an_offer_takes_the_place_of_one_that_nobody_answered_whoever_makes_it() {
 }
 
 #[test]
+fn an_offer_that_another_crossed_is_answered_with_its_own_lines() {
+    let mut played = Played::set_up();
+    let by_ue = offer(tags("ue", Some("as"), None), srtp(), "RTP/AVP");
+    played.offer(&by_ue, 100).unwrap();
+    let both = sdp(
+        "10.0.0.9",
+        "m=audio 6000 RTP/AVP 0\nm=video 6002 RTP/AVP 31",
+    );
+    let mut by_core = offer(tags("as", Some("ue"), None), both, "RTP/SAVP");
+    by_core.shape.without = vec![Medium::Video];
+    assert_eq!(played.offer(&by_core, 101).unwrap().media().len(), 1);
+    let late = answer(tags("ue", Some("as"), None), rtp());
+    assert_eq!(played.answer(&late, 102).unwrap().media().len(), 1);
+    assert_eq!(played.offer(&by_ue, 110).unwrap().media().len(), 1);
+    // Nor does one with lines of its own keep it from being answered.
+    played.offer(&by_core, 111).unwrap();
+    played.offer(&by_ue, 112).unwrap();
+    let of_ue = answer(tags("as", Some("ue"), None), srtp());
+    assert_eq!(played.answer(&of_ue, 113).unwrap().media().len(), 2);
+}
+
+#[test]
+fn an_offer_that_another_crossed_keeps_its_ports_for_a_while() {
+    let mut played = Played::set_up();
+    let before = played.call.ports();
+    let text = srtp().write().to_string() + "m=video 5010 RTP/AVP 31\n";
+    let with_video = Sdp::parse(text.as_bytes()).unwrap();
+    let by_ue = offer(tags("ue", Some("as"), None), with_video, "RTP/AVP");
+    let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    played.offer(&by_ue, 100).unwrap();
+    played.offer(&by_core, 101).unwrap();
+    assert_eq!(played.call.crossed_until(), Some(Duration::from_secs(109)));
+    let mut other = played.call.clone();
+    other.forget_crossed(Duration::from_secs(108));
+    assert_eq!(other.ports().len(), 4);
+    other.forget_crossed(Duration::from_secs(109));
+    assert_eq!(
+        (other.ports(), other.crossed_until()),
+        (before.clone(), None)
+    );
+    // Nor is it kept beside two others.
+    played.offer(&by_core, 102).unwrap();
+    assert_eq!(played.call.ports(), before);
+}
+
+#[test]
 fn what_an_offer_has_taken_is_kept_until_it_cannot_be_answered_any_more() {
     let mut played = Played::set_up();
     let before = played.call.ports();
