@@ -20,7 +20,7 @@ const SAMPLE: Duration = Duration::from_secs(5);
 /// The shortest one, at the end of a call.
 const LAST_SAMPLE: Duration = Duration::from_secs(1);
 
-/// How many SSRCs a session's samples are kept of: of the first. Peers choose how many there are.
+/// How many SSRCs a session's samples are kept of: of the latest. Peers choose how many there are.
 const MAX_SSRCS: usize = 16;
 
 /// How well the media of a session arrived.
@@ -66,7 +66,10 @@ impl Qualities {
             let round_trip = self.round_trips.of(counted.ssrc);
             match self.of_ssrcs.iter().position(is_it) {
                 Some(at) => self.of_ssrcs[at].sample(counted, round_trip, now, least),
-                None if self.of_ssrcs.len() < MAX_SSRCS => {
+                None => {
+                    if self.of_ssrcs.len() >= MAX_SSRCS && !self.forget_idle(now) {
+                        continue;
+                    }
                     let mut new = Quality::new(flow.id, counted.ssrc, now);
                     if least < SAMPLE {
                         // It has not been there for as long as one poll.
@@ -74,9 +77,21 @@ impl Qualities {
                     }
                     self.of_ssrcs.push(new);
                 }
-                None => {}
             }
         }
+    }
+
+    /// Makes room for an SSRC by forgetting the one that was silent for longest. Those that are heard
+    /// stay, however many there are.
+    fn forget_idle(&mut self, now: Duration) -> bool {
+        let all = self.of_ssrcs.iter().enumerate();
+        let oldest = all.min_by_key(|(_, quality)| quality.at);
+        let idle = oldest.filter(|(_, it)| now.saturating_sub(it.at) >= 2 * SAMPLE);
+        let Some(at) = idle.map(|(at, _)| at) else {
+            return false;
+        };
+        self.of_ssrcs.remove(at);
+        true
     }
 }
 
@@ -90,7 +105,7 @@ struct Quality {
     packets: u64,
     expected: u64,
     samples: u32,
-    /// When the last one ended.
+    /// When the last one ended; without any, when the SSRC was seen first.
     at: Duration,
     means: Means,
     lowest: Sample,
@@ -135,6 +150,7 @@ impl Quality {
             flow,
             ssrc,
             since: now,
+            at: now,
             ..Self::default()
         }
     }
@@ -358,6 +374,19 @@ mod tests {
         };
         assert_eq!(quality.lowest.packet_loss, 9);
         assert_eq!(quality.average.samples, 3);
+    }
+
+    #[test]
+    fn the_latest_ssrcs_are_reported_in_place_of_silent_ones() {
+        let mut qualities = Qualities::default();
+        for ssrc in 0..40 {
+            let at = u64::from(ssrc) * 20;
+            qualities.learn(&flow(1, ssrc, 1, 1), seconds(at));
+            qualities.learn(&flow(1, ssrc, 300, 300), seconds(at + 6));
+        }
+        let report = qualities.report();
+        let found: Vec<_> = report.iter().map(|quality| quality.ssrc).collect();
+        assert_eq!(found, (24..40).collect::<Vec<_>>());
     }
 
     #[test]
