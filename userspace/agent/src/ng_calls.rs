@@ -55,7 +55,7 @@ impl Calls for NgCalls {
     }
 
     async fn offer(&self, offer: ng::Offer) -> Result<SdpBody, Refusal> {
-        let lines = self.lines(&offer.options);
+        let lines = self.lines(&offer.options, false);
         if let Some(fragment) = self.fragment(&offer.options, &offer.call_id, &offer.sdp) {
             return fragment;
         }
@@ -86,7 +86,7 @@ impl Calls for NgCalls {
     }
 
     async fn answer(&self, answer: ng::Answer) -> Result<SdpBody, Refusal> {
-        let lines = self.lines(&answer.options);
+        let lines = self.lines(&answer.options, true);
         if let Some(fragment) = self.fragment(&answer.options, &answer.call_id, &answer.sdp) {
             return fragment;
         }
@@ -160,10 +160,11 @@ impl NgCalls {
         }
     }
 
-    const fn lines<'a>(&'a self, options: &'a Options) -> Lines<'a> {
+    const fn lines<'a>(&'a self, options: &'a Options, is_answer: bool) -> Lines<'a> {
         Lines {
             options,
             instance: self.instance,
+            is_answer,
             control: &self.control,
         }
     }

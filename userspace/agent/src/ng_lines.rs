@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use sallyport_signalling::ng::{Flag, Options, Replace};
+use sallyport_signalling::ng::{Flag, Options, Replace, RtcpMux};
 use sallyport_signalling::sdp::{Media, Rtcp, Sdp};
 
 use crate::calls::{Finish, Ours};
@@ -22,6 +22,8 @@ pub(crate) struct Lines<'a> {
     pub(crate) options: &'a Options,
     /// Tells this agent from others.
     pub(crate) instance: u64,
+    /// Whether what is passed on is an answer.
+    pub(crate) is_answer: bool,
     /// Notes what could not be done.
     pub(crate) control: &'a Control,
 }
@@ -42,6 +44,11 @@ impl Lines<'_> {
 
     fn has(&self, flag: Flag) -> bool {
         self.options.flags.contains(&flag)
+    }
+
+    /// Whether who gets an offer has to have RTCP on the port of RTP.
+    fn requires_rtcp_mux(&self) -> bool {
+        !self.is_answer && self.options.rtcp_mux.contains(&RtcpMux::Require)
     }
 
     fn replaces(&self, what: Replace) -> bool {
@@ -80,6 +87,14 @@ impl Lines<'_> {
         }
         if media.port() == 0 || !media.profile().is_rtp() {
             return;
+        }
+        if self.requires_rtcp_mux() && media.has_rtcp_mux() {
+            // There is no other way.
+            media.section_mut().remove_attributes(&["rtcp"]);
+            media.section_mut().retain_attributes(|name, value| {
+                let component = value.split(' ').nth(1);
+                name != "candidate" || component != Some("2")
+            });
         }
         if self.has(Flag::NoRtcpAttribute) {
             media.section_mut().remove_attributes(&["rtcp"]);
