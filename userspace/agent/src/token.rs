@@ -59,8 +59,10 @@ impl Token {
     fn is_in(&self, headers: &HeaderMap) -> bool {
         headers
             .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-            .is_some_and(|given| given.ct_eq(self.text.as_bytes()).into())
+            .and_then(|value| value.as_bytes().split_at_checked(b"Bearer ".len()))
+            // Schemes have no case (RFC 9110 section 11.1).
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
+            .is_some_and(|(_, given)| given.ct_eq(self.text.as_bytes()).into())
     }
 }
 
@@ -137,6 +139,33 @@ impl std::error::Error for TokenError {
         match self {
             Self::Unreadable { error, .. } => Some(error),
             Self::OpenToOthers { .. } | Self::Short { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_has_no_case_and_the_token_has() {
+        let token = Token {
+            text: Zeroizing::new("Secret".to_owned()),
+            key: "agent.token_file",
+        };
+        for (said, is_in) in [
+            ("Bearer Secret", true),
+            ("bearer Secret", true),
+            ("BEARER Secret", true),
+            ("Bearer secret", false),
+            ("BearerSecret", false),
+            ("Basic Secret", false),
+            ("Secret", false),
+            ("Bearer", false),
+        ] {
+            let value = said.parse().expect("a value");
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+            assert_eq!(token.is_in(&headers), is_in, "{said}");
         }
     }
 }
