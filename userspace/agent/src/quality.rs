@@ -33,18 +33,38 @@ pub(crate) struct Qualities {
 impl Qualities {
     /// Takes over what the data plane knows of a flow by now.
     pub(crate) fn learn(&mut self, flow: &FlowStatistics, now: Duration) {
+        self.forget_if_anew(flow);
         self.round_trips.learn(flow);
         self.sample(flow, now, SAMPLE);
     }
 
     /// Takes over what the data plane knows of the flows at the end.
     pub(crate) fn finish(&mut self, flows: &[FlowStatistics], now: Duration) {
+        for flow in flows {
+            self.forget_if_anew(flow);
+        }
         // Whatever comes first, the question or the answer.
         for flow in flows.iter().chain(flows) {
             self.round_trips.learn(flow);
         }
         for flow in flows {
             self.sample(flow, now, LAST_SAMPLE);
+        }
+    }
+
+    /// Forgets the reports of a data plane that is no more: it had a clock of its own.
+    pub(crate) fn forget_reports(&mut self) {
+        self.round_trips = RoundTrips::default();
+    }
+
+    /// Forgets them where a data plane has begun to count anew.
+    fn forget_if_anew(&mut self, flow: &FlowStatistics) {
+        let is_anew = |known: &Quality| {
+            let counted = flow.ssrcs.iter().find(|counted| known.is_of(flow, counted));
+            counted.is_some_and(|counted| counted.packets < known.packets)
+        };
+        if self.of_ssrcs.iter().any(is_anew) {
+            self.forget_reports();
         }
     }
 
@@ -62,7 +82,7 @@ impl Qualities {
 
     fn sample(&mut self, flow: &FlowStatistics, now: Duration, least: Duration) {
         for counted in &flow.ssrcs {
-            let is_it = |known: &Quality| known.flow == flow.id && known.ssrc == counted.ssrc;
+            let is_it = |known: &Quality| known.is_of(flow, counted);
             let round_trip = self.round_trips.of(counted.ssrc);
             match self.of_ssrcs.iter().position(is_it) {
                 Some(at) => self.of_ssrcs[at].sample(counted, round_trip, now, least),
@@ -153,6 +173,10 @@ impl Quality {
             at: now,
             ..Self::default()
         }
+    }
+
+    fn is_of(&self, flow: &FlowStatistics, counted: &SsrcStatistics) -> bool {
+        self.flow == flow.id && self.ssrc == counted.ssrc
     }
 
     fn sample(
@@ -285,6 +309,8 @@ fn rounded(number: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use sallyport_flow::{ReceptionReport, SenderReport};
+
     use super::*;
 
     const SSRC: u32 = 7;
@@ -374,6 +400,41 @@ mod tests {
         };
         assert_eq!(quality.lowest.packet_loss, 9);
         assert_eq!(quality.average.samples, 3);
+    }
+
+    #[test]
+    fn a_report_to_one_data_plane_is_not_answered_to_another() {
+        let sent = SenderReport {
+            ssrc: SSRC,
+            time: 1,
+            at: Duration::from_secs(2),
+        };
+        let answered = ReceptionReport {
+            reporter: 9,
+            ssrc: SSRC,
+            last_report: 1,
+            delay: 0,
+            at: Duration::from_secs(3),
+        };
+        for (packets, is_believed) in [(400, true), (100, false)] {
+            let mut qualities = Qualities::default();
+            for (at, packets) in [(1, 50), (6, 300)] {
+                qualities.learn(&flow(1, SSRC, packets, packets), seconds(at));
+            }
+            let asks = FlowStatistics {
+                sent: vec![sent],
+                ..flow(2, 0, 0, 0)
+            };
+            qualities.learn(&asks, seconds(7));
+            qualities.learn(&flow(1, SSRC, packets, packets), seconds(8));
+            let answers = FlowStatistics {
+                received: vec![answered],
+                ..flow(3, 0, 0, 0)
+            };
+            qualities.learn(&answers, seconds(9));
+            let leg = qualities.round_trips.of(SSRC).leg;
+            assert_eq!(leg.is_some(), is_believed, "{packets}");
+        }
     }
 
     #[test]
