@@ -173,6 +173,16 @@ impl Options {
         }
         codecs.single &= is_answer;
         let asked = [
+            // Where there is a choice, keys are from DTLS.
+            ("SDES-prefer", self.sdes.prefer),
+            // Who answers chooses (RFC 5763 section 5). Of our role towards who offers,
+            // `DTLS-reverse` tells.
+            (
+                "DTLS",
+                !is_answer && matches!(self.dtls, Some(Dtls::Active | Dtls::Passive)),
+            ),
+            // The next deletion says its own.
+            ("delete-delay", self.delete_delay.is_some()),
             // Candidates of others lead past us.
             (
                 "ICE",
