@@ -149,14 +149,17 @@ impl Call {
 
         // Nobody tells a gateway that an offer was refused, so the next one takes its place, whoever
         // makes it.
+        dialog.crossed = None;
         if dialog.call.is_pending() && dialog.call.offerer() != Some(near) {
             let refused = dialog.call.reject().0;
             let crossed = Crossed {
                 call: std::mem::replace(&mut dialog.call, refused),
                 offerer_reach: dialog.offerer_reach.take(),
                 refuses_rtcp_mux: branch.refuses_rtcp_mux,
+                shapes: branch.shapes.clone(),
+                until: now.saturating_add(2 * GLARE),
             };
-            let may_cross = now.saturating_sub(self.last_signal) < GLARE && branch.shapes.is_none();
+            let may_cross = now.saturating_sub(self.last_signal) < GLARE;
             dialog.crossed = may_cross.then(|| Box::new(crossed));
         }
         let is_first = !dialog.call.setups().any(|setup| setup.is_some());
@@ -272,7 +275,7 @@ impl Call {
         let offerer = branch.side_of_offerer(by_offerer);
         let realms = branch.realms();
         let dialog = &mut branch.dialogs[dialog_at];
-        let crossed = dialog.crossed.take();
+        let crossed = dialog.crossed.take().filter(|crossed| now < crossed.until);
         if dialog.call.offerer() != Some(offerer) {
             // The answer to an offer whose place another has taken.
             let crossed = crossed.filter(|crossed| crossed.call.offerer() == Some(offerer));
@@ -280,6 +283,7 @@ impl Call {
             dialog.call = crossed.call;
             dialog.offerer_reach = crossed.offerer_reach;
             branch.refuses_rtcp_mux = crossed.refuses_rtcp_mux;
+            branch.shapes = crossed.shapes;
         }
         let mut policy = answer.policy.clone();
         if branch.refuses_rtcp_mux {
@@ -348,15 +352,7 @@ impl Call {
         self.is_final |= answer.is_final;
         self.note(&answer.about);
         self.last_signal = now;
-        let passed = self.passed(unfolded, at, dialog_at, offerer, by_offerer);
-        let is_of = |wanted| passed.local.is_none_or(|ip| IpVersion::of(ip) == wanted);
-        if !answer.version.is_none_or(is_of) {
-            return Err(CallError::Unsupported(
-                "who offered gets an address of its own IP version; leave address-family out of \
-                 the answer",
-            ));
-        }
-        Ok(passed)
+        Ok(self.passed(unfolded, at, dialog_at, offerer, by_offerer))
     }
 
     /// Takes over what is said with an SDP about all of the call.
@@ -423,6 +419,24 @@ impl Call {
             }
         }
         ports
+    }
+
+    /// When the first of the offers that others crossed can be answered no longer.
+    pub(crate) fn crossed_until(&self) -> Option<Duration> {
+        let dialogs = self.branches.iter().flat_map(|branch| &branch.dialogs);
+        let crossed = dialogs.filter_map(|dialog| dialog.crossed.as_ref());
+        crossed.map(|crossed| crossed.until).min()
+    }
+
+    /// Forgets those offers, and with them the ports that nothing else has.
+    pub(crate) fn forget_crossed(&mut self, now: Duration) {
+        let dialogs = self
+            .branches
+            .iter_mut()
+            .flat_map(|branch| &mut branch.dialogs);
+        for dialog in dialogs {
+            dialog.crossed.take_if(|crossed| crossed.until <= now);
+        }
     }
 
     /// Whether the NAT of somebody in it is to be opened.

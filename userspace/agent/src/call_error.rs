@@ -59,7 +59,7 @@ impl fmt::Display for CallError {
             Self::HostName(name) => write!(
                 f,
                 "media at {name}: host names are not looked up; say the address in the SDP, or \
-                 with received-from or media-address"
+                 beside it (media-address; over HTTP media_address)"
             ),
             Self::Interface(name) => write!(
                 f,

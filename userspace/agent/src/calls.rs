@@ -258,7 +258,14 @@ impl Manager {
         let Some((_, why)) = is_due else {
             return self.schedule(entry);
         };
-        match self.change(entry, None, self.taken()).await {
+        let left = matches!(why, Why::Crossed).then(|| {
+            let mut call = call.clone();
+            call.forget_crossed(self.now());
+            State::Call(Box::new(call))
+        });
+        let goes_on = left.is_some();
+        match self.change(entry, left, self.taken()).await {
+            Ok(_) if goes_on => {}
             Ok(_) => {
                 self.count_end(call, why.count(self));
                 info!(session = %entry.id, call = call.call_id, "ended: {}", why.reason());
@@ -266,7 +273,7 @@ impl Manager {
             Err(error) => {
                 // Without a data plane nobody can, which is no news.
                 if !matches!(error, ManagerError::NotConnected) {
-                    warn!(session = %entry.id, "end it because {}: {error}", why.reason());
+                    warn!(session = %entry.id, "change it because {}: {error}", why.reason());
                 }
                 // Again at the next tick.
                 let at = self.now() + TICK;
@@ -276,7 +283,7 @@ impl Manager {
         }
     }
 
-    /// When a call ends if nothing happens, and why.
+    /// When a call ends or loses something if nothing happens, and why.
     fn deadline(&self, call: &Call, last_media: Option<Duration>) -> Option<(Duration, Why)> {
         let timeouts = &self.timeouts;
         let mut deadlines = Vec::new();
@@ -306,6 +313,7 @@ impl Manager {
             }
         }
         deadlines.extend(call.ends_at.map(|at| (at, Why::Asked)));
+        deadlines.extend(call.crossed_until().map(|at| (at, Why::Crossed)));
         deadlines.into_iter().min_by_key(|(at, _)| *at)
     }
 
@@ -352,7 +360,7 @@ impl Manager {
     }
 }
 
-/// Why a call ends that nobody ends.
+/// Why a call ends that nobody ends, or an offer of it.
 #[derive(Clone, Copy, Debug)]
 enum Why {
     Unanswered,
@@ -360,6 +368,8 @@ enum Why {
     Held,
     Total,
     Asked,
+    /// The call goes on.
+    Crossed,
 }
 
 impl Why {
@@ -370,7 +380,7 @@ impl Why {
             Self::Inactive => &tally.inactive,
             Self::Held => &tally.held,
             Self::Total => &tally.total,
-            Self::Asked => &tally.ended,
+            Self::Asked | Self::Crossed => &tally.ended,
         }
     }
 
@@ -381,6 +391,7 @@ impl Why {
             Self::Held => "it was on hold for too long",
             Self::Total => "it lasted too long",
             Self::Asked => "its delay is over",
+            Self::Crossed => "an offer took the place of another",
         }
     }
 }

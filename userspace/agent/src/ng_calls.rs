@@ -22,7 +22,7 @@ use crate::call::{About, Answer, Dscp, Echoes, Learning, Offer, Part, Reach, Tag
 use crate::call_error::CallError;
 use crate::data_plane::DataPlaneError;
 use crate::manager::{Manager, ManagerError};
-use crate::ng::{Calls, Config};
+use crate::ng::{Calls, Config, Control};
 use crate::ng_debug;
 use crate::ng_keys;
 use crate::ng_lines::Lines;
@@ -37,9 +37,14 @@ pub(crate) struct NgCalls {
     interfaces: BTreeMap<String, Realm>,
     /// Tells this agent from others.
     instance: u64,
+    control: Control,
 }
 
 impl Calls for NgCalls {
+    fn control(&self) -> Control {
+        self.control.clone()
+    }
+
     async fn ping(&self) -> Result<(), Refusal> {
         self.manager.connection().await.map_err(refuse_manager)?;
         Ok(())
@@ -50,7 +55,7 @@ impl Calls for NgCalls {
     }
 
     async fn offer(&self, offer: ng::Offer) -> Result<SdpBody, Refusal> {
-        let lines = self.lines(&offer.options);
+        let lines = self.lines(&offer.options, false);
         if let Some(fragment) = self.fragment(&offer.options, &offer.call_id, &offer.sdp) {
             return fragment;
         }
@@ -81,7 +86,7 @@ impl Calls for NgCalls {
     }
 
     async fn answer(&self, answer: ng::Answer) -> Result<SdpBody, Refusal> {
-        let lines = self.lines(&answer.options);
+        let lines = self.lines(&answer.options, true);
         if let Some(fragment) = self.fragment(&answer.options, &answer.call_id, &answer.sdp) {
             return fragment;
         }
@@ -109,7 +114,6 @@ impl Calls for NgCalls {
             }),
             policy: ng_keys::of_answer(&self.manager.policy, &answer.options),
             about,
-            version: version(&answer.options),
             is_final: answer.options.flags.contains(&Flag::Final),
         };
         let sdp = self.manager.answer(&answer, &lines).await.map_err(refuse)?;
@@ -152,13 +156,16 @@ impl NgCalls {
             interfaces: config.interfaces.clone(),
             // Not a secret, and of no use to anybody but who wants a loop.
             instance: getrandom::u64().unwrap_or_default(),
+            control: Control::default(),
         }
     }
 
-    const fn lines<'a>(&self, options: &'a Options) -> Lines<'a> {
+    const fn lines<'a>(&'a self, options: &'a Options, is_answer: bool) -> Lines<'a> {
         Lines {
             options,
             instance: self.instance,
+            is_answer,
+            control: &self.control,
         }
     }
 
@@ -167,6 +174,10 @@ impl NgCalls {
         let [from, to] = [&options.from_interface, &options.to_interface]
             .map(|name| self.realm(name.as_deref()));
         let both = self.realm(options.interface.as_deref())?;
+        let policy = ng_keys::of_offer(&self.manager.policy, options, &sdp)?;
+        if policy.sdes.asked != ng_keys::relaxed(options) {
+            self.control.note_unsupported("SDES");
+        }
         Ok(Offer {
             tags: Tags {
                 call_id: String::new(),
@@ -179,7 +190,7 @@ impl NgCalls {
                 handshakes: self.handshakes(options, false),
                 ..words(options)
             }),
-            policy: ng_keys::of_offer(&self.manager.policy, options, &sdp)?,
+            policy,
             sdp,
             realms: [from?.or(both), to?.or(both)],
             by: None,
@@ -296,7 +307,7 @@ fn words(options: &Options) -> Asked {
 }
 
 /// The version of our address for who gets the SDP.
-fn version(options: &Options) -> Option<Version> {
+pub(crate) fn version(options: &Options) -> Option<Version> {
     options.address_family.map(|family| match family {
         Family::Ip6 => Version::V6,
         _ => Version::V4,

@@ -16,8 +16,8 @@ const LIFETIME: u64 = 1 << 31;
 /// What an offer is held to. Only suites that the gateway takes anyhow are offered or taken.
 ///
 /// # Errors
-/// [`CallError::Unsupported`] when no suite is left for media that is to be protected, or its
-/// packets are to go without encryption or authentication.
+/// [`CallError::Unsupported`] when no suite is left for media that is to be protected, or packets
+/// under keys in SDP are to go without encryption or authentication.
 pub(crate) fn of_offer(
     of_gateway: &Policy,
     options: &Options,
@@ -25,17 +25,25 @@ pub(crate) fn of_offer(
 ) -> Result<Policy, CallError> {
     let mut policy = of_answer(of_gateway, options);
     let wishes = &options.sdes;
-    policy.sdes.asked = AskedRelaxed {
-        unencrypted_srtp: wishes.unencrypted_srtp,
-        unencrypted_srtcp: wishes.unencrypted_srtcp,
-        unauthenticated_srtp: wishes.unauthenticated_srtp,
+    let is_srtp = |media: &Media| {
+        let profile = media.profile();
+        media.port() != 0 && profile.is_rtp() && profile.is_protected() && !profile.is_dtls()
     };
+    let is_srtp_offered = sdp.media().iter().any(is_srtp);
+    let is_srtp_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
+    // Without SDES keys are from DTLS.
+    let is_asked = is_srtp_asked && !wishes.off;
+    policy.sdes.asked = relaxed(options);
     if !policy.sdes.allows_what_is_asked() {
-        return Err(CallError::Unsupported(
-            "SRTP is encrypted and authenticated here: leave SDES-unencrypted_srtp and \
-             SDES-unauthenticated_srtp out; SDES-unencrypted_srtcp needs \
-             agent.policy.unencrypted_srtcp = true",
-        ));
+        if is_srtp_offered || is_asked || !options.osrtp.is_empty() {
+            return Err(CallError::Unsupported(
+                "SRTP is encrypted and authenticated here: leave SDES-unencrypted_srtp and \
+                 SDES-unauthenticated_srtp out; SDES-unencrypted_srtcp needs \
+                 agent.policy.unencrypted_srtcp = true",
+            ));
+        }
+        // It is about nothing.
+        policy.sdes.asked = AskedRelaxed::default();
     }
     let ours = policy.sdes.suites.as_slice();
     let has = |list: &[String], suite: &Suite| {
@@ -65,9 +73,6 @@ pub(crate) fn of_offer(
     }
     sort(&mut to_offer, &wishes.order);
     to_offer.retain(|suite| suite.may_be_offered());
-    let is_srtp_asked = matches!(options.transport, Some(Transport::Savp | Transport::Savpf));
-    // Without SDES keys are from DTLS.
-    let is_asked = is_srtp_asked && !wishes.off;
     if to_offer.is_empty() && is_asked {
         return Err(no_suite);
     }
@@ -82,13 +87,9 @@ pub(crate) fn of_offer(
         sort(&mut to_take, &wishes.offerer_preference);
         policy.sdes.preference = Preference::Ours;
     }
-    let is_srtp = |media: &Media| {
-        let profile = media.profile();
-        media.port() != 0 && profile.is_rtp() && profile.is_protected() && !profile.is_dtls()
-    };
     match Suites::new(to_take) {
         Ok(suites) => policy.sdes.suites = suites,
-        Err(_) if sdp.media().iter().any(is_srtp) => return Err(no_suite),
+        Err(_) if is_srtp_offered => return Err(no_suite),
         // Nothing is to be protected.
         Err(_) => (),
     }
@@ -101,6 +102,16 @@ pub(crate) fn of_answer(of_gateway: &Policy, options: &Options) -> Policy {
     let mut policy = of_gateway.clone();
     policy.sdes.lifetime = options.sdes.lifetime.then_some(LIFETIME);
     policy
+}
+
+/// What packets are asked to go without.
+pub(crate) const fn relaxed(options: &Options) -> AskedRelaxed {
+    let wishes = &options.sdes;
+    AskedRelaxed {
+        unencrypted_srtp: wishes.unencrypted_srtp,
+        unencrypted_srtcp: wishes.unencrypted_srtcp,
+        unauthenticated_srtp: wishes.unauthenticated_srtp,
+    }
 }
 
 /// The suites that an SDP offers.

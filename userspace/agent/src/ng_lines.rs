@@ -5,10 +5,13 @@
 
 use std::net::IpAddr;
 
-use sallyport_signalling::ng::{Flag, Options, Replace};
+use sallyport_signalling::ng::{Flag, Options, Replace, RtcpMux};
 use sallyport_signalling::sdp::{Media, Rtcp, Sdp};
 
 use crate::calls::{Finish, Ours};
+use crate::ng::Control;
+use crate::ng_calls::version;
+use crate::ports::Version;
 
 /// Marks what this gateway has rewritten.
 const MARK: &str = "sallyport";
@@ -19,6 +22,10 @@ pub(crate) struct Lines<'a> {
     pub(crate) options: &'a Options,
     /// Tells this agent from others.
     pub(crate) instance: u64,
+    /// Whether what is passed on is an answer.
+    pub(crate) is_answer: bool,
+    /// Notes what could not be done.
+    pub(crate) control: &'a Control,
 }
 
 impl Lines<'_> {
@@ -37,6 +44,11 @@ impl Lines<'_> {
 
     fn has(&self, flag: Flag) -> bool {
         self.options.flags.contains(&flag)
+    }
+
+    /// Whether who gets an offer has to have RTCP on the port of RTP.
+    fn requires_rtcp_mux(&self) -> bool {
+        !self.is_answer && self.options.rtcp_mux.contains(&RtcpMux::Require)
     }
 
     fn replaces(&self, what: Replace) -> bool {
@@ -76,6 +88,14 @@ impl Lines<'_> {
         if media.port() == 0 || !media.profile().is_rtp() {
             return;
         }
+        if self.requires_rtcp_mux() && media.has_rtcp_mux() {
+            // There is no other way.
+            media.section_mut().remove_attributes(&["rtcp"]);
+            media.section_mut().retain_attributes(|name, value| {
+                let component = value.split(' ').nth(1);
+                name != "candidate" || component != Some("2")
+            });
+        }
         if self.has(Flag::NoRtcpAttribute) {
             media.section_mut().remove_attributes(&["rtcp"]);
         } else if self.has(Flag::FullRtcpAttribute) && !media.has_rtcp_mux() {
@@ -103,6 +123,12 @@ impl Finish for Lines<'_> {
     }
 
     fn finish(&self, sdp: &mut Sdp, ours: Ours) {
+        // Who gets an answer, or has ports already, is led to the version of IP that it had.
+        if let (Some(address), Some(wanted)) = (ours.address, version(self.options))
+            && Version::of(address) != wanted
+        {
+            self.control.note_unsupported("address-family");
+        }
         self.options.edits.apply(sdp);
         self.origin(sdp, ours);
         if self.replaces(Replace::SessionName) {

@@ -20,7 +20,7 @@ const SAMPLE: Duration = Duration::from_secs(5);
 /// The shortest one, at the end of a call.
 const LAST_SAMPLE: Duration = Duration::from_secs(1);
 
-/// How many SSRCs a session's samples are kept of: of the first. Peers choose how many there are.
+/// How many SSRCs a session's samples are kept of: of the latest. Peers choose how many there are.
 const MAX_SSRCS: usize = 16;
 
 /// How well the media of a session arrived.
@@ -33,18 +33,38 @@ pub(crate) struct Qualities {
 impl Qualities {
     /// Takes over what the data plane knows of a flow by now.
     pub(crate) fn learn(&mut self, flow: &FlowStatistics, now: Duration) {
+        self.forget_if_anew(flow);
         self.round_trips.learn(flow);
         self.sample(flow, now, SAMPLE);
     }
 
     /// Takes over what the data plane knows of the flows at the end.
     pub(crate) fn finish(&mut self, flows: &[FlowStatistics], now: Duration) {
+        for flow in flows {
+            self.forget_if_anew(flow);
+        }
         // Whatever comes first, the question or the answer.
         for flow in flows.iter().chain(flows) {
             self.round_trips.learn(flow);
         }
         for flow in flows {
             self.sample(flow, now, LAST_SAMPLE);
+        }
+    }
+
+    /// Forgets the reports of a data plane that is no more: it had a clock of its own.
+    pub(crate) fn forget_reports(&mut self) {
+        self.round_trips = RoundTrips::default();
+    }
+
+    /// Forgets them where a data plane has begun to count anew.
+    fn forget_if_anew(&mut self, flow: &FlowStatistics) {
+        let is_anew = |known: &Quality| {
+            let counted = flow.ssrcs.iter().find(|counted| known.is_of(flow, counted));
+            counted.is_some_and(|counted| counted.packets < known.packets)
+        };
+        if self.of_ssrcs.iter().any(is_anew) {
+            self.forget_reports();
         }
     }
 
@@ -62,11 +82,14 @@ impl Qualities {
 
     fn sample(&mut self, flow: &FlowStatistics, now: Duration, least: Duration) {
         for counted in &flow.ssrcs {
-            let is_it = |known: &Quality| known.flow == flow.id && known.ssrc == counted.ssrc;
+            let is_it = |known: &Quality| known.is_of(flow, counted);
             let round_trip = self.round_trips.of(counted.ssrc);
             match self.of_ssrcs.iter().position(is_it) {
                 Some(at) => self.of_ssrcs[at].sample(counted, round_trip, now, least),
-                None if self.of_ssrcs.len() < MAX_SSRCS => {
+                None => {
+                    if self.of_ssrcs.len() >= MAX_SSRCS && !self.forget_idle(now) {
+                        continue;
+                    }
                     let mut new = Quality::new(flow.id, counted.ssrc, now);
                     if least < SAMPLE {
                         // It has not been there for as long as one poll.
@@ -74,9 +97,21 @@ impl Qualities {
                     }
                     self.of_ssrcs.push(new);
                 }
-                None => {}
             }
         }
+    }
+
+    /// Makes room for an SSRC by forgetting the one that was silent for longest. Those that are heard
+    /// stay, however many there are.
+    fn forget_idle(&mut self, now: Duration) -> bool {
+        let all = self.of_ssrcs.iter().enumerate();
+        let oldest = all.min_by_key(|(_, quality)| quality.at);
+        let idle = oldest.filter(|(_, it)| now.saturating_sub(it.at) >= 2 * SAMPLE);
+        let Some(at) = idle.map(|(at, _)| at) else {
+            return false;
+        };
+        self.of_ssrcs.remove(at);
+        true
     }
 }
 
@@ -90,7 +125,7 @@ struct Quality {
     packets: u64,
     expected: u64,
     samples: u32,
-    /// When the last one ended.
+    /// When the last one ended; without any, when the SSRC was seen first.
     at: Duration,
     means: Means,
     lowest: Sample,
@@ -135,8 +170,13 @@ impl Quality {
             flow,
             ssrc,
             since: now,
+            at: now,
             ..Self::default()
         }
+    }
+
+    fn is_of(&self, flow: &FlowStatistics, counted: &SsrcStatistics) -> bool {
+        self.flow == flow.id && self.ssrc == counted.ssrc
     }
 
     fn sample(
@@ -269,6 +309,8 @@ fn rounded(number: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use sallyport_flow::{ReceptionReport, SenderReport};
+
     use super::*;
 
     const SSRC: u32 = 7;
@@ -358,6 +400,54 @@ mod tests {
         };
         assert_eq!(quality.lowest.packet_loss, 9);
         assert_eq!(quality.average.samples, 3);
+    }
+
+    #[test]
+    fn a_report_to_one_data_plane_is_not_answered_to_another() {
+        let sent = SenderReport {
+            ssrc: SSRC,
+            time: 1,
+            at: Duration::from_secs(2),
+        };
+        let answered = ReceptionReport {
+            reporter: 9,
+            ssrc: SSRC,
+            last_report: 1,
+            delay: 0,
+            at: Duration::from_secs(3),
+        };
+        for (packets, is_believed) in [(400, true), (100, false)] {
+            let mut qualities = Qualities::default();
+            for (at, packets) in [(1, 50), (6, 300)] {
+                qualities.learn(&flow(1, SSRC, packets, packets), seconds(at));
+            }
+            let asks = FlowStatistics {
+                sent: vec![sent],
+                ..flow(2, 0, 0, 0)
+            };
+            qualities.learn(&asks, seconds(7));
+            qualities.learn(&flow(1, SSRC, packets, packets), seconds(8));
+            let answers = FlowStatistics {
+                received: vec![answered],
+                ..flow(3, 0, 0, 0)
+            };
+            qualities.learn(&answers, seconds(9));
+            let leg = qualities.round_trips.of(SSRC).leg;
+            assert_eq!(leg.is_some(), is_believed, "{packets}");
+        }
+    }
+
+    #[test]
+    fn the_latest_ssrcs_are_reported_in_place_of_silent_ones() {
+        let mut qualities = Qualities::default();
+        for ssrc in 0..40 {
+            let at = u64::from(ssrc) * 20;
+            qualities.learn(&flow(1, ssrc, 1, 1), seconds(at));
+            qualities.learn(&flow(1, ssrc, 300, 300), seconds(at + 6));
+        }
+        let report = qualities.report();
+        let found: Vec<_> = report.iter().map(|quality| quality.ssrc).collect();
+        assert_eq!(found, (24..40).collect::<Vec<_>>());
     }
 
     #[test]

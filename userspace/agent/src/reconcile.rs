@@ -161,6 +161,7 @@ impl Manager {
         match data_plane.update(update).await {
             Ok(_) => {
                 for entry in entries.iter().filter(|_| are_gone) {
+                    lock(&entry.watch).qualities.forget_reports();
                     info!(session = %entry.id, "installed again");
                 }
                 Ok(())

@@ -256,6 +256,9 @@ impl FlowEntry {
             new.keep(old);
         }
         self.counters.make_room(terms.carries);
+        if let Some(receptions) = &mut self.counters.receptions {
+            receptions.forget_clocks();
+        }
         self.terms = terms;
         self.has_expired = false;
     }

@@ -93,6 +93,13 @@ impl Receptions {
         self.latest.count(packet, clocks);
     }
 
+    /// Has the next packet of each SSRC ask for its clock again: they may have changed.
+    pub fn forget_clocks(&mut self) {
+        for reception in self.before.iter_mut().chain([&mut self.latest]) {
+            reception.payload_type = Reception::NO_TYPE;
+        }
+    }
+
     /// What is known by now, the latest first.
     pub fn statistics(&self) -> impl Iterator<Item = SsrcStatistics> {
         let receptions = core::iter::once(&self.latest).chain(self.before.iter().rev());
@@ -149,6 +156,9 @@ impl Reception {
     /// How far sequence numbers may go on at once, and how far back, without a doubt (appendix A.1).
     const MAX_DROPOUT: u16 = 3000;
     const MAX_MISORDER: u16 = 100;
+
+    /// Of no packet: they have seven bits.
+    const NO_TYPE: u8 = u8::MAX;
 
     /// A timestamp that is this far off the time says nothing: the sender has set its clock.
     const MAX_TRANSIT_CHANGE: u64 = 5_000_000_000;
@@ -362,6 +372,31 @@ mod tests {
         });
         // A tick of 90 kHz is no whole number of nanoseconds.
         assert!(only(mixed).jitter.expect("both are known") < Duration::from_micros(1));
+    }
+
+    #[test]
+    fn clocks_that_change_hold_from_the_next_packet_on() {
+        let opus = Clock {
+            payload_type: 97,
+            rate: 48_000,
+        };
+        let mut receptions = Receptions::default();
+        for number in 0..90u16 {
+            // What becomes of the payload type was not known at first.
+            let clocks = if number < 30 { PCMU } else { opus };
+            if number == 30 {
+                receptions.forget_clocks();
+            }
+            let packet = Arrived {
+                payload_type: 97,
+                timestamp: u32::from(number) * 960,
+                ..speech(number)
+            };
+            receptions.count(packet, &Clocks::new(&[clocks]));
+        }
+        let found = receptions.statistics().next().expect("an SSRC");
+        assert!(found.jitter.expect("a clock") < Duration::from_micros(1));
+        assert_eq!(found.packets, 90);
     }
 
     #[test]

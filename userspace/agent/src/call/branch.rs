@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::iter;
+use std::time::Duration;
 
 use sallyport_flow::Realm;
 use sallyport_signalling::e2ae::{self, Side};
@@ -59,6 +60,11 @@ pub(super) struct Crossed {
     pub(super) call: e2ae::Call,
     pub(super) offerer_reach: Option<Box<Reach>>,
     pub(super) refuses_rtcp_mux: bool,
+    #[serde(default)]
+    pub(super) shapes: Option<Box<[Shape; 2]>>,
+    /// Until when it may be answered; no longer if nobody knows.
+    #[serde(default)]
+    pub(super) until: Duration,
 }
 
 /// The version of the session descriptions sent one way.

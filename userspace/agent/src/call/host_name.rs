@@ -7,7 +7,7 @@
 //! wait for a name server, and let whoever may offer have us ask one: so it is refused, in words,
 //! unless somebody says what it stands for.
 
-use sallyport_signalling::sdp::Sdp;
+use sallyport_signalling::sdp::{Media, Rtcp, Sdp};
 
 use super::party::{About, Party};
 use crate::call_error::CallError;
@@ -34,9 +34,27 @@ pub(super) fn resolve(sdp: &mut Sdp, about: &About, peer: Option<&Party>) -> Res
     }
     if let Some(address) = about.reach.media_address {
         for index in named {
-            let lines = sdp.media_mut()[index].section_mut();
-            lines.set_connection(address.into());
+            let media = &mut sdp.media_mut()[index];
+            media.section_mut().set_connection(address.into());
+            // RTCP that goes to a host name, too, goes to the same address.
+            if media.rtcp().is_none()
+                && let Some(port) = rtcp_port(media)
+            {
+                let rtcp = Rtcp {
+                    port,
+                    address: None,
+                };
+                let lines = media.section_mut();
+                lines.set_attribute("rtcp", Some(&rtcp.to_string()));
+            }
         }
     }
     Ok(())
+}
+
+/// The port of `a=rtcp` (RFC 3605), whatever host it names.
+fn rtcp_port(media: &Media) -> Option<u16> {
+    let said = media.section().attribute("rtcp")?;
+    let port = said.split(' ').next()?.parse().ok()?;
+    (port != 0).then_some(port)
 }

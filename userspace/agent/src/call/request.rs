@@ -64,8 +64,6 @@ pub(crate) struct Answer {
     pub(crate) terms: Terms,
     pub(crate) policy: Policy,
     pub(crate) about: About,
-    /// The version of our address for who made the offer, which is its own.
-    pub(crate) version: Option<Version>,
     /// Whether the call is taken with it, as far as the client says.
     pub(crate) is_final: bool,
 }

@@ -74,7 +74,6 @@ pub(super) fn answer(tags: Tags, sdp: Sdp) -> Answer {
         terms: Terms::Asked(Asked::default()),
         policy: Policy::default(),
         about: About::default(),
-        version: None,
         is_final: false,
     }
 }
@@ -169,6 +168,52 @@ fn an_offer_takes_the_place_of_one_that_nobody_answered_whoever_makes_it() {
 }
 
 #[test]
+fn an_offer_that_another_crossed_is_answered_with_its_own_lines() {
+    let mut played = Played::set_up();
+    let by_ue = offer(tags("ue", Some("as"), None), srtp(), "RTP/AVP");
+    played.offer(&by_ue, 100).unwrap();
+    let both = sdp(
+        "10.0.0.9",
+        "m=audio 6000 RTP/AVP 0\nm=video 6002 RTP/AVP 31",
+    );
+    let mut by_core = offer(tags("as", Some("ue"), None), both, "RTP/SAVP");
+    by_core.shape.without = vec![Medium::Video];
+    assert_eq!(played.offer(&by_core, 101).unwrap().media().len(), 1);
+    let late = answer(tags("ue", Some("as"), None), rtp());
+    assert_eq!(played.answer(&late, 102).unwrap().media().len(), 1);
+    assert_eq!(played.offer(&by_ue, 110).unwrap().media().len(), 1);
+    // Nor does one with lines of its own keep it from being answered.
+    played.offer(&by_core, 111).unwrap();
+    played.offer(&by_ue, 112).unwrap();
+    let of_ue = answer(tags("as", Some("ue"), None), srtp());
+    assert_eq!(played.answer(&of_ue, 113).unwrap().media().len(), 2);
+}
+
+#[test]
+fn an_offer_that_another_crossed_keeps_its_ports_for_a_while() {
+    let mut played = Played::set_up();
+    let before = played.call.ports();
+    let text = srtp().write().to_string() + "m=video 5010 RTP/AVP 31\n";
+    let with_video = Sdp::parse(text.as_bytes()).unwrap();
+    let by_ue = offer(tags("ue", Some("as"), None), with_video, "RTP/AVP");
+    let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    played.offer(&by_ue, 100).unwrap();
+    played.offer(&by_core, 101).unwrap();
+    assert_eq!(played.call.crossed_until(), Some(Duration::from_secs(109)));
+    let mut other = played.call.clone();
+    other.forget_crossed(Duration::from_secs(108));
+    assert_eq!(other.ports().len(), 4);
+    other.forget_crossed(Duration::from_secs(109));
+    assert_eq!(
+        (other.ports(), other.crossed_until()),
+        (before.clone(), None)
+    );
+    // Nor is it kept beside two others.
+    played.offer(&by_core, 102).unwrap();
+    assert_eq!(played.call.ports(), before);
+}
+
+#[test]
 fn what_an_offer_has_taken_is_kept_until_it_cannot_be_answered_any_more() {
     let mut played = Played::set_up();
     let before = played.call.ports();
@@ -185,21 +230,6 @@ fn what_an_offer_has_taken_is_kept_until_it_cannot_be_answered_any_more() {
     assert_eq!(played.call.ports(), before);
 }
 
-#[test]
-fn an_answer_leads_who_offered_to_its_own_version_of_ip_and_no_other() {
-    let mut played = Played::new();
-    let first = offer(tags("ue", None, None), srtp(), "RTP/AVP");
-    played.offer(&first, 0).unwrap();
-    let of = |version| Answer {
-        version: Some(version),
-        ..answer(tags("ue", Some("as"), None), rtp())
-    };
-    let refused = played.answer(&of(IpVersion::V6), 1);
-    assert!(matches!(refused, Err(CallError::Unsupported(_))));
-    played.answer(&of(IpVersion::V4), 1).unwrap();
-}
-
-/// ng has no way to say that an offer was refused.
 #[test]
 fn a_second_offer_changes_nothing_that_flows_until_it_is_answered() {
     let mut played = Played::set_up();
@@ -496,6 +526,20 @@ fn a_plain_peer_that_says_no_address_is_where_it_was() {
         panic!("{:?}", beside.call.streams());
     };
     assert_eq!(from, Some("10.0.0.9/32".parse().unwrap()));
+    // Its RTCP has a port of its own there, whatever host that names.
+    let text = named.sdp.write().to_string() + "a=rtcp:7001 IN IP4 host.example\n";
+    let mut with_rtcp = answer(
+        tags("ue", Some("as"), None),
+        Sdp::parse(text.as_bytes()).unwrap(),
+    );
+    with_rtcp.about.reach.media_address = Some("10.0.0.9".parse().unwrap());
+    let mut beside = Played::new();
+    beside.offer(&first, 0).unwrap();
+    beside.answer(&with_rtcp, 1).unwrap();
+    let Peer::Learned { signalled, .. } = beside.call.streams()[0].legs[1].peer else {
+        panic!("{:?}", beside.call.streams());
+    };
+    assert_eq!(signalled.unwrap().rtcp, "10.0.0.9:7001".parse().unwrap());
     played.answer(&answered("0.0.0.0"), 1).unwrap();
     let Peer::Learned { from, window, .. } = played.call.streams()[0].legs[1].peer else {
         panic!("{:?}", played.call.streams());

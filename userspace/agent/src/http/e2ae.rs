@@ -32,13 +32,19 @@
 //!
 //! `from_tag` is who made the offer, `to_tag` who answers; both are those of the SIP dialog, and
 //! `to_tag` is missing in a call's first offer. `via_branch` tells the branches of a forked call
-//! apart; each has at most 1024 bytes. `media_address` is where media of who sent the SDP is, whatever
-//! that says: a plain peer that says a host name needs it. `security_client` and `security_server` are header field values: what the UE said at its
-//! registration and what the network did; `signalling` is `confidential` or, without encryption
-//! between UE and network, `exposed`. `policy` takes the place of what the agent is configured
-//! with, key by key. Everything but `call_id`, the tags and `sdp` may be missing, in an answer, too;
-//! without `ue` nothing was agreed on at registration. `"final": true` in an answer says that the call
-//! is taken with it: without media it then ends after `inactive`, and not only after `unanswered`.
+//! apart; each has at most 1024 bytes. `media_address` is where media of who sent the SDP is,
+//! whatever that says: a plain peer that says a host name needs it. `security_client` and
+//! `security_server` are header field values: what the UE said at its registration and what the
+//! network did; `signalling` is `confidential` or, without encryption between UE and network,
+//! `exposed`. `policy` takes the place of what the agent is configured with, key by key. Everything
+//! but `call_id`, the tags and `sdp` may be missing, in an answer, too; without `ue` nothing was
+//! agreed on at registration. `"final": true` in an answer says that the call is taken with it:
+//! without media it then ends after `inactive`, and not only after `unanswered`.
+//!
+//! An offer is never refused for glare. Where one of the other side has no answer yet, the new one
+//! takes its place, since nobody tells of an offer that was refused: peers whose offers cross
+//! refuse each other's with 491 (RFC 3261 section 14.1). If one of them answers nevertheless, that
+//! counts for eight seconds.
 //!
 //! The answer is `{"sdp": "…"}`, with the keys that are for who will get it. A refusal has the SIP
 //! status and warning code that fit beside its message:
@@ -152,7 +158,6 @@ async fn answer(manager: Arc<Manager>, to: Side, body: &[u8]) -> Answered {
         sdp: exchange.sdp,
         terms: Terms::Policy(exchange.registration),
         policy: exchange.policy,
-        version: None,
         is_final: exchange.is_final,
     };
     to_its_end(async move { manager.answer(&answer, &AsItIs).await })

@@ -8,11 +8,18 @@ use sallyport_signalling::ng::{
     Answer, Delete, Offer, Query, Refusal, Report, SdpBody, Statistics,
 };
 
+use super::front::Control;
+
 /// Those who know the calls: what requests are handed to, many at a time and in no order.
 ///
 /// Clients wait for a second and then ask again, or elsewhere: whatever takes longer than that
 /// should be refused. A request that has begun is never cut off, not even when its client is gone.
 pub trait Calls: Send + Sync + 'static {
+    /// Where they note options that turn out to be in vain; the front end counts there, too.
+    fn control(&self) -> Control {
+        Control::default()
+    }
+
     /// Whether calls can be made at all. A client that is refused here leaves this gateway alone
     /// until it is not.
     fn ping(&self) -> impl Future<Output = Result<(), Refusal>> + Send;

@@ -50,6 +50,12 @@ impl Control {
         count(&self.counters().strangers);
     }
 
+    /// Notes an option that turned out not to be done here.
+    pub(crate) fn note_unsupported(&self, option: &str) {
+        debug!(option, why = ?Why::Unsupported, "ignored");
+        count(&self.counters().unsupported_options);
+    }
+
     /// Whether new calls are refused, so that their clients try another gateway. Those that exist
     /// are served as before.
     pub fn drain(&self, drain: bool) {
@@ -75,9 +81,9 @@ pub(super) struct Front<C> {
 impl<C: Calls> Front<C> {
     pub(super) fn new(config: &Config, calls: Arc<C>) -> Self {
         Self {
+            control: calls.control(),
             calls,
             cookies: Cookies::new(MAX_ANSWERS),
-            control: Control::default(),
             under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
             detail: config.delete_reply.into(),
             stop: watch::Sender::new(false),

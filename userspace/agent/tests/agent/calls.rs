@@ -446,6 +446,7 @@ fn what_a_client_asks_for_is_in_the_sdp_and_in_the_flows() {
     let (agent, data_plane) = Agent::connected();
     let plain = rtp("192.0.2.7", 5004);
     let muxed = format!("{plain}a=rtcp-mux\r\n");
+    let with_rtcp = format!("{plain}a=rtcp:5007\r\n");
     for (sdp, options, there, missing) in [
         (
             &plain,
@@ -458,6 +459,18 @@ fn what_a_client_asks_for_is_in_the_sdp_and_in_the_flows() {
             json!({ "rtcp-mux": ["offer"] }),
             "a=rtcp-mux\r\n",
             "nothing",
+        ),
+        (
+            &with_rtcp,
+            json!({ "rtcp-mux": ["require"] }),
+            "a=rtcp-mux\r\n",
+            "a=rtcp:",
+        ),
+        (
+            &plain,
+            json!({ "rtcp-mux": ["require"], "ICE": "force" }),
+            "a=candidate:1 1 ",
+            "a=candidate:1 2 ",
         ),
         (
             &muxed,

@@ -112,7 +112,7 @@ fn a_plain_peer_that_says_a_host_name_is_where_its_media_address_says() {
     let mut answer = body("ue", Some("as"), &named);
     let (status, refused) = post(&agent, "originating/answer", &answer);
     assert_eq!(status, 422, "{refused}");
-    assert!(refused.to_string().contains("media-address"), "{refused}");
+    assert!(refused.to_string().contains("media_address"), "{refused}");
     answer["media_address"] = json!("10.0.0.9");
     passed(&agent, "originating/answer", &answer);
     let state = data_plane.state();

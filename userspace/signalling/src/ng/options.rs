@@ -140,7 +140,10 @@ impl Options {
             "drop-traffic" => put(word(value, Traffic::parse), &mut self.traffic),
             "media-echo" => put(word(value, MediaEcho::parse), &mut self.media_echo),
             "generate-rtcp" => put(word(value, switch), &mut self.generate_rtcp),
-            "sip-code" => self.sip_code(value),
+            // A 200 does not say that the call is taken: it may be that to a PRACK or an UPDATE.
+            "sip-code" => value
+                .integer()
+                .is_some_and(|code| (100..700).contains(&code)),
             // The command says as much.
             "sip-message-type" => value.text().is_some(),
             "codec" => self.codec(value),
@@ -170,6 +173,16 @@ impl Options {
         }
         codecs.single &= is_answer;
         let asked = [
+            // Where there is a choice, keys are from DTLS.
+            ("SDES-prefer", self.sdes.prefer),
+            // Who answers chooses (RFC 5763 section 5). Of our role towards who offers,
+            // `DTLS-reverse` tells.
+            (
+                "DTLS",
+                !is_answer && matches!(self.dtls, Some(Dtls::Active | Dtls::Passive)),
+            ),
+            // The next deletion says its own.
+            ("delete-delay", self.delete_delay.is_some()),
             // Candidates of others lead past us.
             (
                 "ICE",
@@ -336,15 +349,6 @@ impl Options {
             [_, at] => put(word(at, address), &mut self.received_from),
             _ => false,
         }
-    }
-
-    /// The status code of the SIP answer that an SDP came with.
-    fn sip_code(&mut self, value: &Value<'_>) -> bool {
-        let code = value.integer().filter(|code| (100..700).contains(code));
-        if code.is_some_and(|code| (200..300).contains(&code)) {
-            self.flags.insert(Flag::Final);
-        }
-        code.is_some()
     }
 
     fn codec(&mut self, value: &Value<'_>) -> bool {

@@ -59,8 +59,7 @@ words! {
         Debug = "debug" | "debugging",
         /// The answer is provisional.
         Provisional = "provisional",
-        /// The answer is final: a word of ours alone, and what `SIP-code=200` says. Without, it may be
-        /// that of a phone that rings.
+        /// The answer is final: a word of ours alone. Without, it may be that of a phone that rings.
         Final = "final",
         /// A UE is told that its keys end here; ours alone.
         E2ae = "3ge2ae",

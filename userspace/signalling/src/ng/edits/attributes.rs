@@ -6,6 +6,9 @@ use crate::ng::value::Value;
 use crate::ng::word::{MAX_TEXT, normal};
 use crate::sdp::{Medium, Sdp, Section};
 
+/// How many edits there may be: each looks through all lines.
+const MAX: usize = 64;
+
 /// What becomes of attributes, in this order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Attributes(Vec<(Option<Medium>, AttributeEdit)>);
@@ -87,7 +90,7 @@ impl Attributes {
         let is_line = |value: &&str| {
             !value.is_empty() && value.len() <= MAX_TEXT && !value.contains(['\r', '\n', '\0'])
         };
-        if !values.iter().all(is_line) {
+        if self.0.len() >= MAX || !values.iter().all(is_line) {
             return false;
         }
         let edit = match (normal(command).as_str(), values) {

@@ -26,16 +26,26 @@ pub struct Codecs {
 }
 
 impl Codecs {
-    /// Takes out of a medium what does not pass; nothing if nothing would be left.
-    pub(super) fn apply(&self, media: &mut Media) {
+    /// Takes out of media what does not pass; of one nothing if nothing would be left.
+    pub(super) fn apply<'a>(&self, media: impl Iterator<Item = &'a mut Media>) {
         if *self == Self::default() {
             return;
         }
+        let lists = Lists {
+            gone: Names::new(self.strip.iter().chain(&self.mask)),
+            except: Names::new(&self.except),
+            offer: Names::new(&self.offer),
+        };
+        for media in media {
+            self.apply_to(media, &lists);
+        }
+    }
+
+    fn apply_to(&self, media: &mut Media, lists: &Lists<'_>) {
         let codecs = Codec::all(media);
         let passes = |codec: &&Codec| {
-            let has = |list: &[String]| list.iter().any(|name| codec.is(name));
-            let is_stripped = has(&self.strip) || has(&self.mask);
-            !is_stripped || has(&self.except) || has(&self.offer)
+            let has = |names: &Names<'_>| names.position(codec).is_some();
+            !has(&lists.gone) || has(&lists.except) || has(&lists.offer)
         };
         let mut left: Vec<_> = codecs.iter().filter(passes).collect();
         let numbers: HashSet<_> = left.iter().map(|codec| codec.format.as_str()).collect();
@@ -47,10 +57,7 @@ impl Codecs {
         if left.is_empty() {
             return;
         }
-        left.sort_by_cached_key(|codec| {
-            let at = self.offer.iter().position(|name| codec.is(name));
-            at.unwrap_or(self.offer.len())
-        });
+        left.sort_by_cached_key(|codec| lists.offer.position(codec).unwrap_or(usize::MAX));
         if self.single && *media.medium() == Medium::Audio {
             let mut has_one = false;
             left.retain(|codec| codec.is_beside() || !std::mem::replace(&mut has_one, true));
@@ -66,6 +73,61 @@ impl Codecs {
             !is_about_one || !gone.contains(format)
         });
         media.set_formats(&formats);
+    }
+}
+
+struct Lists<'a> {
+    gone: Names<'a>,
+    except: Names<'a>,
+    offer: Names<'a>,
+}
+
+/// A list of codecs as clients name them, to be looked up: there may be thousands of names, and of
+/// payload types. Each has its first place in the list.
+#[derive(Default)]
+struct Names<'a> {
+    all: Option<usize>,
+    formats: HashMap<&'a str, usize>,
+    /// By name, and rate and channels where they are said.
+    codecs: HashMap<(String, Option<(u32, u8)>), usize>,
+}
+
+impl<'a> Names<'a> {
+    fn new(list: impl IntoIterator<Item = &'a String>) -> Self {
+        let mut names = Self::default();
+        for (at, said) in list.into_iter().enumerate() {
+            if matches!(said.as_str(), "all" | "full") {
+                names.all.get_or_insert(at);
+            }
+            names.formats.entry(said).or_insert(at);
+            let mut parts = said.split('/');
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let clock = match (parts.next(), parts.next()) {
+                (None, _) => Some(None),
+                (Some(rate), channels) => decimal(rate)
+                    .zip(channels.map_or(Some(1), decimal))
+                    .map(Some),
+            };
+            if let Some(clock) = clock {
+                names.codecs.entry((name, clock)).or_insert(at);
+            }
+        }
+        names
+    }
+
+    /// Where the list has a codec first.
+    fn position(&self, codec: &Codec) -> Option<usize> {
+        let clock = Some((codec.rate, codec.channels));
+        let by_name = [None, clock].map(|clock| {
+            let key = (codec.name.to_ascii_lowercase(), clock);
+            self.codecs.get(&key).copied()
+        });
+        let by_format = self.formats.get(codec.format.as_str()).copied();
+        by_name
+            .into_iter()
+            .chain([by_format, self.all])
+            .flatten()
+            .min()
     }
 }
 
@@ -120,22 +182,5 @@ impl Codec {
     fn is_beside(&self) -> bool {
         let mut names = ["telephone-event", "CN"].iter();
         names.any(|name| name.eq_ignore_ascii_case(&self.name))
-    }
-
-    /// Whether a client means this one.
-    fn is(&self, said: &str) -> bool {
-        if said == self.format || matches!(said, "all" | "full") {
-            return true;
-        }
-        let mut parts = said.split('/');
-        let has_name = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case(&self.name));
-        let rate = parts.next();
-        let channels = parts.next().map_or(Some(1), decimal);
-        has_name
-            && rate.is_none_or(|rate| {
-                decimal(rate) == Some(self.rate) && channels == Some(self.channels)
-            })
     }
 }

@@ -2,6 +2,8 @@
 
 //! Which of the header extensions in an SDP pass (RFC 8285).
 
+use std::collections::HashSet;
+
 use crate::sdp::Section;
 
 /// Which of the header extensions in an SDP pass: by their full names, or `all`.
@@ -15,12 +17,17 @@ pub struct Extensions {
 }
 
 impl Extensions {
+    /// Those that do not.
+    pub(super) fn gone(&self) -> HashSet<&str> {
+        let gone = self.strip.iter().chain(&self.mask);
+        gone.map(String::as_str).collect()
+    }
+
     /// Takes out what does not pass.
-    pub(super) fn apply(&self, lines: &mut Section) {
+    pub(super) fn apply(gone: &HashSet<&str>, lines: &mut Section) {
         lines.retain_attributes(|name, value| {
             let uri = value.split_ascii_whitespace().nth(1).unwrap_or_default();
-            let mut gone = self.strip.iter().chain(&self.mask);
-            name != "extmap" || !gone.any(|gone| gone == "all" || gone == uri)
+            name != "extmap" || !(gone.contains("all") || gone.contains(uri))
         });
     }
 }

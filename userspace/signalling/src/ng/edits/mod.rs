@@ -16,7 +16,7 @@ pub use attributes::{AttributeEdit, Attributes};
 pub use codecs::Codecs;
 pub use extensions::Extensions;
 
-use crate::sdp::{Profile, Sdp};
+use crate::sdp::{Media, Profile, Sdp};
 
 /// What clients want to be changed in an SDP that leaves; by default nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -33,13 +33,13 @@ pub struct Edits {
 impl Edits {
     /// Changes an SDP.
     pub fn apply(&self, sdp: &mut Sdp) {
-        self.extensions.apply(sdp.session_mut());
-        for media in sdp.media_mut() {
-            if media.port() == 0 || !is_rtp(media.profile()) {
-                continue;
-            }
-            self.codecs.apply(media);
-            self.extensions.apply(media.section_mut());
+        let gone = self.extensions.gone();
+        Extensions::apply(&gone, sdp.session_mut());
+        let is_there = |media: &&mut Media| media.port() != 0 && is_rtp(media.profile());
+        self.codecs
+            .apply(sdp.media_mut().iter_mut().filter(is_there));
+        for media in sdp.media_mut().iter_mut().filter(is_there) {
+            Extensions::apply(&gone, media.section_mut());
         }
         self.attributes.apply(sdp);
     }
@@ -154,11 +154,20 @@ mod tests {
         }
         let formats: Vec<_> = formats.iter().map(String::as_str).collect();
         media.set_formats(&formats);
+        // Nor were any of the names, of which there may be as many.
+        let many = |name: &'static str| (0..MANY).map(move |it| format!("{name}{it}"));
+        let owned = |name: &str| [name.to_owned()];
         let edits = Edits {
             codecs: Codecs {
-                strip: names(&["opus"]),
-                except: names(&["0"]),
+                strip: many("a").chain(owned("opus")).collect(),
+                except: many("b").chain(owned("0")).collect(),
+                offer: many("c").chain(owned("0")).collect(),
+                mask: many("d").collect(),
                 ..Codecs::default()
+            },
+            extensions: Extensions {
+                strip: many("urn:").collect(),
+                mask: many("urn:x:").collect(),
             },
             ..Edits::default()
         };
@@ -245,5 +254,8 @@ mod tests {
         ] {
             assert!(!Attributes::default().word(word), "{word:?}");
         }
+        let mut many = Attributes::default();
+        let taken = (0..100).filter(|_| many.word("add-audio-x")).count();
+        assert_eq!(taken, 64);
     }
 }

@@ -35,7 +35,6 @@ fn a_word_with_a_prefix_is_the_same_as_a_key() {
         ("ICE", "lite-both", "ICE-lite=both"),
         ("generate RTCP", "on", "generate-RTCP"),
         ("SDES", "pad", "pad-crypto"),
-        ("SIP code", "200", "final"),
     ] {
         let mut by_key = Options::default();
         by_key.option(key, &value.into());
@@ -73,7 +72,7 @@ fn what_is_understood_and_not_done_is_listed() {
         ),
         (
             &["ICE=force", "DTLS=passive", "OSRTP-offer", "OSRTP-accept"],
-            &[],
+            &["DTLS"],
             &[],
         ),
         (
@@ -85,6 +84,11 @@ fn what_is_understood_and_not_done_is_listed() {
             &["no-port-latching", "generate-RTCP", "debug", "NAT-wait"],
             &["generate-RTCP", "no-port-latching"],
             &["generate-RTCP", "no-port-latching"],
+        ),
+        (
+            &["SDES-prefer", "DTLS=active", "delete-delay=5"],
+            &["SDES-prefer", "DTLS", "delete-delay"],
+            &["SDES-prefer", "delete-delay"],
         ),
         (
             &[
