@@ -11,6 +11,7 @@ use sallyport_dataplane::contexts::{Claim, Contexts};
 use sallyport_dataplane::flow_table::{FarEnd, FlowEntry, FlowTable, SourceFilter, Terms};
 use sallyport_dataplane::header::{LinkHeader, MAX_HEADER_LEN, PathHeader, write_headers};
 use sallyport_dataplane::next_hop::HopId;
+use sallyport_dataplane::own::OwnAddresses;
 use sallyport_dataplane::reception::Clocks;
 use sallyport_dataplane::state::{Events, HopTable, WorkerState};
 use sallyport_dataplane::xdp::NicId;
@@ -77,7 +78,7 @@ impl Bed {
             contexts: ContextSets::with_capacity(sets),
             hops: HopTable::default(),
             mtu: vec![1500],
-            own: vec![Vec::new()],
+            own: vec![OwnAddresses::default()],
             events: Arc::new(Events::new(64)),
             refused: Refusals::default(),
             packets_out: 0,
