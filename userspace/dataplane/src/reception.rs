@@ -148,7 +148,8 @@ struct Reception {
 impl Reception {
     /// How far sequence numbers may go on at once, and how far back, without a doubt (appendix A.1).
     const MAX_DROPOUT: u16 = 3000;
-    const MAX_MISORDER: u16 = 100;
+    /// As far back as a replay list looks, too: what that lets through is late.
+    const MAX_MISORDER: u16 = 128;
 
     /// A timestamp that is this far off the time says nothing: the sender has set its clock.
     const MAX_TRANSIT_CHANGE: u64 = 5_000_000_000;
@@ -282,6 +283,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_lost_and_what_comes_late_or_twice_is_not() {
         let up_to = |last: u16| (0..=last).collect::<Vec<_>>();
+        // 80 and 81 are missing, and follow on the packet that is so far ahead of 81.
+        let late_by = |ahead: u16| {
+            let on_time = (1..80).chain(82..=81 + ahead);
+            on_time.chain([80, 81]).collect::<Vec<_>>()
+        };
         for (name, sequences, lost, late) in [
             ("one after the other", up_to(9), 0, 0),
             ("around 2^16", vec![65534, 65535, 0, 1], 0, 0),
@@ -294,6 +300,9 @@ mod tests {
             ("as far as is no jump", vec![1, 3001], 2999, 0),
             ("a stray", vec![1, 2, 30_000, 3, 4], -1, 0),
             ("a new start", vec![1, 2, 30_000, 30_001, 30_002], 0, 0),
+            ("two late in a row", late_by(119), 0, 2),
+            ("as late as a replay list lets pass", late_by(127), 0, 2),
+            ("a new start just behind that", late_by(130), 2, 0),
             (
                 "a new start with a loss",
                 vec![1, 2, 9000, 9001, 9003],
