@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sallyport_dataplane::burst::{Burst, Fate, MAX_BURST, Packet};
-use sallyport_dataplane::contexts::{Claim, Contexts};
+use sallyport_dataplane::contexts::{Claim, Contexts, Property};
 use sallyport_dataplane::flow_table::{FarEnd, FlowEntry, FlowTable, SourceFilter, Terms};
 use sallyport_dataplane::header::{LinkHeader, MAX_HEADER_LEN, PathHeader, write_headers};
 use sallyport_dataplane::next_hop::HopId;
+use sallyport_dataplane::observed::Observed;
+use sallyport_dataplane::own::OwnAddresses;
 use sallyport_dataplane::reception::Clocks;
 use sallyport_dataplane::state::{Events, HopTable, WorkerState};
 use sallyport_dataplane::xdp::NicId;
@@ -77,7 +79,7 @@ impl Bed {
             contexts: ContextSets::with_capacity(sets),
             hops: HopTable::default(),
             mtu: vec![1500],
-            own: vec![Vec::new()],
+            own: vec![OwnAddresses::default()],
             events: Arc::new(Events::new(64)),
             refused: Refusals::default(),
             packets_out: 0,
@@ -118,7 +120,11 @@ impl Bed {
                 dscp: None,
             };
             let (id, key) = (FlowId(number), FlowKey::new(NIC.0, local));
-            let claim = Arc::new(Claim::new(contexts));
+            let property = Property {
+                contexts,
+                observed: Observed::room(terms.carries, None),
+            };
+            let claim = Arc::new(Claim::new(property));
             let entry = FlowEntry::new(id, key, terms, claim);
             state.flows.insert(Box::new(entry));
             let peer = (way == Way::ToCore).then(|| peers.insert(set(ContextSet::sender)));

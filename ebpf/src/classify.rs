@@ -54,7 +54,8 @@ fn find_range<T: Tables>(nic: u32, datagram: &Datagram, tables: &T) -> Option<(u
 /// Tells what a flow's packet is by its first byte (RFC 7983 section 7).
 ///
 /// While the agent is away nobody awaits STUN and DTLS, and the kernel's ICMP port unreachable would
-/// end the call at the peer.
+/// end the call at the peer. What [`parse`] leaves to the kernel gets it nevertheless: a DTLS flight
+/// in fragments, of which only the first has a port, and STUN with an option of IPv4.
 #[inline(always)]
 fn demultiplex<P: Packet + ?Sized, T: Tables>(
     packet: &P,

@@ -38,12 +38,12 @@ pub(crate) fn run_all() -> Result<(), Error> {
             .args(["--", "--deny", "warnings"]),
         "",
     )?;
-    say("cargo clippy of the benchmark with its peers");
+    say("cargo clippy of the benchmarks with their peers and the data plane");
     packages::ensure("the benchmark", packages::BENCHES)?;
     run(
         cargo()
             .args(["clippy", "--package", "sallyport-benches", "--all-targets"])
-            .args(["--features", "peers", "--", "--deny", "warnings"]),
+            .args(["--features", "peers,pipeline", "--", "--deny", "warnings"]),
         "",
     )?;
     say("cargo clippy of the XDP program");

@@ -3,7 +3,8 @@
 //! The crypto contexts of a flow, who has them, and how they change under it.
 //!
 //! The worker that sees a flow's first packet claims it ([`Claim`]) and has its contexts from then
-//! on, without a lock. Until then the control side has them.
+//! on, without a lock, and with them what else only the owner needs ([`Property`]). Until then the
+//! control side has them.
 //!
 //! A flow has one set for leaving packets and up to two for arriving ones: the second is for keys
 //! that are offered and may yet be refused, or for those that were replaced, whose packets are
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use sallyport_srtp::{ContextSet, ContextSets, Mark, SetId};
+
+use crate::observed::Observed;
 
 /// What there is of each kind, if there is any.
 #[derive(Clone, Copy, Debug)]
@@ -30,10 +33,29 @@ pub struct Slots<T> {
 /// the others take no memory.
 pub type Contexts = Slots<Box<ContextSet>>;
 
+/// What only the owner of a flow has, on its way there.
+#[derive(Debug, Default)]
+pub struct Property {
+    /// The crypto contexts.
+    pub contexts: Contexts,
+    /// Room for what the peer's packets tell.
+    pub observed: Observed,
+}
+
+/// How that changes.
+#[derive(Debug, Default)]
+pub struct PropertyChange {
+    /// The crypto contexts.
+    pub contexts: ContextChange,
+    /// Room for what the peer's packets may tell from now on.
+    pub observed: Observed,
+}
+
 /// What goes into a slot.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Take<N> {
     /// What is in it.
+    #[default]
     Same,
     /// What is in the other one of `unprotect` and `beside`.
     Other,
@@ -74,6 +96,18 @@ impl<T> Default for Slots<T> {
             unprotect: None,
             beside: None,
             protect: None,
+        }
+    }
+}
+
+impl<N> Default for ContextChange<N> {
+    /// None.
+    fn default() -> Self {
+        Self {
+            unprotect: Take::Same,
+            beside: Take::Same,
+            protect: Take::Same,
+            first_srtcp: 0,
         }
     }
 }
@@ -120,6 +154,24 @@ impl Contexts {
             protect.skip_rtcp_to(first_srtcp);
         }
         left
+    }
+}
+
+impl Property {
+    /// Changes it. Returns the contexts that are left over.
+    #[must_use]
+    pub fn apply(&mut self, mut change: PropertyChange) -> Contexts {
+        self.observed.take_room(&mut change.observed);
+        self.contexts.apply(change.contexts)
+    }
+}
+
+impl From<ContextChange> for PropertyChange {
+    fn from(contexts: ContextChange) -> Self {
+        Self {
+            contexts,
+            ..Self::default()
+        }
     }
 }
 
@@ -173,43 +225,43 @@ impl Owned {
 #[derive(Debug)]
 pub struct Claim {
     owner: AtomicU32,
-    /// The contexts, until the owner has taken them.
-    contexts: Mutex<Option<Contexts>>,
+    /// What the owner is to have, until it has taken it.
+    property: Mutex<Option<Property>>,
 }
 
 impl Claim {
     const NOBODY: u32 = u32::MAX;
 
     /// A flow without an owner yet.
-    pub fn new(contexts: Contexts) -> Self {
+    pub fn new(property: Property) -> Self {
         Self {
             owner: AtomicU32::new(Self::NOBODY),
-            contexts: Mutex::new(Some(contexts)),
+            property: Mutex::new(Some(property)),
         }
     }
 
-    /// Makes `worker` the owner if there is none yet. Returns the contexts if it was, or else the
+    /// Makes `worker` the owner if there is none yet. Returns what it has then, or else the
     /// number of the owner. No worker takes the lock more than once in the life of a flow.
-    pub fn claim(&self, worker: u32) -> Result<Contexts, u32> {
+    pub fn claim(&self, worker: u32) -> Result<Property, u32> {
         match self
             .owner
             .compare_exchange(Self::NOBODY, worker, Ordering::AcqRel, Ordering::Acquire)
         {
             Ok(_) => {
-                let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(contexts.take().unwrap_or_default())
+                let mut property = self.property.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(property.take().unwrap_or_default())
             }
             Err(owner) => Err(owner),
         }
     }
 
-    /// Changes the contexts if no worker has them yet. Or else returns the worker that has, and
-    /// has to change them itself.
-    pub fn change(&self, change: Box<ContextChange>) -> Result<(), (u32, Box<ContextChange>)> {
-        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
-        match contexts.as_mut() {
-            Some(contexts) => {
-                drop(contexts.apply(*change));
+    /// Changes what no worker has yet. Or else returns the worker that has, and has to change it
+    /// itself.
+    pub fn change(&self, change: Box<PropertyChange>) -> Result<(), (u32, Box<PropertyChange>)> {
+        let mut property = self.property.lock().unwrap_or_else(PoisonError::into_inner);
+        match property.as_mut() {
+            Some(property) => {
+                drop(property.apply(*change));
                 Ok(())
             }
             None => Err((self.owner.load(Ordering::Acquire), change)),
@@ -219,6 +271,7 @@ impl Claim {
 
 #[cfg(test)]
 mod tests {
+    use sallyport_flow::Carries;
     use sallyport_srtp::{MasterKey, Policy, Suite};
 
     use super::*;
@@ -237,22 +290,34 @@ mod tests {
 
     #[test]
     fn the_first_worker_gets_the_contexts_and_the_others_its_number() {
-        let claim = Claim::new(Contexts::default());
-        assert!(claim.claim(3).is_ok());
+        let claim = Claim::new(Property {
+            observed: Observed::room(Carries::Muxed, None),
+            ..Property::default()
+        });
+        let Observed {
+            receptions,
+            reports,
+        } = claim.claim(3).unwrap().observed;
+        assert!(receptions.is_some() && reports.is_some());
         assert_eq!(claim.claim(1).err(), Some(3));
         assert_eq!(claim.claim(3).err(), Some(3));
     }
 
     #[test]
     fn contexts_change_at_the_control_side_until_a_worker_has_them() {
-        let claim = Claim::new(Contexts::default());
-        let change = ContextChange {
-            unprotect: Take::New(set()),
-            ..NOTHING
+        let claim = Claim::new(Property::default());
+        let change = PropertyChange {
+            contexts: ContextChange {
+                unprotect: Take::New(set()),
+                ..NOTHING
+            },
+            observed: Observed::room(Carries::Muxed, Some(Carries::Rtp)),
         };
         assert!(claim.change(Box::new(change)).is_ok());
-        assert!(claim.claim(3).unwrap().unprotect.is_some());
-        let refused = claim.change(Box::new(NOTHING)).err();
+        let property = claim.claim(3).unwrap();
+        assert!(property.contexts.unprotect.is_some());
+        assert!(property.observed.reports.is_some());
+        let refused = claim.change(Box::new(NOTHING.into())).err();
         assert_eq!(refused.map(|(owner, _)| owner), Some(3));
     }
 

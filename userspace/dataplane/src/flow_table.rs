@@ -20,8 +20,8 @@ use slab::Slab;
 use crate::contexts::{Claim, Owned};
 use crate::header::PathHeader;
 use crate::next_hop::HopId;
-use crate::reception::{Clocks, Receptions};
-use crate::reports::Reports;
+use crate::observed::Observed;
+use crate::reception::Clocks;
 use crate::xdp::NicId;
 
 /// The flows of one worker.
@@ -226,10 +226,8 @@ pub struct FlowCounters {
     pub bytes_out: u64,
     /// When the last packet came that was the peer's.
     pub last: Option<Instant>,
-    /// How the peer's RTP packets arrived, where some may.
-    pub receptions: Option<Box<Receptions>>,
-    /// What its RTCP packets reported, where some may.
-    pub reports: Option<Box<Reports>>,
+    /// What the peer's packets tell, if this worker owns the flow.
+    pub observed: Observed,
     /// Packets that did not leave.
     pub refused: Refusals,
 }
@@ -240,7 +238,7 @@ impl FlowEntry {
         Self {
             id,
             key,
-            counters: FlowCounters::new(terms.carries),
+            counters: FlowCounters::default(),
             terms,
             claim,
             owned: None,
@@ -248,38 +246,19 @@ impl FlowEntry {
         }
     }
 
-    /// Changes what the agent says. Who is latched stays if the peer is the same and may be.
-    pub fn change(&mut self, mut terms: Terms) {
+    /// Changes what the agent says. Who is latched stays if the peer is the same and may be. What
+    /// the agent said before is in `terms` then.
+    pub fn change(&mut self, terms: &mut Terms) {
         if let (SourceFilter::Latch(new), SourceFilter::Latch(old)) =
             (&mut terms.source, self.terms.source)
         {
             new.keep(old);
         }
-        self.counters.make_room(terms.carries);
-        if let Some(receptions) = &mut self.counters.receptions {
+        std::mem::swap(&mut self.terms, terms);
+        if let Some(receptions) = &mut self.counters.observed.receptions {
             receptions.forget_clocks();
         }
-        self.terms = terms;
         self.has_expired = false;
-    }
-}
-
-impl FlowCounters {
-    /// Nothing counted yet.
-    pub fn new(carries: Carries) -> Self {
-        let mut counters = Self::default();
-        counters.make_room(carries);
-        counters
-    }
-
-    /// Makes room for what may arrive from now on: packets must not find it missing.
-    fn make_room(&mut self, carries: Carries) {
-        if carries != Carries::Rtcp {
-            self.receptions.get_or_insert_default();
-        }
-        if carries != Carries::Rtp {
-            self.reports.get_or_insert_default();
-        }
     }
 }
 

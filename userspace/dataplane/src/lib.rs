@@ -23,6 +23,7 @@ pub mod flow_table;
 pub mod header;
 pub mod next_hop;
 pub mod nic;
+pub mod observed;
 pub mod own;
 pub mod reception;
 pub mod rekey;

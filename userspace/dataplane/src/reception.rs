@@ -74,13 +74,14 @@ impl Clocks {
     }
 }
 
-/// The SSRCs of a flow's peer, at most [`FlowStatistics::MAX_SSRCS`]; of more, the latest.
+/// The SSRCs of a flow's peer, at most [`FlowStatistics::MAX_SSRCS`]; of more, those with the most
+/// packets, and the latest.
 #[derive(Clone, Debug, Default)]
 pub struct Receptions {
     /// That of the last packet; without packets before the first.
     latest: Reception,
-    /// Those before, the latest last.
-    before: ArrayVec<Reception, { FlowStatistics::MAX_SSRCS - 1 }>,
+    /// The others.
+    others: ArrayVec<Reception, { FlowStatistics::MAX_SSRCS - 1 }>,
 }
 
 impl Receptions {
@@ -95,34 +96,39 @@ impl Receptions {
 
     /// Has the next packet of each SSRC ask for its clock again: they may have changed.
     pub fn forget_clocks(&mut self) {
-        for reception in self.before.iter_mut().chain([&mut self.latest]) {
+        for reception in self.others.iter_mut().chain([&mut self.latest]) {
             reception.payload_type = Reception::NO_TYPE;
         }
     }
 
-    /// What is known by now, the latest first.
+    /// What is known by now, first that of the last packet.
     pub fn statistics(&self) -> impl Iterator<Item = SsrcStatistics> {
-        let receptions = core::iter::once(&self.latest).chain(self.before.iter().rev());
+        let receptions = core::iter::once(&self.latest).chain(&self.others);
         receptions
             .filter(|reception| reception.packets > 0)
             .map(Reception::statistics)
     }
 
     /// Goes on with another SSRC, which may have been there before. If there is no room for all,
-    /// the oldest is forgotten.
+    /// the one with the fewest packets is forgotten, and of several the latest: neither many SSRCs in
+    /// turn nor ones that never come twice must push those out that last.
     #[cold]
     fn change_ssrc(&mut self, packet: Arrived, clocks: &Clocks) {
-        let known = self.before.iter().position(|it| it.ssrc == packet.ssrc);
-        let new = match known {
-            Some(at) => self.before.remove(at),
-            None => Reception::before(packet, clocks),
+        let known = self.others.iter_mut().find(|it| it.ssrc == packet.ssrc);
+        if let Some(known) = known {
+            return std::mem::swap(known, &mut self.latest);
+        }
+        let old = std::mem::replace(&mut self.latest, Reception::before(packet, clocks));
+        if old.packets == 0 {
+            return;
+        }
+        let Err(full) = self.others.try_push(old) else {
+            return;
         };
-        let old = std::mem::replace(&mut self.latest, new);
-        if old.packets > 0 {
-            if self.before.is_full() {
-                self.before.remove(0);
-            }
-            self.before.push(old);
+        let old = full.element();
+        let least = self.others.iter_mut().min_by_key(|it| it.packets);
+        if let Some(least) = least.filter(|least| least.packets < old.packets) {
+            *least = old;
         }
     }
 }
@@ -155,7 +161,8 @@ struct Reception {
 impl Reception {
     /// How far sequence numbers may go on at once, and how far back, without a doubt (appendix A.1).
     const MAX_DROPOUT: u16 = 3000;
-    const MAX_MISORDER: u16 = 100;
+    /// As far back as a replay list looks, too: what that lets through is late.
+    const MAX_MISORDER: u16 = 128;
 
     /// Of no packet: they have seven bits.
     const NO_TYPE: u8 = u8::MAX;
@@ -236,14 +243,15 @@ impl Reception {
     }
 
     fn statistics(&self) -> SsrcStatistics {
-        let jitter = self.has_jitter && self.period != 0;
         SsrcStatistics {
             ssrc: self.ssrc,
             packets: self.packets,
             bytes: self.bytes,
             expected: self.expected,
             late: self.late.into(),
-            jitter: jitter.then(|| Duration::from_nanos(self.jitter >> 4)),
+            jitter: self
+                .has_jitter
+                .then(|| Duration::from_nanos(self.jitter >> 4)),
         }
     }
 }
@@ -292,6 +300,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_lost_and_what_comes_late_or_twice_is_not() {
         let up_to = |last: u16| (0..=last).collect::<Vec<_>>();
+        // 80 and 81 are missing, and follow on the packet that is so far ahead of 81.
+        let late_by = |ahead: u16| {
+            let on_time = (1..80).chain(82..=81 + ahead);
+            on_time.chain([80, 81]).collect::<Vec<_>>()
+        };
         for (name, sequences, lost, late) in [
             ("one after the other", up_to(9), 0, 0),
             ("around 2^16", vec![65534, 65535, 0, 1], 0, 0),
@@ -304,6 +317,9 @@ mod tests {
             ("as far as is no jump", vec![1, 3001], 2999, 0),
             ("a stray", vec![1, 2, 30_000, 3, 4], -1, 0),
             ("a new start", vec![1, 2, 30_000, 30_001, 30_002], 0, 0),
+            ("two late in a row", late_by(119), 0, 2),
+            ("as late as a replay list lets pass", late_by(127), 0, 2),
+            ("a new start just behind that", late_by(130), 2, 0),
             (
                 "a new start with a loss",
                 vec![1, 2, 9000, 9001, 9003],
@@ -422,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_ssrcs_the_latest_are_counted() {
+    fn of_many_ssrcs_those_that_last_are_counted_and_the_latest() {
         let ssrcs = [1, 2, 1, 3, 4, 1, 5, 6, 1];
         let packets = (0..).zip(ssrcs).map(|(number, ssrc)| Arrived {
             ssrc,
@@ -432,7 +448,43 @@ mod tests {
             .iter()
             .map(|it| (it.ssrc, it.packets, it.bytes))
             .collect();
-        assert_eq!(counts, [(1, 4, 688), (6, 1, 172), (5, 1, 172), (4, 1, 172)]);
+        assert_eq!(counts, [(1, 4, 688), (6, 1, 172), (4, 1, 172), (3, 1, 172)]);
+    }
+
+    #[test]
+    fn more_ssrcs_than_are_counted_do_not_hide_what_others_lose() {
+        // In turn, of each the same ten missing; then one that never comes twice, each time.
+        let rotate = |number: u32| 1000 + number;
+        for (name, fifth) in [
+            ("five", (|_| 5) as fn(u32) -> u32),
+            ("a new one each time", rotate),
+        ] {
+            let numbers = (0..100u16).filter(|number| !(40..50).contains(number));
+            let packets = numbers.flat_map(|number| {
+                let fifth = fifth(u32::from(number));
+                [1, 2, 3, 4, fifth].map(|ssrc| Arrived {
+                    ssrc,
+                    at: speech(number).at + u64::from(ssrc),
+                    ..speech(number)
+                })
+            });
+            let mut found: Vec<_> = statistics(packets)
+                .iter()
+                .map(|it| (it.ssrc, it.packets, it.lost()))
+                .collect();
+            found.sort_unstable();
+            assert_eq!(found[..3], [1, 2, 3].map(|ssrc| (ssrc, 90, 10)), "{name}");
+        }
+    }
+
+    #[test]
+    fn jitter_outlasts_a_packet_whose_clock_nobody_knows() {
+        let comfort_noise = Arrived {
+            payload_type: 13,
+            ..speech(9)
+        };
+        let packets = (0..9).map(speech).chain([comfort_noise]);
+        assert_eq!(only(packets).jitter, Some(Duration::ZERO));
     }
 
     #[test]

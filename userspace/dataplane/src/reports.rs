@@ -12,7 +12,7 @@ use sallyport_flow::{FlowStatistics, ReceptionReport, SenderReport};
 /// The latest reports of a flow's peer.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
-    /// The oldest first.
+    /// The oldest first. One SSRC has several when no other takes the room.
     sent: ArrayVec<SenderReport, { FlowStatistics::MAX_REPORTS }>,
     /// One for each SSRC that is reported on.
     received: ArrayVec<ReceptionReport, { FlowStatistics::MAX_REPORTS }>,
@@ -35,7 +35,8 @@ impl Reports {
             let blocks = match *kind {
                 SENDER_REPORT => {
                     if let Some(time) = word(packet, 10) {
-                        push(&mut self.sent, SenderReport { ssrc, time, at });
+                        let report = SenderReport { ssrc, time, at };
+                        push(&mut self.sent, report, |known| known.ssrc == ssrc);
                     }
                     28
                 }
@@ -73,14 +74,15 @@ impl Reports {
             delay,
             at,
         };
-        push(&mut self.received, report);
+        push(&mut self.received, report, |_| false);
     }
 }
 
-/// Adds what is new, in place of the oldest if there is no room.
-fn push<T, const N: usize>(latest: &mut ArrayVec<T, N>, new: T) {
+/// Adds what is new. If there is no room, it takes the place of the oldest of its own kind, or else
+/// of the oldest of all.
+fn push<T, const N: usize>(latest: &mut ArrayVec<T, N>, new: T, is_own: impl Fn(&T) -> bool) {
     if latest.is_full() {
-        latest.remove(0);
+        latest.remove(latest.iter().position(is_own).unwrap_or(0));
     }
     latest.push(new);
 }
@@ -149,6 +151,21 @@ mod tests {
         let senders: Vec<_> = reports.sent().iter().map(|it| it.ssrc).collect();
         let about: Vec<_> = reports.received().iter().map(|it| it.ssrc).collect();
         assert_eq!((senders, about), (vec![8, 9], vec![108, 109]));
+    }
+
+    #[test]
+    fn a_report_takes_the_place_of_an_older_one_of_its_sender_first() {
+        let mut reports = Reports::default();
+        let mut times = |steps: &[(u32, u32)]| -> Vec<_> {
+            for (ssrc, time) in steps {
+                reports.learn(&report(SENDER_REPORT, *ssrc, *time, &[]), 0);
+            }
+            let sent = reports.sent().iter();
+            sent.map(|it| (it.ssrc, it.time)).collect()
+        };
+        assert_eq!(times(&[(1, 1), (1, 2), (1, 3)]), [(1, 2), (1, 3)]);
+        assert_eq!(times(&[(2, 4)]), [(1, 3), (2, 4)]);
+        assert_eq!(times(&[(2, 5), (2, 6)]), [(1, 3), (2, 6)]);
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use sallyport_srtp::ContextSets;
 use tokio::sync::Notify;
 
 use crate::burst::{Fate, Packet};
-use crate::contexts::Owned;
+use crate::contexts::{Owned, Property};
 use crate::flow_table::{FlowTable, Slot};
 use crate::header::LinkHeader;
 use crate::next_hop::HopId;
@@ -95,8 +95,9 @@ impl WorkerState {
             return;
         }
         match entry.claim.claim(self.worker) {
-            Ok(contexts) => {
+            Ok(Property { contexts, observed }) => {
                 entry.owned = Some(Owned::new(contexts, &mut self.contexts));
+                entry.counters.observed = observed;
             }
             Err(owner) => packet.fate = Fate::HandedOver(owner),
         }

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::burst::{Burst, Fate, MAX_BURST, Packet};
 use crate::config::PollMode;
-use crate::contexts::{ContextChange, Contexts};
+use crate::contexts::{Contexts, PropertyChange};
 use crate::error::DataPlaneError;
 use crate::flow_table::{FarEnd, FlowEntry, FlowTable, SourceFilter, Terms};
 use crate::header::LinkHeader;
@@ -129,13 +129,16 @@ pub struct Change {
     pub id: FlowId,
     /// What the agent says now, if that is something else.
     pub terms: Option<Terms>,
-    /// Other crypto contexts, for the worker that owns the flow.
-    pub contexts: Option<Box<ContextChange>>,
+    /// Other crypto contexts, and more room, for the worker that owns the flow.
+    pub property: Option<Box<PropertyChange>>,
 }
 
 /// What is left after an update. Freed, and its keys wiped, by whoever gets it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LeftOver {
+    /// What was asked for. Where a flow changed, with what it had before in the place of what it
+    /// has now.
+    pub update: Box<Update>,
     /// The last counters of the flows that were removed.
     pub statistics: Vec<FlowStatistics>,
     /// These flows.
@@ -521,7 +524,7 @@ impl Worker {
     fn obey(&mut self, command: Command) -> core::ops::ControlFlow<()> {
         let state = &mut self.state;
         match command {
-            Command::Update(update, done) => drop(done.send(apply(state, *update))),
+            Command::Update(update, done) => drop(done.send(apply(state, update))),
             Command::SetHop(hop, header) => state.hops.set(hop, header),
             Command::SetFarEnds(flow, far_ends) => {
                 if let Some(slot) = state.flows.slot_of(flow)
@@ -656,39 +659,44 @@ impl Update {
 }
 
 /// Installs, changes and removes flows.
-pub(crate) fn apply(state: &mut WorkerState, update: Update) -> LeftOver {
-    let mut left = LeftOver::default();
-    for id in update.remove {
-        if let Some(mut entry) = state.flows.remove(id) {
-            left.statistics.push(flow_statistics(&entry, state));
+pub(crate) fn apply(state: &mut WorkerState, mut update: Box<Update>) -> LeftOver {
+    let (mut statistics, mut entries, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
+    for id in &update.remove {
+        if let Some(mut entry) = state.flows.remove(*id) {
+            statistics.push(flow_statistics(&entry, state));
             let owned = entry.owned.take();
-            left.contexts
-                .extend(owned.map(|owned| owned.release(&mut state.contexts)));
-            left.entries.push(entry);
+            contexts.extend(owned.map(|owned| owned.release(&mut state.contexts)));
+            entries.push(entry);
         }
     }
     for Change {
         id,
         terms,
-        contexts,
-    } in update.change
+        property,
+    } in &mut update.change
     {
-        let slot = state.flows.slot_of(id);
+        let slot = state.flows.slot_of(*id);
         let Some(entry) = slot.and_then(|slot| state.flows.entry_mut(slot)) else {
             continue;
         };
         if let Some(terms) = terms {
             entry.change(terms);
         }
-        if let (Some(owned), Some(change)) = (&mut entry.owned, contexts) {
-            left.contexts
-                .push(owned.change(*change, &mut state.contexts));
+        if let (Some(owned), Some(property)) = (&mut entry.owned, property) {
+            entry.counters.observed.take_room(&mut property.observed);
+            let change = std::mem::take(&mut property.contexts);
+            contexts.push(owned.change(change, &mut state.contexts));
         }
     }
-    for entry in update.install {
+    for entry in update.install.drain(..) {
         state.flows.insert(entry);
     }
-    left
+    LeftOver {
+        update,
+        statistics,
+        entries,
+        contexts,
+    }
 }
 
 fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
@@ -706,8 +714,8 @@ fn flow_statistics(entry: &FlowEntry, state: &WorkerState) -> FlowStatistics {
             .collect()
     };
     let counters = &entry.counters;
-    let receptions = counters.receptions.iter();
-    let reports = counters.reports.as_deref();
+    let receptions = counters.observed.receptions.iter();
+    let reports = counters.observed.reports.as_deref();
     FlowStatistics {
         id: entry.id,
         packets_in: counters.packets_in,

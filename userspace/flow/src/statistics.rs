@@ -72,8 +72,8 @@ pub struct FlowStatistics {
     /// How long ago its last packet arrived that was its peer's: that authenticated, or on a plain
     /// flow came from the right source. `None` before the first.
     pub idle: Option<Duration>,
-    /// The SSRCs whose RTP packets arrived so, at most [`FlowStatistics::MAX_SSRCS`]; of more, the
-    /// latest. They leave with the same SSRCs.
+    /// The SSRCs whose RTP packets arrived so, at most [`FlowStatistics::MAX_SSRCS`]; of more,
+    /// those with the most packets, and that of the last packet, which is the first here. They leave with the same SSRCs.
     pub ssrcs: Vec<SsrcStatistics>,
     /// The latest sender reports of the peer, at most [`FlowStatistics::MAX_REPORTS`].
     pub sent: Vec<SenderReport>,

@@ -51,31 +51,30 @@ pub(crate) fn has_socket(context: &XdpContext, datagram: &Datagram) -> bool {
     const BPF_F_CURRENT_NETNS: u64 = u64::MAX;
     let dport = u16::from_ne_bytes(datagram.port);
     let [a, b, c, d] = words(datagram.address);
-    let (to, size) = match datagram.family {
-        Family::V4 => {
-            let ipv4 = V4 {
-                saddr: 0,
-                daddr: d,
-                sport: 0,
-                dport,
-            };
-            (bpf_sock_tuple__bindgen_ty_1 { ipv4 }, size_of::<V4>())
-        }
-        Family::V6 => {
-            let ipv6 = V6 {
-                saddr: [0; 4],
-                daddr: [a, b, c, d],
-                sport: 0,
-                dport,
-            };
-            (bpf_sock_tuple__bindgen_ty_1 { ipv6 }, size_of::<V6>())
-        }
+    // The longer variant first, so that no byte is left unwritten.
+    let mut to = bpf_sock_tuple__bindgen_ty_1 {
+        ipv6: V6 {
+            saddr: [0; 4],
+            daddr: [a, b, c, d],
+            sport: 0,
+            dport,
+        },
     };
+    let mut size = size_of::<V6>();
+    if datagram.family == Family::V4 {
+        to.ipv4 = V4 {
+            saddr: 0,
+            daddr: d,
+            sport: 0,
+            dport,
+        };
+        size = size_of::<V4>();
+    }
     let mut tuple = bpf_sock_tuple {
         __bindgen_anon_1: to,
     };
-    // SAFETY: the context is the program's own, as many bytes of the tuple are read as its variant
-    // has, and a socket that was found is given back once, here.
+    // SAFETY: the context is the program's own, the tuple is written in full, as many bytes of it
+    // are read as its variant has, and a socket that was found is given back once, here.
     unsafe {
         let socket = bpf_sk_lookup_udp(
             context.as_ptr(),

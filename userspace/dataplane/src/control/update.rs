@@ -25,9 +25,10 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{Control, Installed, all, merge};
-use crate::contexts::{Claim, ContextChange, Contexts, Take};
+use crate::contexts::{Claim, ContextChange, Property, PropertyChange, Take};
 use crate::flow_table::{FlowEntry, LatchOn, Latching, SourceFilter, Terms};
 use crate::header::PathHeader;
+use crate::observed::Observed;
 use crate::reception::Clocks;
 use crate::rekey::{Keys, SrtcpTurns};
 use crate::worker::{self, Change, Command};
@@ -37,7 +38,7 @@ use crate::xdp::NicId;
 struct Checked {
     flow: Flow,
     keys: Keys,
-    contexts: Box<ContextChange>,
+    property: Box<PropertyChange>,
 }
 
 impl Control {
@@ -82,16 +83,16 @@ impl Control {
         }
         let changed: Vec<FlowId> = change.iter().map(|checked| checked.flow.id).collect();
         let installed: Vec<FlowId> = install.iter().map(|checked| checked.flow.id).collect();
-        let mut contexts = Vec::with_capacity(change.len());
+        let mut properties = Vec::with_capacity(change.len());
         for checked in change {
-            contexts.push(checked.contexts);
+            properties.push(checked.property);
             let old = self.put(&checked.flow, checked.keys, None, now);
             left.extend(old.into_iter().flat_map(|flow| flow.far_ends()));
         }
         for checked in install {
-            let mut contexts = Contexts::default();
-            drop(contexts.apply(*checked.contexts));
-            let claim = Arc::new(Claim::new(contexts));
+            let mut property = Property::default();
+            drop(property.apply(*checked.property));
+            let claim = Arc::new(Claim::new(property));
             self.put(&checked.flow, checked.keys, Some(claim), now);
         }
         // A flow may go to the peer of another one in the same request.
@@ -105,8 +106,8 @@ impl Control {
             let entries = installed.iter().filter_map(|id| self.entry(*id));
             update.install.extend(entries);
         }
-        for (id, contexts) in changed.iter().zip(contexts) {
-            self.change(&mut updates, *id, true, contexts);
+        for (id, property) in changed.iter().zip(properties) {
+            self.change(&mut updates, *id, true, property);
         }
         let removed = self.tell_updates(updates).await;
         for far_end in left {
@@ -139,12 +140,10 @@ impl Control {
             };
             flow.keys = keys;
             let contexts = ContextChange {
-                unprotect: Take::Same,
                 beside: Take::Nothing,
-                protect: Take::Same,
-                first_srtcp: 0,
+                ..ContextChange::default()
             };
-            self.change(&mut updates, id, false, Box::new(contexts));
+            self.change(&mut updates, id, false, Box::new(contexts.into()));
         }
         if let Err(error) = self.tell_updates(updates).await {
             warn!(%error, "retire keys");
@@ -257,7 +256,7 @@ impl Control {
         flow.ok_or(Refused::UnknownFlow(id))
     }
 
-    /// Makes the crypto contexts that flows do not have yet.
+    /// Makes the crypto contexts and the room that flows do not have yet.
     fn checked(
         &self,
         flows: Vec<Flow>,
@@ -291,10 +290,15 @@ impl Control {
                 protect: take(plan.protect, flow.id, egress.protect.as_ref(), SENDER)?,
                 first_srtcp: plan.first_srtcp,
             };
+            let before = old.map(|(_, carries)| carries);
+            let property = PropertyChange {
+                contexts,
+                observed: Observed::room(ingress.carries, before),
+            };
             Ok(Checked {
                 flow,
                 keys,
-                contexts: Box::new(contexts),
+                property: Box::new(property),
             })
         };
         flows.into_iter().map(checked).collect()
@@ -415,25 +419,25 @@ impl Control {
         updates.collect()
     }
 
-    /// Has all workers change a flow, and its contexts whoever has them.
+    /// Has all workers change a flow, and what only its owner has whoever has that.
     fn change(
         &self,
         updates: &mut [worker::Update],
         id: FlowId,
         has_new_terms: bool,
-        contexts: Box<ContextChange>,
+        property: Box<PropertyChange>,
     ) {
         let Some(flow) = self.flows.by_id.get(&id) else {
             return;
         };
-        let mut elsewhere = flow.claim.change(contexts).err();
+        let mut elsewhere = flow.claim.change(property).err();
         for (worker, update) in (0..).zip(updates) {
-            let contexts = elsewhere.take_if(|(owner, _)| *owner == worker);
-            if has_new_terms || contexts.is_some() {
+            let property = elsewhere.take_if(|(owner, _)| *owner == worker);
+            if has_new_terms || property.is_some() {
                 update.change.push(Change {
                     id,
                     terms: has_new_terms.then(|| flow.terms.clone()),
-                    contexts: contexts.map(|(_, contexts)| contexts),
+                    property: property.map(|(_, property)| property),
                 });
             }
         }

@@ -54,7 +54,7 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
         match packet.kind {
             Kind::Rtp => {
                 if let (Some(receptions), Some(arrived)) = (
-                    &mut counters.receptions,
+                    &mut counters.observed.receptions,
                     Arrived::parse(packet.bytes(), now),
                 ) {
                     receptions.count(arrived, &entry.terms.clocks);
@@ -65,7 +65,7 @@ pub(super) fn route(burst: &mut Burst, state: &mut WorkerState) {
                 }
             }
             Kind::Rtcp => {
-                if let Some(reports) = &mut counters.reports {
+                if let Some(reports) = &mut counters.observed.reports {
                     reports.learn(packet.bytes(), now);
                 }
             }

@@ -12,10 +12,11 @@ use sallyport_srtp::{ContextSet, ContextSets, Job, Kind, Mark, MasterKey, Policy
 
 use super::process_burst;
 use crate::burst::{Burst, Fate, MAX_BURST, Packet};
-use crate::contexts::{Claim, ContextChange, Contexts, Take};
+use crate::contexts::{Claim, ContextChange, Contexts, Property, PropertyChange, Take};
 use crate::flow_table::{FarEnd, FlowEntry, FlowTable, LatchOn, Latching, SourceFilter, Terms};
 use crate::header::{LinkHeader, PathHeader, write_headers};
 use crate::next_hop::HopId;
+use crate::observed::Observed;
 use crate::reception::Clocks;
 use crate::state::{Event, Events, HopTable, WorkerState};
 use crate::worker::{self, Change, LeftOver, apply};
@@ -78,6 +79,14 @@ fn to_be_protected() -> Contexts {
     }
 }
 
+/// What the owner of a flow gets, with room for everything.
+fn property(contexts: Contexts) -> Property {
+    Property {
+        contexts,
+        observed: Observed::room(Carries::Muxed, None),
+    }
+}
+
 /// A worker, its frames, and the sending peer's crypto contexts.
 struct Bed {
     state: WorkerState,
@@ -135,7 +144,7 @@ impl Bed {
             rtcp: far_end,
             dscp: None,
         };
-        let claim = Arc::new(Claim::new(contexts));
+        let claim = Arc::new(Claim::new(property(contexts)));
         let mut entry = FlowEntry::new(FlowId(1), FlowKey::new(ACCESS.0, local), terms, claim);
         change(&mut entry);
         state.flows.insert(Box::new(entry));
@@ -161,13 +170,13 @@ impl Bed {
         let change = Change {
             id: FlowId(1),
             terms,
-            contexts: contexts.map(Box::new),
+            property: contexts.map(|contexts| Box::new(contexts.into())),
         };
         let update = worker::Update {
             change: vec![change],
             ..worker::Update::default()
         };
-        apply(&mut self.state, update)
+        apply(&mut self.state, Box::new(update))
     }
 
     fn entry(&self) -> &FlowEntry {
@@ -202,7 +211,7 @@ impl Bed {
             rtcp: far_end,
             ..self.entry().terms.clone()
         };
-        let claim = Arc::new(Claim::new(contexts));
+        let claim = Arc::new(Claim::new(property(contexts)));
         let entry = FlowEntry::new(FlowId(2), FlowKey::new(CORE.0, local), terms, claim);
         self.state.flows.insert(Box::new(entry));
     }
@@ -981,6 +990,65 @@ fn a_flow_that_is_changed_keeps_its_rollover_counter_and_its_replay_list() {
 }
 
 #[test]
+fn only_the_owner_of_a_flow_has_room_for_what_the_peer_tells() {
+    let mut bed = Bed::with_contexts(PLAIN, |_| {});
+    let observed = |bed: &Bed| bed.entry().counters.observed.clone();
+    assert!(observed(&bed).receptions.is_none() && observed(&bed).reports.is_none());
+    assert_eq!(bed.fates(&[rtp(1, b"first")]), [Fate::Onward]);
+    assert!(observed(&bed).receptions.is_some() && observed(&bed).reports.is_some());
+    let mut other = Bed::with_contexts(PLAIN, |entry| {
+        entry.claim = Arc::clone(&bed.entry().claim);
+    });
+    other.state.worker = 1;
+    assert_eq!(other.fates(&[rtp(2, b"second")]), [Fate::HandedOver(0)]);
+    assert!(observed(&other).receptions.is_none() && observed(&other).reports.is_none());
+}
+
+#[test]
+fn a_change_brings_the_room_that_it_needs_and_takes_back_what_it_replaces() {
+    let mut bed = Bed::with_contexts(PLAIN, |entry| {
+        entry.terms.carries = Carries::Rtp;
+        entry.claim = Arc::new(Claim::new(Property {
+            contexts: PLAIN,
+            observed: Observed::room(Carries::Rtp, None),
+        }));
+    });
+    assert_eq!(bed.fates(&[rtp(1, b"first")]), [Fate::Onward]);
+    assert!(bed.entry().counters.observed.reports.is_none());
+    for is_needed in [true, false] {
+        let before = bed.entry().terms.carries;
+        let observed = Observed::room(Carries::Muxed, Some(Carries::Rtp));
+        let brought = observed.reports.as_deref().map(std::ptr::from_ref);
+        let update = worker::Update {
+            change: vec![Change {
+                id: FlowId(1),
+                terms: Some(Terms {
+                    carries: Carries::Muxed,
+                    ..bed.entry().terms.clone()
+                }),
+                property: Some(Box::new(PropertyChange {
+                    observed,
+                    ..PropertyChange::default()
+                })),
+            }],
+            ..worker::Update::default()
+        };
+        let left = apply(&mut bed.state, Box::new(update));
+        let reports = bed.entry().counters.observed.reports.as_deref();
+        assert_eq!(reports.map(std::ptr::from_ref) == brought, is_needed);
+        let [change] = &left.update.change[..] else {
+            panic!("{left:?}")
+        };
+        assert_eq!(
+            change.terms.as_ref().map(|terms| terms.carries),
+            Some(before)
+        );
+        let room = change.property.as_ref().map(|property| &property.observed);
+        assert_eq!(room.is_some_and(|room| room.reports.is_some()), !is_needed);
+    }
+}
+
+#[test]
 fn srtcp_that_comes_from_another_flow_skips_the_indices_of_that() {
     for has_packets in [false, true] {
         let mut bed = Bed::with_contexts(to_be_protected(), |_| {});
@@ -994,7 +1062,7 @@ fn srtcp_that_comes_from_another_flow_skips_the_indices_of_that() {
         if has_packets {
             bed.change(None, Some(change));
         } else {
-            bed.entry().claim.change(Box::new(change)).unwrap();
+            bed.entry().claim.change(Box::new(change.into())).unwrap();
         }
         let results = bed.process(&[
             (UE, ACCESS_LOCAL, sender_report()),
@@ -1021,7 +1089,7 @@ fn while_contexts_have_changed_and_terms_have_not_nothing_passes_in_the_clear() 
             protect: Take::Nothing,
             first_srtcp: 0,
         };
-        bed.entry().claim.change(Box::new(change)).unwrap();
+        bed.entry().claim.change(Box::new(change.into())).unwrap();
         let refused = Fate::Refused(Reason::UnknownFlow);
         assert_eq!(bed.fates(&[rtp(1, b"a"), sender_report()]), [refused; 2]);
         let mut terms = bed.entry().terms.clone();
@@ -1221,7 +1289,7 @@ fn statistics_count_packets_bytes_ssrcs_and_errors_and_tell_how_long_it_has_been
     let counters = &bed.entry().counters;
     assert_eq!(counters.last, Some(start));
 
-    let removed = apply(&mut bed.state, update);
+    let removed = apply(&mut bed.state, Box::new(update));
     let [statistics] = &removed.statistics[..] else {
         panic!()
     };
