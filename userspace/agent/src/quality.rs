@@ -84,19 +84,15 @@ impl Qualities {
         for counted in &flow.ssrcs {
             let is_it = |known: &Quality| known.is_of(flow, counted);
             let round_trip = self.round_trips.of(counted.ssrc);
-            match self.of_ssrcs.iter().position(is_it) {
-                Some(at) => self.of_ssrcs[at].sample(counted, round_trip, now, least),
-                None => {
-                    if self.of_ssrcs.len() >= MAX_SSRCS && !self.forget_idle(now) {
-                        continue;
-                    }
-                    let mut new = Quality::new(flow.id, counted.ssrc, now);
-                    if least < SAMPLE {
-                        // It has not been there for as long as one poll.
-                        new.add(counted, round_trip, now);
-                    }
-                    self.of_ssrcs.push(new);
+            if let Some(at) = self.of_ssrcs.iter().position(is_it) {
+                self.of_ssrcs[at].sample(counted, round_trip, now, least);
+            } else if self.of_ssrcs.len() < MAX_SSRCS || self.forget_idle(now) {
+                let mut new = Quality::new(flow.id, counted.ssrc, now);
+                if least < SAMPLE {
+                    // It has not been there for as long as one poll.
+                    new.add(counted, round_trip, now);
                 }
+                self.of_ssrcs.push(new);
             }
         }
     }
