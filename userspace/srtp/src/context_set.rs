@@ -12,11 +12,12 @@ use crate::contexts::{At, Contexts, Latest, Records};
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
 use crate::kernel::Keys;
+use crate::key_set::check;
 use crate::master_key::Mki;
 use crate::one_or_more::OneOrMore;
 use crate::packet::{Claim, Format};
 use crate::session::{Session, Sessions};
-use crate::{ExtensionIds, KeyDerivationRate, Kind, MasterKey, Rcc, Refusal, ReplayWindow};
+use crate::{KeySetError, Kind, Mark, MasterKey, Policy, Refusal, TooManySsrcs, Usage};
 
 /// The index of the first SRTCP packet, as libsrtp has it.
 const FIRST_RTCP: u64 = 1;
@@ -28,52 +29,6 @@ const RTCP_RESUME_STEP: u64 = 1 << 21;
 /// How far a packet may be ahead of the one before it and still be on time: any number below a half
 /// of all sequence numbers, which keeps the index nearest to the highest (RFC 3711 section 3.3.1).
 const MAX_AHEAD: u16 = 1 << 14;
-
-/// What both sides agreed on, beside suite and key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Policy {
-    /// Size of the replay windows.
-    pub replay_window: ReplayWindow,
-    /// The most SSRCs that may use the key; their contexts are allocated in advance.
-    pub ssrc_limit: u16,
-    /// How many SRTP packets, and how many SRTCP packets, the master key may protect; `None` for
-    /// the most that RFC 3711 section 9.2 allows, 2^48 and 2^31.
-    pub lifetime: Option<u64>,
-    /// How often session keys are derived; `None` for once. With a rate, packets are processed
-    /// one by one, not in bursts, and every derivation costs more than a packet.
-    pub key_derivation_rate: Option<KeyDerivationRate>,
-    /// Whether SRTCP is sent without encryption, and taken with or without (RFC 4568 section
-    /// 6.3.2). It is authenticated in any case.
-    pub unencrypted_srtcp: bool,
-    /// Whether RTP header extensions and CSRCs are encrypted together with the payload (RFC 9335,
-    /// `a=cryptex`). A receiver also takes packets without. Extensions of forms that RFC 9335 does
-    /// not know are sent as they are.
-    pub cryptex: bool,
-    /// Elements of RTP header extensions that are encrypted one by one (RFC 6904), in packets that
-    /// `cryptex` does not encrypt.
-    pub encrypted_extensions: ExtensionIds,
-    /// Whether tags of SRTP carry the ROC. Only for suites whose tag is an HMAC of 80 bits, which
-    /// it makes four bytes longer; there is no such thing in others, which ignore it. Packets are
-    /// then processed one by one, not in bursts.
-    pub rcc: Option<Rcc>,
-}
-
-impl Default for Policy {
-    /// 128 packets, 16 SSRCs, no shorter lifetime, keys derived once, payloads and SRTCP
-    /// encrypted.
-    fn default() -> Self {
-        Self {
-            replay_window: ReplayWindow::default(),
-            ssrc_limit: 16,
-            lifetime: None,
-            key_derivation_rate: None,
-            unencrypted_srtcp: false,
-            cryptex: false,
-            encrypted_extensions: ExtensionIds::NONE,
-            rcc: None,
-        }
-    }
-}
 
 /// The crypto contexts of one leg in one direction: one master key, or several with MKIs, and one
 /// context per SSRC.
@@ -672,90 +627,3 @@ impl fmt::Debug for ContextSet {
             .finish_non_exhaustive()
     }
 }
-
-/// Whether keys can be in one set.
-fn check(keys: &[MasterKey]) -> Result<(), KeySetError> {
-    let (first, rest) = keys.split_first().ok_or(KeySetError::NoKey)?;
-    for (i, key) in rest.iter().enumerate() {
-        if key.suite() != first.suite() {
-            return Err(KeySetError::SuitesDiffer);
-        }
-        if key.mki().is_empty() || key.mki().len() != first.mki().len() {
-            return Err(KeySetError::MkiLengthsDiffer);
-        }
-        if keys[..=i].iter().any(|other| other.mki() == key.mki()) {
-            return Err(KeySetError::SameMki);
-        }
-    }
-    Ok(())
-}
-
-/// Master keys that cannot be in one set.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KeySetError {
-    /// There is none.
-    NoKey,
-    /// They are for different suites.
-    SuitesDiffer,
-    /// Some have no MKI, or one of another length (RFC 4568 section 6.1 wants one length).
-    MkiLengthsDiffer,
-    /// Two have the same MKI.
-    SameMki,
-}
-
-impl fmt::Display for KeySetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoKey => "a context set without a master key; give at least one",
-            Self::SuitesDiffer => {
-                "master keys of one set for different suites; make one set for each suite"
-            }
-            Self::MkiLengthsDiffer => {
-                "several master keys in one set; give each an MKI, all of the same length"
-            }
-            Self::SameMki => "two master keys with the same MKI; give each its own",
-        })
-    }
-}
-
-impl core::error::Error for KeySetError {}
-
-/// How much of a master key's life is over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Usage {
-    /// SRTP packets that the key has protected.
-    pub rtp_packets: u64,
-    /// How many it may.
-    pub rtp_limit: u64,
-    /// SRTCP packets that the key has protected.
-    pub rtcp_packets: u64,
-    /// How many it may.
-    pub rtcp_limit: u64,
-    /// Whether it is time to agree on another key: one eighth or less of a limit is left, or of
-    /// the 2^31 packets that RFC 4568 section 6.4.2 gives to a key of several SSRCs, or of some
-    /// SSRC's indices.
-    pub near_end: bool,
-}
-
-/// Where one SSRC's indices stand. Not secret.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Mark {
-    /// The synchronisation source.
-    pub ssrc: u32,
-    /// The highest SRTP index seen or sent, `2^16 * ROC + SEQ`; `None` before the first packet.
-    pub rtp: Option<u64>,
-    /// The highest SRTCP index seen or sent, 31 bits; `None` before the first packet.
-    pub rtcp: Option<u32>,
-}
-
-/// There are more SSRCs than [`Policy::ssrc_limit`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TooManySsrcs;
-
-impl fmt::Display for TooManySsrcs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("resume indices: more SSRCs than the policy allows; raise its SSRC limit")
-    }
-}
-
-impl core::error::Error for TooManySsrcs {}
