@@ -27,8 +27,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use clap::Parser;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
+use sallyport_benches::cpu;
 use sallyport_srtp::{Kernel, Suite};
 use serde_json::Value;
 
@@ -88,7 +87,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), String> {
     let start = Instant::now();
-    pin();
+    cpu::pin();
     for missing in peers::missing() {
         eprintln!("without {missing}");
     }
@@ -186,18 +185,6 @@ fn measure(
         course.run(case, rounds, (&mut ours, &mut bare), &mut peers)
     });
     outcomes.collect()
-}
-
-/// Stays on one CPU, the last that it may have; a kernel that refuses costs only precision.
-fn pin() {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).unwrap_or_default();
-    let mut one = CpuSet::new();
-    let last = (0..CpuSet::count()).rfind(|&cpu| allowed.is_set(cpu).unwrap_or(false));
-    let pinned = last.map(|cpu| one.set(cpu).and_then(|()| sched_setaffinity(this, &one)));
-    if !matches!(pinned, Some(Ok(()))) {
-        eprintln!("not pinned to a CPU: expect more noise");
-    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

@@ -78,6 +78,16 @@ pub(super) fn answer(tags: Tags, sdp: Sdp) -> Answer {
     }
 }
 
+/// An offer of the UE with audio and video, and one of the core with audio.
+fn crossing() -> [Offer; 2] {
+    let text = srtp().write().to_string() + "m=video 5010 RTP/AVP 31\n";
+    let with_video = Sdp::parse(text.as_bytes()).unwrap();
+    [
+        offer(tags("ue", Some("as"), None), with_video, "RTP/AVP"),
+        offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP"),
+    ]
+}
+
 /// A call and the ports that it takes, one after the other.
 pub(super) struct Played {
     pub(super) call: Call,
@@ -193,10 +203,7 @@ fn an_offer_that_another_crossed_is_answered_with_its_own_lines() {
 fn an_offer_that_another_crossed_keeps_its_ports_for_a_while() {
     let mut played = Played::set_up();
     let before = played.call.ports();
-    let text = srtp().write().to_string() + "m=video 5010 RTP/AVP 31\n";
-    let with_video = Sdp::parse(text.as_bytes()).unwrap();
-    let by_ue = offer(tags("ue", Some("as"), None), with_video, "RTP/AVP");
-    let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    let [by_ue, by_core] = crossing();
     played.offer(&by_ue, 100).unwrap();
     played.offer(&by_core, 101).unwrap();
     assert_eq!(played.call.crossed_until(), Some(Duration::from_secs(109)));
@@ -217,10 +224,7 @@ fn an_offer_that_another_crossed_keeps_its_ports_for_a_while() {
 fn what_an_offer_has_taken_is_kept_until_it_cannot_be_answered_any_more() {
     let mut played = Played::set_up();
     let before = played.call.ports();
-    let text = srtp().write().to_string() + "m=video 5010 RTP/AVP 31\n";
-    let with_video = Sdp::parse(text.as_bytes()).unwrap();
-    let by_ue = offer(tags("ue", Some("as"), None), with_video, "RTP/AVP");
-    let by_core = offer(tags("as", Some("ue"), None), rtp(), "RTP/SAVP");
+    let [by_ue, by_core] = crossing();
     played.offer(&by_ue, 100).unwrap();
     assert_eq!(played.call.ports().len(), 4);
     played.offer(&by_core, 101).unwrap();
