@@ -4,14 +4,12 @@
 //! without leaving it in between.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::thread;
-use std::time::Duration;
 
 use sallyport_tests::media::RTP_HEADER_LEN;
 use sallyport_tests::{Gateway, GatewayOptions, Topology, TopologyOptions, report, require};
 use serde_json::json;
 
-use crate::support::audio::{Audio, FRAME};
+use crate::support::audio::{Audio, FRAME, FRAMES_PER_SECOND};
 use crate::support::baresip::{self, Account, Baresip};
 use crate::support::kamailio::{Kamailio, with_ng};
 use crate::support::wires::{Recorded, Way, Wires, keys_in};
@@ -63,12 +61,20 @@ fn call_between(queues: u32, test: &str) {
 
     caller.command("dial", "sip:other@ims.example");
     called.wait_for("Call established", 1);
-    thread::sleep(Duration::from_secs(3));
+    let both_hear = |seconds: usize| {
+        wires.wait_until(|recorded| {
+            [Account::UE, OTHER].iter().all(|account| {
+                let heard = recorded.of_ue(account.address, Way::FromCore).count();
+                heard >= seconds * FRAMES_PER_SECOND
+            })
+        });
+    };
+    both_hear(3);
     for (command, acks) in [("hold", 2), ("resume", 3)] {
         called.command(command, "");
         caller.wait_for("ACK sip:", acks);
     }
-    thread::sleep(Duration::from_secs(3));
+    both_hear(6);
     caller.command("hangup", "");
     called.wait_for("BYE sip:", 1);
 

@@ -4,13 +4,13 @@
 //! without a codec between, so that what arrives must be the file.
 
 use std::fs::{self, File};
-use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sallyport_tests::cleanup::{temporary_folder, wait_until};
+use sallyport_tests::cleanup::temporary_folder;
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Gateway, GatewayOptions, Topology, media, report, require};
 
 use crate::support::call::local;
@@ -74,7 +74,7 @@ fn ffmpeg_sends(topology: &Topology, gateway: &Gateway<'_>, suite: Suite, port: 
         String::from_utf8_lossy(&output.stderr)
     );
 
-    let packets = collector.finish();
+    let packets = collector.finish(|packets| packets.len() >= BYTES / PAYLOAD);
     let received: Vec<u8> = packets
         .iter()
         .flat_map(|packet| &packet[media::RTP_HEADER_LEN..])
@@ -150,9 +150,7 @@ fn ffmpeg_receives(topology: &Topology, gateway: &Gateway<'_>, suite: Suite, por
                 .stderr(File::create(&log).expect("create the log")),
         )
         .expect("run ffmpeg");
-    let listens = wait_until(Duration::from_secs(5), || {
-        topology.ue.run(|| UdpSocket::bind(terms.ue()).is_err())
-    });
+    let listens = wait_until(|| topology.ue.has_udp(port));
     assert!(
         listens,
         "ffmpeg does not listen: {}",
@@ -170,7 +168,7 @@ fn ffmpeg_receives(topology: &Topology, gateway: &Gateway<'_>, suite: Suite, por
         let due = Duration::from_millis(20) * u32::from(number + 1);
         thread::sleep(due.saturating_sub(start.elapsed()));
     }
-    wait_until(Duration::from_secs(5), || len(&file) >= sent.len() as u64);
+    wait_until(|| len(&file) >= sent.len() as u64);
     let _ = process.kill();
     let _ = process.wait();
     let received = fs::read(&file).unwrap_or_default();

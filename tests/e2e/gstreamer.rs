@@ -4,13 +4,14 @@
 //! network. What arrives is compared byte for byte with what left the RTP session of the sender.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sallyport_tests::cleanup::{temporary_folder, wait_until};
+use sallyport_tests::cleanup::temporary_folder;
+use sallyport_tests::patience::{SILENCE, wait_until};
 use sallyport_tests::{
     Family, Gateway, GatewayOptions, Namespace, Topology, media, report, require,
 };
@@ -99,8 +100,8 @@ impl Bed<'_> {
         compare(
             &sent,
             &Packets {
-                rtp: rtp.finish(),
-                rtcp: rtcp.finish(),
+                rtp: rtp.finish(|packets| packets.len() >= sent.rtp.len()),
+                rtcp: rtcp.finish(|packets| packets.len() >= sent.rtcp.len()),
             },
         )
     }
@@ -244,12 +245,12 @@ impl Sender {
         let len = || fs::metadata(&rtp_file).map_or(0, |metadata| metadata.len());
         let (mut before, mut since) = (0, Instant::now());
         let mut ended = None;
-        let over = wait_until(Duration::from_secs(30), || {
+        let over = wait_until(|| {
             if len() != before {
                 (before, since) = (len(), Instant::now());
             }
             ended = process.try_wait().expect("it is our child");
-            let silent = before > 0 && since.elapsed() > SILENCE;
+            let silent = before > 0 && since.elapsed() > STANDSTILL;
             ended.is_some() || silent && !packets(&rtcp_file).is_empty()
         });
         let _ = process.kill();
@@ -264,8 +265,8 @@ impl Sender {
     }
 }
 
-/// Media that stops for this long is over.
-const SILENCE: Duration = Duration::from_secs(2);
+/// Media that stops for this long is over, even on a slow machine.
+const STANDSTILL: Duration = Duration::from_secs(15);
 
 /// A pipeline that unprotects and writes what comes out into files.
 struct Receiver {
@@ -306,13 +307,8 @@ impl Receiver {
         let process = host
             .spawn(&mut launch(&pipeline))
             .expect("run gst-launch-1.0");
-        let ready = wait_until(Duration::from_secs(5), || {
-            is_bound(host, at.ip(), at.port()) && is_bound(host, at.ip(), at.port() + 1)
-        });
-        assert!(
-            ready,
-            "gst-launch-1.0 {pipeline} does not listen after five seconds"
-        );
+        let ready = wait_until(|| host.has_udp(at.port()) && host.has_udp(at.port() + 1));
+        assert!(ready, "gst-launch-1.0 {pipeline} does not listen");
         Self {
             process,
             rtp_file,
@@ -321,14 +317,14 @@ impl Receiver {
         }
     }
 
-    /// Waits until as much has arrived as was sent, or five seconds, and returns what has.
+    /// Waits until as much has arrived as was sent, and returns what has.
     fn finish(mut self, sent: &Packets) -> Packets {
-        wait_until(Duration::from_secs(5), || {
+        wait_until(|| {
             packets(&self.rtp_file).len() >= sent.rtp.len()
                 && packets(&self.rtcp_file).len() >= sent.rtcp.len()
         });
         // Packets that should not come would come now.
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(SILENCE);
         let _ = self.process.kill();
         let _ = self.process.wait();
         Packets {
@@ -349,11 +345,6 @@ fn launch(pipeline: &str) -> Command {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     command
-}
-
-/// Whether a UDP socket of the host is bound to this address and port.
-fn is_bound(host: &Namespace, ip: IpAddr, port: u16) -> bool {
-    host.run(|| UdpSocket::bind((ip, port)).is_err())
 }
 
 /// Elements that write packets into a file, each behind its length (RFC 4571).

@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
-use sallyport_tests::cleanup::{Cleanup, temporary_folder, wait_until};
+use sallyport_tests::cleanup::{Cleanup, temporary_folder};
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Family, Gateway, GatewayOptions, Namespace, Topology, require};
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ fn who_is_listed_asks_the_api_and_ng_with_tls_and_who_is_not_gets_no_connection(
     // Neither who is not listed, nor who has no TLS, nor who has an old one.
     assert_eq!(ask(&topology.ue, bearer, "ng", "1 d7:command4:pinge"), None);
     let mut plain = Command::new("curl");
-    plain.args(["--silent", "--max-time", "5"]);
+    plain.args(["--silent", "--max-time", "60"]);
     plain.arg(format!("http://{}/v1/sessions", place()));
     assert_eq!(answered(core, &mut plain), None);
     for (version, is_spoken) in [("-tls1_1", false), ("-tls1_2", true), ("-tls1_3", true)] {
@@ -90,7 +90,7 @@ fn a_renewed_certificate_is_shown_while_the_gateway_runs() {
     let old = files.folder.join("old.pem");
     fs::write(&old, first).expect("a file");
     let is_renewed = || is_served(&files.certificate);
-    assert!(wait_until(Duration::from_secs(10), is_renewed));
+    assert!(wait_until(is_renewed));
     assert!(!is_served(&old));
     assert_eq!(gateway.agent_pid(), agent);
 }
@@ -215,7 +215,7 @@ impl Files {
     fn curl(&self, path: &str) -> Command {
         let mut command = Command::new("curl");
         command
-            .args(["--silent", "--max-time", "5", "--cacert"])
+            .args(["--silent", "--max-time", "60", "--cacert"])
             .arg(&self.certificate)
             .arg(format!("https://{}/{path}", place()));
         command

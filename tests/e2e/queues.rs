@@ -2,6 +2,7 @@
 
 //! NICs with several queues: a flow has one owner, wherever its packets arrive.
 
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Gateway, GatewayOptions, Topology, TopologyOptions, media, report, require};
 
 use crate::support::{Call, Kind, Libsrtp, Terms};
@@ -67,9 +68,7 @@ fn a_caller_whose_packets_arrive_on_two_queues_has_one_set_of_indices() {
 
     let sent = u64::from(ROUNDS * PORTS);
     assert!(
-        sallyport_tests::cleanup::wait_until(std::time::Duration::from_secs(2), || {
-            call.refused("access_to_core", "replayed") == sent
-        }),
+        wait_until(|| { call.refused("access_to_core", "replayed") == sent }),
         "{}",
         call.counters("access_to_core"),
     );

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use sallyport_tests::cleanup::wait_until;
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Gateway, GatewayOptions, Topology, media, report, require};
 
 use crate::support::{Call, Collector, End, Kind, Libsrtp, Suite, Terms};
@@ -23,18 +23,11 @@ fn no_packet_is_lost_when_the_agent_is_killed_and_it_finds_its_sessions_again() 
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &GatewayOptions::default());
     let calls = calls(&topology, &gateway);
-    let media: Vec<_> = calls.iter().map(Media::start).collect();
-    let mut agent = gateway.agent_pid();
+    let before = calls.each_ref().map(both_ways);
+    let media = calls.each_ref().map(Media::start);
     for _ in 0..3 {
-        thread::sleep(Duration::from_secs(1));
-        kill(agent, Signal::SIGKILL).expect("the agent runs");
-        assert!(
-            wait_until(Duration::from_secs(5), || gateway.agent_pid() != agent),
-            "the agent was not started again:\n{}",
-            gateway.log(),
-        );
-        gateway.wait_until_healthy();
-        agent = gateway.agent_pid();
+        expect_media(&calls);
+        gateway.kill_agent();
         let list = gateway.list().to_string();
         for call in &calls {
             assert!(
@@ -44,8 +37,8 @@ fn no_packet_is_lost_when_the_agent_is_killed_and_it_finds_its_sessions_again() 
             );
         }
     }
-    thread::sleep(Duration::from_secs(1));
-    for (call, media) in calls.iter().zip(media) {
+    expect_media(&calls);
+    for ((call, media), before) in calls.iter().zip(media).zip(before) {
         let crossed = media.stop();
         let libsrtp = &crossed.version;
         for (direction, lost) in [
@@ -66,13 +59,9 @@ fn no_packet_is_lost_when_the_agent_is_killed_and_it_finds_its_sessions_again() 
             );
         }
         // The agent that came back counts and ends the sessions that it did not create.
-        let reports = u64::from(crossed.sent / PACKETS_PER_REPORT);
-        let (up, down) = (
-            u64::from(crossed.sent) + reports,
-            u64::from(crossed.sent) - 1 + reports,
-        );
-        assert_eq!(call.packets("access_to_core"), (up, up));
-        assert_eq!(call.packets("core_to_access"), (down, down));
+        let sent = u64::from(crossed.sent + crossed.sent / PACKETS_PER_REPORT);
+        let expected = before.map(|(arrived, left)| (arrived + sent, left + sent));
+        assert_eq!(both_ways(call), expected);
         gateway.delete(&call.id);
         assert!(!gateway.list().to_string().contains(&call.id));
     }
@@ -87,22 +76,14 @@ fn media_is_back_at_once_when_the_data_plane_is_killed_and_no_index_is_used_twic
     let topology = Topology::new();
     let gateway = Gateway::start(&topology, &GatewayOptions::default());
     let calls = calls(&topology, &gateway);
-    let media: Vec<_> = calls.iter().map(Media::start).collect();
-    let mut data_plane = gateway.data_plane_pid();
+    let media = calls.each_ref().map(Media::start);
     for _ in 0..2 {
+        expect_media(&calls);
         // Longer than the agent takes to ask where the indices stand.
         thread::sleep(Duration::from_secs(3));
-        kill(data_plane, Signal::SIGKILL).expect("the data plane runs");
-        assert!(
-            wait_until(Duration::from_secs(5), || gateway.data_plane_pid()
-                != data_plane),
-            "the data plane was not started again:\n{}",
-            gateway.log(),
-        );
-        gateway.wait_until_healthy();
-        data_plane = gateway.data_plane_pid();
+        gateway.kill_data_plane();
     }
-    thread::sleep(Duration::from_secs(3));
+    expect_media(&calls);
     for (call, media) in calls.iter().zip(media) {
         let crossed = media.stop();
         for (direction, received) in [
@@ -114,11 +95,11 @@ fn media_is_back_at_once_when_the_data_plane_is_killed_and_no_index_is_used_twic
                 "{} {direction}: no media for {gap:?}",
                 call.terms.suite.name
             );
-            assert!(
-                gap < PATIENCE,
-                "{:?}: no media for {gap:?}, {direction}, of {} packets:\n{}",
+            assert_eq!(
+                received.last(),
+                Some(&(crossed.sent - 1)),
+                "{:?}: no media any more, {direction}:\n{}",
                 call.terms,
-                crossed.sent,
                 gateway.log(),
             );
             let count = received.len() as u64;
@@ -149,10 +130,7 @@ fn a_gateway_that_was_stopped_starts_again_on_the_same_pins() {
         gateway.stop();
         for child in children {
             let is_gone = || !std::path::Path::new(&format!("/proc/{child}")).exists();
-            assert!(
-                wait_until(Duration::from_secs(2), is_gone),
-                "a child outlived {signal}"
-            );
+            assert!(wait_until(is_gone), "a child outlived {signal}");
         }
         gateway.restart();
         let terms = Terms {
@@ -164,26 +142,43 @@ fn a_gateway_that_was_stopped_starts_again_on_the_same_pins() {
     }
 }
 
-fn calls<'a>(topology: &Topology, gateway: &'a Gateway<'a>) -> Vec<Call<'a>> {
-    let suites = [Suite::CM_80, Suite::GCM_128];
-    let terms = suites
-        .into_iter()
-        .zip([(5000, false, false), (5010, true, true)]);
-    terms
-        .map(|(suite, (port, mux, latch))| {
-            Call::new(
-                topology,
-                gateway,
-                Terms {
-                    suite,
-                    mux,
-                    latch,
-                    port,
-                    ..Terms::default()
-                },
-            )
-        })
-        .collect()
+fn calls<'a>(topology: &Topology, gateway: &'a Gateway<'a>) -> [Call<'a>; 2] {
+    let calls = [
+        (Suite::CM_80, 5000, false, false),
+        (Suite::GCM_128, 5010, true, true),
+    ];
+    calls.map(|(suite, port, mux, latch)| {
+        let terms = Terms {
+            suite,
+            mux,
+            latch,
+            port,
+            ..Terms::default()
+        };
+        let call = Call::new(topology, gateway, terms);
+        if latch {
+            call.latch(&mut call.libsrtp());
+        }
+        call
+    })
+}
+
+/// The packets of each direction that arrived, and those that left.
+fn both_ways(call: &Call<'_>) -> [(u64, u64); 2] {
+    ["access_to_core", "core_to_access"].map(|direction| call.packets(direction))
+}
+
+/// Waits until media of every call has gone on for a while in both directions.
+fn expect_media(calls: &[Call<'_>]) {
+    for call in calls {
+        let left = || both_ways(call).map(|(_, left)| left);
+        let before = left();
+        let goes_on = wait_until(|| {
+            let grown = left().into_iter().zip(before);
+            grown.into_iter().all(|(now, before)| now >= before + 100)
+        });
+        assert!(goes_on, "{:?}: no media", call.terms);
+    }
 }
 
 /// One packet in each direction.
@@ -221,9 +216,6 @@ struct Media {
     at_ue_rtcp: Option<Collector>,
 }
 
-/// How long media may be away. A fifth of a second on an idle machine; most of it, on a busy one, is
-/// the kernel's for the sockets of the dead process.
-const PATIENCE: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(2);
 const PACKETS_PER_REPORT: u32 = 50;
 
@@ -260,16 +252,10 @@ impl Media {
                         // A failure would be an ICMP error; it is lost then, and that is counted.
                         ue.send(&libsrtp.protect(*kind, &packet))
                             .expect("no ICMP error");
-                        if number > 0 {
-                            core.send(&packet).expect("no ICMP error");
-                        }
+                        core.send(&packet).expect("no ICMP error");
                     }
                     number += 1;
                     thread::sleep((PACE * number).saturating_sub(start.elapsed()));
-                    if number == 1 {
-                        // A latching leg finds the way to its peer a moment later.
-                        thread::sleep(Duration::from_millis(300));
-                    }
                 }
                 number
             }),
@@ -283,6 +269,12 @@ impl Media {
             .sender
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // What comes last ends the wait. SRTP leaves its number readable.
+        let last = sequence(sent - 1).to_be_bytes();
+        let is_all = |packets: &[Vec<u8>]| {
+            let mut latest = packets.iter().rev();
+            latest.any(|packet| packet[1] == media::PCMA && packet[2..4] == last)
+        };
         let number_of = |packet: &[u8]| -> u32 {
             let number = u32::from_be_bytes(packet[4..8].try_into().expect("a word")) / 160;
             media::expect_same(&self::packet(number), packet);
@@ -290,14 +282,16 @@ impl Media {
         };
         let at_core = self
             .at_core
-            .finish()
+            .finish(is_all)
             .iter()
             .map(|packet| number_of(packet))
             .collect();
         let mut at_ue = Vec::new();
-        let mut reports = self.at_core_rtcp.finish().len();
-        let rtcp = self.at_ue_rtcp.map(Collector::finish).unwrap_or_default();
-        for protected in self.at_ue.finish().into_iter().chain(rtcp) {
+        let some = |reports: &[Vec<u8>]| !reports.is_empty();
+        let mut reports = self.at_core_rtcp.finish(some).len();
+        let rtcp = self.at_ue_rtcp.map(|rtcp| rtcp.finish(some));
+        let rtcp = rtcp.unwrap_or_default();
+        for protected in self.at_ue.finish(is_all).into_iter().chain(rtcp) {
             let kind = if (192..=223).contains(&protected[1]) {
                 Kind::Rtcp
             } else {
@@ -325,13 +319,16 @@ impl Media {
 /// The packet with this number; the sequence number wraps after a hundred.
 fn packet(number: u32) -> Vec<u8> {
     let payload = media::payload(SSRC, number, 160);
-    let sequence = (number.wrapping_sub(100) & 0xffff) as u16;
-    media::rtp(media::PCMA, sequence, number * 160, SSRC, &payload)
+    media::rtp(media::PCMA, sequence(number), number * 160, SSRC, &payload)
+}
+
+const fn sequence(number: u32) -> u16 {
+    (number.wrapping_sub(100) & 0xffff) as u16
 }
 
 /// What became of the media of a call.
 struct Crossed {
-    /// In each direction, but that the core side begins with the second.
+    /// In each direction.
     sent: u32,
     /// The numbers of the packets that arrived in the core.
     at_core: Vec<u32>,
@@ -346,7 +343,7 @@ impl Crossed {
     }
 
     fn lost_down(&self) -> u64 {
-        u64::from(self.sent) - 1 - self.at_ue.len() as u64
+        u64::from(self.sent) - self.at_ue.len() as u64
     }
 }
 

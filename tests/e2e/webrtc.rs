@@ -4,21 +4,18 @@
 //! side, audio in both directions compared code by code.
 
 use std::cell::Cell;
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use sallyport_tests::cleanup::wait_until;
 use sallyport_tests::media::{self, PCMA, RTP_HEADER_LEN};
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Family, Gateway, Topology, report, require};
 use serde_json::{Value, json};
 
 use crate::support::audio::{Audio, FRAME};
-use crate::support::capture::Datagram;
+use crate::support::capture::{Datagram, datagrams};
 use crate::support::kamailio::with_ng;
 use crate::support::{Capture, Ng, WebPeer, expect_balanced};
 
@@ -79,7 +76,9 @@ fn two_browsers_have_keys_of_their_own_with_the_gateway() {
     for peer in [&mut caller, &mut called] {
         peer.wait_until_connected();
     }
-    thread::sleep(Duration::from_secs(SECONDS as u64 + 1));
+    for peer in [&mut caller, &mut called] {
+        peer.wait_for_audio(SECONDS);
+    }
     let (heard_up, heard_down) = (called.finish(), caller.finish());
     let up = bed
         .ue_audio
@@ -100,12 +99,20 @@ fn whoever_has_another_certificate_than_was_announced_neither_hears_nor_is_heard
         ("server", json!({})),
         ("client", json!({ "DTLS-reverse": "active" })),
     ] {
+        let complaints_before = complaints(&gateway);
         let mut peer = bed.peer();
         let offer = with_another_fingerprint(&peer.offer());
         let (answer, way) = bed.browser_offers(name, &offer, &options);
         peer.accept(&answer);
         let capture = Capture::start(&topology.ue, "udp");
-        let heard = bed.play(way, 3 * 50);
+        let refused_before = Bed::refused(&gateway, "no-keys");
+        let mut heard = Vec::new();
+        let is_refused = wait_until(|| {
+            heard.extend(bed.play(way, 50));
+            complaints(&gateway) > complaints_before
+                && Bed::refused(&gateway, "no-keys") > refused_before + 100
+        });
+        assert!(is_refused, "{name}");
         assert!(heard.is_empty(), "{name}: {} packets", heard.len());
         assert_ne!(peer.state(), "connected", "{name}");
         let recording = capture.stop();
@@ -113,16 +120,9 @@ fn whoever_has_another_certificate_than_was_announced_neither_hears_nor_is_heard
         let is_media = |datagram: &Datagram<'_>| datagram.payload[0] >= 128;
         assert_eq!(recording.datagrams().filter(is_media).count(), 0, "{name}");
         assert!(recording.datagrams().count() > 0, "{name}");
-        let refused = Bed::refused(&gateway, "no-keys");
-        assert!(refused > 100, "{name}: {refused}");
         assert_eq!(peer.finish(), b"");
         bed.delete(name);
     }
-    assert!(
-        gateway
-            .log()
-            .contains("certificate is not that of a=fingerprint")
-    );
     expect_balanced(&gateway);
 }
 
@@ -133,14 +133,14 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
     let bed = Bed::new(&topology);
     let (peer, answer, way) = bed.connected();
     let port = media_address(&answer);
-    let before = cpu_time(gateway.agent_pid());
+    let read_before = datagrams_read(&topology);
     let start = Instant::now();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let flood = scope.spawn(|| {
             let stranger = topology.ue.udp((Topology::ue_address(Family::V4), 0));
             let mut sent = 0_u64;
-            while !is_over.load(Ordering::Relaxed) {
+            while !is_over.load(Ordering::Relaxed) || sent < FLOOD {
                 for datagram in [
                     &CLIENT_HELLO[..],
                     &CHECK_OF_NOBODY[..],
@@ -162,15 +162,19 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
         bed.talk(peer, way, "flood");
         is_over.store(true, Ordering::Relaxed);
         let sent = flood.join().expect("it does not panic");
-        assert!(sent > 20_000, "{sent}");
+        let read = datagrams_read(&topology) - read_before;
+        println!(
+            "of {sent} datagrams in {:?} {read} were read",
+            start.elapsed()
+        );
+        // A thousand at once and 10 000 a second are looked at, beside those of the peer and of the
+        // proxy.
+        let most = 1000 + start.elapsed().as_millis() * 10;
+        assert!(
+            u128::from(read) < most + most / 10,
+            "{read}, at most {most}"
+        );
     });
-    let used = cpu_time(gateway.agent_pid()).saturating_sub(before);
-    // At most 10 000 of them a second are looked at.
-    assert!(
-        used < start.elapsed() / 4,
-        "{used:?} of {:?}",
-        start.elapsed()
-    );
     expect_balanced(&gateway);
 }
 
@@ -180,19 +184,8 @@ fn a_browser_stays_connected_though_the_agent_is_killed() {
     let gateway = Gateway::start(&topology, &with_ng());
     let bed = Bed::new(&topology);
     let (mut peer, _, way) = bed.connected();
-    let is_heard = || !bed.play(way, 10).is_empty();
-    assert!(wait_until(Duration::from_secs(5), is_heard), "no media");
-    let agent = gateway.agent_pid();
-    kill(agent, Signal::SIGKILL).expect("the agent runs");
-    let heard = bed.play(way, 50);
-    assert!(
-        heard.len() >= 45,
-        "{} packets without an agent",
-        heard.len()
-    );
-    let is_back = || gateway.agent_pid() != agent;
-    assert!(wait_until(Duration::from_secs(5), is_back), "no new agent");
-    gateway.wait_until_healthy();
+    bed.play_until_heard(way, 10);
+    gateway.without_agent(|| bed.play_until_heard(way, 50));
     // A browser leaves after 30 seconds without an answer to its checks (RFC 7675 section 5.1).
     thread::sleep(Duration::from_secs(35));
     assert_eq!(peer.state(), "connected");
@@ -208,8 +201,7 @@ fn a_browser_that_restarts_ice_is_served_where_it_is_then() {
     let mut peer = bed.peer();
     let first = peer.offer();
     let (answer, way) = bed.connect(&mut peer, &first);
-    let is_heard = || !bed.play(way, 10).is_empty();
-    assert!(wait_until(Duration::from_secs(5), is_heard), "no media");
+    bed.play_until_heard(way, 10);
 
     let second = peer.restart();
     let ports = [&first, &second].map(|offer| candidate_port(offer));
@@ -233,11 +225,19 @@ fn a_browser_that_restarts_ice_is_served_where_it_is_then() {
             media_address(&answer).ip()
         )
     };
-    let [old, new] = ports.map(|port| Capture::start(&topology.ue, &to(port)));
+    let new = Capture::start(&topology.ue, &to(ports[1]));
+    let has_moved = wait_until(|| {
+        bed.play(way, 10);
+        let frames = new.frames();
+        datagrams(&frames).any(|datagram| is_audio(datagram.payload))
+    });
+    assert!(has_moved, "nothing goes to where it is");
+    let old = Capture::start(&topology.ue, &to(ports[0]));
     bed.talk(peer, way, "ice_restarted");
     let [old, new] = [old, new].map(|capture| capture.stop().datagrams().count());
     assert!(new > SECONDS * 50, "{new}");
-    assert!(old < 50, "{old} still go to where it was");
+    // What was on its way.
+    assert!(old < 5, "{old} still go to where it was");
     expect_balanced(&gateway);
 }
 
@@ -250,24 +250,26 @@ fn no_peer_is_told_that_nobody_is_there() {
     let port = media_address(&answer);
     let complaints = Capture::start(&topology.ue, "icmp or icmp6[0] < 128");
     let is_over = AtomicBool::new(false);
+    let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             let host = topology.ue.udp((Topology::ue_address(Family::V4), 0));
             while !is_over.load(Ordering::Relaxed) {
                 for datagram in [&CLIENT_HELLO[..], &CHECK_OF_NOBODY[..]] {
                     let _ = host.send_to(datagram, port);
+                    sent.fetch_add(1, Ordering::Relaxed);
                 }
                 thread::sleep(Duration::from_micros(500));
             }
         });
-        let agent = gateway.agent_pid();
-        kill(agent, Signal::SIGKILL).expect("the agent runs");
-        let is_back = || gateway.agent_pid() != agent;
-        assert!(wait_until(Duration::from_secs(5), is_back), "no new agent");
-        gateway.wait_until_healthy();
-        thread::sleep(Duration::from_millis(500));
+        let goes_on = || {
+            let before = sent.load(Ordering::Relaxed);
+            assert!(wait_until(|| sent.load(Ordering::Relaxed) > before + 500));
+        };
+        gateway.without_agent(goes_on);
+        goes_on();
         bed.delete("call");
-        thread::sleep(Duration::from_millis(500));
+        goes_on();
         is_over.store(true, Ordering::Relaxed);
     });
     let complaints = complaints.stop().frames;
@@ -318,15 +320,30 @@ fn expect_plain(sdp: &str) {
     }
 }
 
-/// How long a process has computed.
-fn cpu_time(pid: Pid) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    // proc(5): behind the name, fields 3 and on; utime is 14, stime 15, in hundredths of a second.
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let fields = fields.split_whitespace().skip(11).take(2);
-    let ticks = fields.filter_map(|field| field.parse::<u64>().ok());
-    Duration::from_millis(10 * ticks.sum::<u64>())
+/// How many datagrams the programs of the gateway's host have read (RFC 4113: udpInDatagrams).
+fn datagrams_read(topology: &Topology) -> u64 {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/snmp");
+    let counters = topology.gateway.run(read).expect("/proc is mounted");
+    let mut lines = counters
+        .lines()
+        .filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = (lines.next(), lines.next());
+    let names = names.into_iter().flat_map(str::split_whitespace);
+    let values = values.into_iter().flat_map(str::split_whitespace);
+    let mut found = names.zip(values).filter(|(name, _)| *name == "InDatagrams");
+    let count = found.next().and_then(|(_, value)| value.parse().ok());
+    count.unwrap_or_else(|| panic!("no InDatagrams in {counters}"))
 }
+
+/// How many handshakes the gateway has refused for their certificate.
+fn complaints(gateway: &Gateway<'_>) -> usize {
+    let log = gateway.log();
+    log.matches("certificate is not that of a=fingerprint")
+        .count()
+}
+
+/// More than are looked at within a second.
+const FLOOD: u64 = 100_000;
 
 /// The head of a `ClientHello` (RFC 6347 section 4.2.2).
 const CLIENT_HELLO: [u8; 60] = {
@@ -466,7 +483,6 @@ impl<'a> Bed<'a> {
     /// The phone plays so many frames. Returns the audio packets that it gets meanwhile.
     fn play(&self, gateway: SocketAddr, count: usize) -> Vec<Vec<u8>> {
         let mut heard = Vec::new();
-        let start = Instant::now();
         let frames = self.core_audio.codes().chunks(FRAME).cycle();
         let first = self.played.get();
         for (number, frame) in (0..).zip(frames.skip(first.into()).take(count)) {
@@ -476,7 +492,8 @@ impl<'a> Bed<'a> {
             self.phone
                 .send_to(&packet, gateway)
                 .expect("the way is free");
-            let next = start + MS_20 * (u32::from(number) + 1);
+            // Whoever is late does not make up for it: no peer's buffer has room for that.
+            let next = Instant::now() + MS_20;
             while Instant::now() < next {
                 let packet = media::receive(&self.phone);
                 heard.extend(packet.filter(|packet| is_audio(packet)));
@@ -487,12 +504,26 @@ impl<'a> Bed<'a> {
         heard
     }
 
+    /// The phone plays until it has heard so many packets of audio. Returns all that it got.
+    fn play_until_heard(&self, gateway: SocketAddr, count: usize) -> Vec<Vec<u8>> {
+        let mut heard = Vec::new();
+        let is_heard = wait_until(|| {
+            heard.extend(self.play(gateway, 10));
+            heard.len() >= count
+        });
+        assert!(is_heard, "the phone hears {} packets", heard.len());
+        heard
+    }
+
     /// Both talk to each other, and hear each other word by word.
     fn talk(&self, mut peer: WebPeer, gateway: SocketAddr, test: &str) {
         peer.wait_until_connected();
-        // The first packets of either side may be lost until the other side's way is known.
-        let heard = self.play(gateway, (SECONDS + 1) * 50);
-        thread::sleep(MS_20 * 10);
+        let mut heard = Vec::new();
+        let is_enough = wait_until(|| {
+            heard.extend(self.play_until_heard(gateway, 50));
+            heard.len() >= SECONDS * 50 && peer.heard() >= SECONDS * 50 * FRAME
+        });
+        assert!(is_enough, "they do not hear each other");
         let by_peer = peer.finish();
         let heard = heard.iter().map(|packet| &packet[RTP_HEADER_LEN..]);
         let up = self.ue_audio.expect_heard(heard, SECONDS, "the phone");

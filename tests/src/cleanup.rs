@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use std::{io, thread};
 
 use nix::sys::signal::{Signal, kill};
@@ -154,20 +153,6 @@ pub(crate) fn processes_in(namespace: &str) -> Vec<Pid> {
         .split_whitespace()
         .filter_map(|pid| pid.parse().ok().map(Pid::from_raw))
         .collect()
-}
-
-/// Asks `done` every few milliseconds, for at most `limit`; whether it said yes.
-pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let start = std::time::Instant::now();
-    loop {
-        if done() {
-            return true;
-        }
-        if start.elapsed() > limit {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[cfg(test)]

@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::cleanup::{BPFFS, Cleanup, is_ending, temporary_folder, unique_name, wait_until};
+use crate::cleanup::{BPFFS, Cleanup, is_ending, temporary_folder, unique_name};
 use crate::netns::expect_success;
+use crate::patience::{PATIENCE, wait_until};
 use crate::{Family, Topology, binary};
 
 /// What a test sets in the configuration file.
@@ -114,7 +114,7 @@ impl<'a> Gateway<'a> {
     ///
     /// # Panics
     ///
-    /// If that does not happen within ten seconds.
+    /// If that does not happen within [`PATIENCE`].
     pub fn start(topology: &'a Topology, options: &GatewayOptions) -> Self {
         mount_bpffs();
         let (folder, folder_cleanup) = temporary_folder("gateway").expect("create a folder");
@@ -242,7 +242,7 @@ impl<'a> Gateway<'a> {
             .body(body.into())?;
         let mut answer = self.topology.gateway.run(|| {
             ureq::Agent::config_builder()
-                .timeout_global(Some(Duration::from_secs(10)))
+                .timeout_global(Some(PATIENCE))
                 .http_status_as_error(false)
                 .allow_non_standard_methods(true)
                 .proxy(None)
@@ -272,7 +272,7 @@ impl<'a> Gateway<'a> {
     ///
     /// # Panics
     ///
-    /// If there is none within two seconds.
+    /// If there is none within [`PATIENCE`].
     pub fn agent_pid(&self) -> Pid {
         self.child("agent")
     }
@@ -281,9 +281,51 @@ impl<'a> Gateway<'a> {
     ///
     /// # Panics
     ///
-    /// If there is none within two seconds.
+    /// If there is none within [`PATIENCE`].
     pub fn data_plane_pid(&self) -> Pid {
         self.child("dataplane")
+    }
+
+    /// Kills the agent, and waits until there is another and it is connected.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within [`PATIENCE`].
+    pub fn kill_agent(&self) {
+        self.without_agent(|| ());
+    }
+
+    /// Kills the agent, and has no other until `work` is done and this one is connected.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within [`PATIENCE`].
+    pub fn without_agent<T>(&self, work: impl FnOnce() -> T) -> T {
+        let agent = self.agent_pid();
+        // Who would start another at once.
+        signal(self.pid(), Signal::SIGSTOP);
+        signal(agent, Signal::SIGKILL);
+        let result = work();
+        signal(self.pid(), Signal::SIGCONT);
+        self.wait_for_another(agent, Self::agent_pid);
+        result
+    }
+
+    /// Kills the data plane, and waits until there is another and the agent is connected to it.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within [`PATIENCE`].
+    pub fn kill_data_plane(&self) {
+        let data_plane = self.data_plane_pid();
+        signal(data_plane, Signal::SIGKILL);
+        self.wait_for_another(data_plane, Self::data_plane_pid);
+    }
+
+    fn wait_for_another(&self, dead: Pid, child: fn(&Self) -> Pid) {
+        let is_started = wait_until(|| child(self) != dead);
+        assert!(is_started, "{dead} was not started again:\n{}", self.log());
+        self.wait_until_healthy();
     }
 
     /// Whether the agent answers and is connected to the data plane.
@@ -296,10 +338,10 @@ impl<'a> Gateway<'a> {
     ///
     /// # Panics
     ///
-    /// After ten seconds, or when `sallyport run` ended.
+    /// After [`PATIENCE`], or when `sallyport run` ended.
     pub fn wait_until_healthy(&self) {
         let mut ended = None;
-        let healthy = wait_until(Duration::from_secs(10), || {
+        let healthy = wait_until(|| {
             ended = lock(&self.process)
                 .as_mut()
                 .and_then(|child| child.try_wait().ok().flatten());
@@ -308,18 +350,18 @@ impl<'a> Gateway<'a> {
         if let Some(status) = ended {
             panic!("sallyport run ended with {status}");
         }
-        assert!(healthy, "sallyport run is not connected after ten seconds");
+        assert!(healthy, "sallyport run does not connect");
     }
 
     /// Ends `sallyport run` by SIGTERM, as an init system does, and expects exit status 0.
     ///
     /// # Panics
     ///
-    /// If it ends otherwise or not within ten seconds.
+    /// If it ends otherwise or not within [`PATIENCE`].
     pub fn stop(&self) {
         let mut child = lock(&self.process).take().expect("the gateway runs");
         let _ = kill(pid_of(&child), Signal::SIGTERM);
-        let status = wait(&mut child, Duration::from_secs(10));
+        let status = wait(&mut child);
         if status.is_none() {
             end(child);
         }
@@ -395,7 +437,7 @@ impl<'a> Gateway<'a> {
     fn child(&self, subcommand: &str) -> Pid {
         let parent = self.pid();
         let mut found = None;
-        wait_until(Duration::from_secs(2), || {
+        wait_until(|| {
             found = children_of(parent).into_iter().find(|&child| {
                 let arguments = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
                 arguments
@@ -492,20 +534,24 @@ fn end(mut child: Child) {
     for &child in &children {
         let _ = kill(child, Signal::SIGKILL);
     }
-    wait_until(Duration::from_secs(2), || {
+    wait_until(|| {
         // A process that only waits to be reaped has no executable any more.
         let has_ended = |child: &Pid| fs::read_link(format!("/proc/{child}/exe")).is_err();
         children.iter().all(has_ended)
     });
 }
 
-fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+fn wait(child: &mut Child) -> Option<ExitStatus> {
     let mut status = None;
-    wait_until(limit, || {
+    wait_until(|| {
         status = child.try_wait().ok().flatten();
         status.is_some()
     });
     status
+}
+
+fn signal(process: Pid, signal: Signal) {
+    kill(process, signal).unwrap_or_else(|errno| panic!("send {signal} to {process}: {errno}"));
 }
 
 fn pid_of(child: &Child) -> Pid {

@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod libsrtp;
 pub mod media;
 pub mod netns;
+pub mod patience;
 pub mod report;
 pub mod require;
 pub mod topology;

@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::patience::{SILENCE, SOON};
+
 /// Length of an RTP header without CSRCs and extension.
 pub const RTP_HEADER_LEN: usize = 12;
 
@@ -108,21 +110,22 @@ pub fn receive_from(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
     }
 }
 
-/// Every datagram until none has come for `silence`.
-pub fn receive_all(socket: &UdpSocket, silence: Duration) -> Vec<Vec<u8>> {
-    with_timeout(socket, silence, || {
-        std::iter::from_fn(|| receive(socket)).collect()
+/// The last datagram before none comes for as long as [`SOON`] is: for who goes on sending until what
+/// was sent last arrives.
+pub fn receive_last(socket: &UdpSocket) -> Option<Vec<u8>> {
+    with_timeout(socket, SOON, || {
+        std::iter::from_fn(|| receive(socket)).last()
     })
 }
 
-/// Fails if a datagram arrives within `time`.
+/// Fails if a datagram arrives within [`SILENCE`].
 ///
 /// # Panics
 ///
 /// With the datagram's first bytes.
-pub fn expect_silence(socket: &UdpSocket, time: Duration) {
+pub fn expect_silence(socket: &UdpSocket) {
     let start = Instant::now();
-    if let Some(packet) = with_timeout(socket, time, || receive(socket)) {
+    if let Some(packet) = with_timeout(socket, SILENCE, || receive(socket)) {
         let head = &packet[..packet.len().min(32)];
         panic!(
             "nothing should have arrived, but {} bytes did after {:?}: {head:02x?}",

@@ -10,12 +10,12 @@ use std::panic;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 
 use crate::cleanup::{Cleanup, processes_in, unique_name};
+use crate::patience::PATIENCE;
 
 /// A network namespace that is removed, with every process in it, when dropped.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Namespace {
             .unwrap_or_else(|error| panic!("write {value} to {path}: {error}"));
     }
 
-    /// Binds a UDP socket inside; its reads give up after two seconds.
+    /// Binds a UDP socket inside; its reads give up after [`PATIENCE`].
     ///
     /// # Panics
     ///
@@ -147,9 +147,21 @@ impl Namespace {
             .run(|| UdpSocket::bind(address))
             .unwrap_or_else(|error| panic!("bind {address} in {}: {error}", self.name));
         socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
+            .set_read_timeout(Some(PATIENCE))
             .expect("the timeout is not zero");
         socket
+    }
+
+    /// Whether a UDP socket is bound to this port inside. Looked up, not tried: our own socket would
+    /// be in the way.
+    pub fn has_udp(&self, port: u16) -> bool {
+        let tables = ["udp", "udp6"].map(|table| format!("/proc/thread-self/net/{table}"));
+        let read = || tables.map(|table| std::fs::read_to_string(table).unwrap_or_default());
+        let sockets = self.run(read).concat();
+        let mut local = sockets
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1));
+        local.any(|local| local.ends_with(&format!(":{port:04X}")))
     }
 
     fn path(&self) -> PathBuf {

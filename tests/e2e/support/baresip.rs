@@ -7,9 +7,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use sallyport_tests::cleanup::{Cleanup, temporary_folder, wait_until};
+use sallyport_tests::cleanup::{Cleanup, temporary_folder};
+use sallyport_tests::patience::{PATIENCE, wait_until};
 use sallyport_tests::{Family, Namespace, Topology};
 use serde_json::json;
 
@@ -87,7 +87,7 @@ impl<'a> Baresip<'a> {
             .run(|| TcpStream::connect(CONTROL))
             .expect("baresip listens");
         control
-            .set_read_timeout(Some(Duration::from_secs(5)))
+            .set_read_timeout(Some(PATIENCE))
             .expect("the timeout is not zero");
         let command = json!({"command": name, "params": parameters}).to_string();
         // Netstrings, both ways.
@@ -104,9 +104,7 @@ impl<'a> Baresip<'a> {
 
     /// Waits until its log has this text so many times.
     pub(crate) fn wait_for(&self, text: &str, times: usize) {
-        let has_said = wait_until(Duration::from_secs(10), || {
-            self.log().matches(text).count() >= times
-        });
+        let has_said = wait_until(|| self.log().matches(text).count() >= times);
         assert!(
             has_said,
             "baresip did not say {text} {times} times: {}",

@@ -4,10 +4,10 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use sallyport_tests::{Family, Gateway, Namespace, Session, Topology};
+use sallyport_tests::patience::{PATIENCE, SILENCE, wait_until};
+use sallyport_tests::{Family, Gateway, Namespace, Session, Topology, media};
 use serde_json::{Value, json};
 
 use super::accounts::total;
@@ -117,6 +117,46 @@ impl<'a> Call<'a> {
         Libsrtp::new(self.terms.suite, &self.terms.up(), &self.terms.down())
     }
 
+    /// Lets the gateway learn where the user equipment is, and waits until it has found the way there:
+    /// what the core sends meanwhile has none.
+    pub(crate) fn latch(&self, libsrtp: &mut Libsrtp) {
+        for kind in [Kind::Rtp, Kind::Rtcp] {
+            let mut numbers = 0..;
+            let mut next = || {
+                let number = numbers.next().expect("it has no end");
+                match kind {
+                    Kind::Rtp => media::numbered_rtp(LATCHING, number, 160),
+                    Kind::Rtcp => media::sender_report(LATCHING, number, 1, 160),
+                }
+            };
+            let up = next();
+            self.ue.send(kind, &libsrtp.protect(kind, &up));
+            assert_eq!(self.core.receive(kind), Some(up), "{:?}", self.terms);
+            let is_heard = wait_until(|| {
+                let down = next();
+                self.core.send(kind, &down);
+                let last = media::receive_last(self.ue.socket(kind));
+                last.is_some_and(|srtp| libsrtp.unprotect(kind, &srtp) == Ok(down))
+            });
+            assert!(is_heard, "{:?}: nobody hears the core", self.terms);
+        }
+    }
+
+    /// Waits until so many packets of one direction were refused for these reasons together.
+    pub(crate) fn expect_refused(&self, direction: &str, reasons: &[&str], count: u64) {
+        let refused = || -> u64 {
+            let counts = reasons.iter().map(|reason| self.refused(direction, reason));
+            counts.sum()
+        };
+        let is_so = wait_until(|| refused() >= count) && refused() == count;
+        assert!(
+            is_so,
+            "{:?}: {count} should be refused: {reasons:?}: {}",
+            self.terms,
+            self.counters(direction)
+        );
+    }
+
     /// The counters of one direction, `access_to_core` or `core_to_access`.
     pub(crate) fn counters(&self, direction: &str) -> Value {
         self.gateway.show(&self.id)["counters"][direction].clone()
@@ -196,17 +236,17 @@ impl End {
         }
     }
 
-    /// The next packet, or `None` if none comes within two seconds. Packets from anywhere but the
+    /// The next packet, or `None` if none comes within [`PATIENCE`]. Packets from anywhere but the
     /// gateway's port do not count.
     pub(crate) fn receive(&self, kind: Kind) -> Option<Vec<u8>> {
         receive(self.socket(kind))
     }
 
-    /// Fails if anything arrives within `time`.
-    pub(crate) fn expect_silence(&self, time: Duration) {
+    /// Fails if anything arrives within [`SILENCE`].
+    pub(crate) fn expect_silence(&self) {
         for socket in [Some(&self.rtp), self.rtcp.as_ref()].into_iter().flatten() {
             socket
-                .set_read_timeout(Some(time))
+                .set_read_timeout(Some(SILENCE))
                 .expect("the timeout is not zero");
             if let Some(packet) = receive(socket) {
                 panic!("nothing should have arrived, but {packet:02x?} did");
@@ -236,6 +276,9 @@ pub(crate) fn receive(socket: &UdpSocket) -> Option<Vec<u8>> {
     }
 }
 
+/// Whose packets latch.
+const LATCHING: u32 = 0x1a7c_41d6;
+
 fn explain(error: &std::io::Error) -> String {
     if error.kind() == ErrorKind::ConnectionRefused {
         "the gateway answered with an ICMP port unreachable".to_owned()
@@ -243,8 +286,6 @@ fn explain(error: &std::io::Error) -> String {
         error.to_string()
     }
 }
-
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An address in the gateway's description of a leg.
 pub(crate) fn local(leg: &Value, name: &str) -> SocketAddr {

@@ -4,19 +4,20 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
+use nix::net::if_::if_nametoindex;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sallyport_tests::cleanup::{Cleanup, temporary_folder};
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Namespace, Topology};
 
 /// A running tcpdump.
 pub(crate) struct Capture {
+    mark: UdpSocket,
     process: Child,
     messages: BufReader<ChildStderr>,
     file: PathBuf,
@@ -27,6 +28,10 @@ impl Capture {
     /// Records what matches the filter of pcap-filter(7) on a peer's NIC, in both directions.
     pub(crate) fn start(peer: &Namespace, filter: &str) -> Self {
         let (path, folder) = temporary_folder("capture").expect("create a folder");
+        let mark = peer.udp((Ipv6Addr::UNSPECIFIED, 0));
+        let nic = peer.run(|| if_nametoindex(Topology::PEER_NIC));
+        let to = SocketAddrV6::new(MARK.0, MARK.1, 0, nic.expect("every peer has one"));
+        mark.connect(to).expect("multicast needs no route");
         let file = path.join("capture.pcap");
         let mut command = Command::new("tcpdump");
         command
@@ -40,7 +45,10 @@ impl Capture {
             ])
             .args(["-n", "-B", "65536", "-w"])
             .arg(&file)
-            .arg(filter)
+            .arg(format!(
+                "({filter}) or (dst host {} and udp dst port {})",
+                MARK.0, MARK.1
+            ))
             .stderr(Stdio::piped());
         let mut process = peer.spawn(&mut command).expect("start tcpdump");
         let mut messages = BufReader::new(process.stderr.take().expect("standard error is a pipe"));
@@ -51,6 +59,7 @@ impl Capture {
             assert!(len > 0, "tcpdump did not start with the filter {filter}");
         }
         Self {
+            mark,
             process,
             messages,
             file,
@@ -58,10 +67,21 @@ impl Capture {
         }
     }
 
-    /// Ends the recording.
+    /// What is recorded so far.
+    pub(crate) fn frames(&self) -> Vec<Vec<u8>> {
+        let mut frames = parse(&fs::read(&self.file).unwrap_or_default());
+        frames.retain(|frame| !is_mark(frame));
+        frames
+    }
+
+    /// Ends the recording, once all that has crossed the link until now is in there.
     pub(crate) fn stop(mut self) -> Recording {
-        // What has arrived is written at once; still, let the last packet arrive.
-        thread::sleep(Duration::from_millis(300));
+        let is_marked = wait_until(|| {
+            self.mark.send(b"the end").expect("the link is up");
+            let file = fs::read(&self.file).unwrap_or_default();
+            parse(&file).iter().any(|frame| is_mark(frame))
+        });
+        assert!(is_marked, "tcpdump records nothing any more");
         let _ = kill(
             Pid::from_raw(self.process.id().cast_signed()),
             Signal::SIGINT,
@@ -75,9 +95,8 @@ impl Capture {
             report.contains("0 packets dropped by kernel"),
             "tcpdump lost packets: {report}"
         );
-        let bytes = fs::read(&self.file).expect("tcpdump wrote a file");
         Recording {
-            frames: parse(&bytes),
+            frames: self.frames(),
             file: self.file,
             _folder: self.folder,
         }
@@ -100,8 +119,21 @@ impl Recording {
 
     /// The UDP datagrams among the frames.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        self.frames.iter().filter_map(|frame| datagram(frame))
+        datagrams(&self.frames)
     }
+}
+
+/// The UDP datagrams among frames.
+pub(crate) fn datagrams(frames: &[Vec<u8>]) -> impl Iterator<Item = Datagram<'_>> {
+    frames.iter().filter_map(|frame| datagram(frame))
+}
+
+/// What ends a recording: to all hosts of the link and the discard port, so that nobody answers.
+const MARK: (Ipv6Addr, u16) = (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 9);
+
+fn is_mark(frame: &[u8]) -> bool {
+    let (ip, port) = MARK;
+    datagram(frame).is_some_and(|datagram| datagram.destination == SocketAddr::from((ip, port)))
 }
 
 /// A UDP datagram.
@@ -112,13 +144,15 @@ pub(crate) struct Datagram<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// The frames of a pcap file in this machine's byte order (draft-ietf-opsawg-pcap section 4).
+/// The whole frames of a pcap file in this machine's byte order (draft-ietf-opsawg-pcap section 4).
 fn parse(file: &[u8]) -> Vec<Vec<u8>> {
-    let mut rest = &file[24..];
+    let mut rest = file.get(24..).unwrap_or_default();
     let mut frames = Vec::new();
     while let Some((head, body)) = rest.split_at_checked(16) {
         let captured = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]) as usize;
-        let (frame, behind) = body.split_at(captured);
+        let Some((frame, behind)) = body.split_at_checked(captured) else {
+            break;
+        };
         frames.push(frame.to_vec());
         rest = behind;
     }

@@ -3,51 +3,59 @@
 //! A thread that receives while others send.
 
 use std::net::UdpSocket;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+
+use sallyport_tests::patience::{SILENCE, SOON, wait_until};
 
 use super::call::receive;
 
 /// Collects everything that arrives at a connected socket.
 pub(crate) struct Collector {
-    everything_is_sent: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Vec<u8>>>,
+    packets: Arc<Mutex<Vec<Vec<u8>>>>,
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl Collector {
     pub(crate) fn start(socket: &UdpSocket) -> Self {
         let socket = socket.try_clone().expect("there are file descriptors left");
         socket
-            .set_read_timeout(Some(SILENCE))
+            .set_read_timeout(Some(SOON))
             .expect("the timeout is not zero");
-        let everything_is_sent = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&everything_is_sent);
+        let packets = Arc::default();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (collected, over) = (Arc::clone(&packets), Arc::clone(&is_over));
         let thread = thread::spawn(move || {
-            let mut packets = Vec::new();
             loop {
-                let last = over.load(Ordering::Relaxed);
+                let is_last = over.load(Ordering::Relaxed);
                 match receive(&socket) {
-                    Some(packet) => packets.push(packet),
-                    None if last => return packets,
+                    Some(packet) => lock(&collected).push(packet),
+                    None if is_last => return,
                     None => {}
                 }
             }
         });
         Self {
-            everything_is_sent,
+            packets,
+            is_over,
             thread,
         }
     }
 
-    /// Every packet, once none has come for half a second after the call.
-    pub(crate) fn finish(self) -> Vec<Vec<u8>> {
-        self.everything_is_sent.store(true, Ordering::Relaxed);
+    /// Every packet, once everything has come that should, and what should not would have.
+    pub(crate) fn finish(self, is_all: impl Fn(&[Vec<u8>]) -> bool) -> Vec<Vec<u8>> {
+        wait_until(|| is_all(&lock(&self.packets)));
+        thread::sleep(SILENCE);
+        self.is_over.store(true, Ordering::Relaxed);
         self.thread
             .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        std::mem::take(&mut lock(&self.packets))
     }
 }
 
-const SILENCE: Duration = Duration::from_millis(500);
+fn lock(packets: &Mutex<Vec<Vec<u8>>>) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    packets.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -5,13 +5,13 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use sallyport_flow::{
     ClientMessage, Event, FlowId, FlowStatistics, Hello, Refused, Reply, Request, ServerMessage,
     Update, from_body, read_frame_len, to_frame,
 };
 use sallyport_tests::Gateway;
+use sallyport_tests::patience::PATIENCE;
 
 /// A connection to the data plane of a gateway. Flows stay when it ends.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl DataPlane {
         let path = gateway.folder().join("flow.sock");
         let mut stream = UnixStream::connect(path).expect("the data plane listens");
         stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
+            .set_read_timeout(Some(PATIENCE))
             .expect("the timeout is not zero");
         stream
             .write_all(&Hello::new(1).encode())

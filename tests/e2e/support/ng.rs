@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::Duration;
 
 use sallyport_tests::Topology;
 use serde_json::{Value, json};
@@ -21,9 +20,6 @@ impl Ng {
         socket
             .connect((Ipv4Addr::LOCALHOST, 2223))
             .expect("it is an address");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("the timeout is not zero");
         Self {
             socket,
             cookie: Cell::new(0),

@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use sallyport_tests::{Family, Namespace, Topology, media};
 
@@ -107,7 +106,7 @@ impl Phone {
 
     /// Fails if anything new arrives within a moment.
     pub(crate) fn expect_nothing(&self) {
-        media::expect_silence(&self.socket, Duration::from_millis(300));
+        media::expect_silence(&self.socket);
     }
 
     fn send(&self, text: &str) {

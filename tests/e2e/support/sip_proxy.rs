@@ -7,12 +7,12 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use sallyport_tests::Namespace;
-use sallyport_tests::cleanup::{Cleanup, temporary_folder, wait_until};
+use sallyport_tests::cleanup::{Cleanup, temporary_folder};
+use sallyport_tests::patience::{SOON, wait_until};
 
 /// A running proxy.
 pub(crate) struct SipProxy {
@@ -46,9 +46,9 @@ impl SipProxy {
             _cleanup: cleanup,
         };
         neighbour
-            .set_read_timeout(Some(Duration::from_millis(100)))
+            .set_read_timeout(Some(SOON))
             .expect("the timeout is not zero");
-        let answers = wait_until(Duration::from_secs(10), || {
+        let answers = wait_until(|| {
             // Until it is there, an ICMP error may come back.
             let from = neighbour.local_addr().expect("it is bound");
             let asked = neighbour.send_to(&options(&from, address), (address, 5060));

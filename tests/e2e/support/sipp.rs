@@ -5,9 +5,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use sallyport_tests::cleanup::{Cleanup, temporary_folder, wait_until};
+use sallyport_tests::cleanup::{Cleanup, temporary_folder};
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Family, Topology};
 
 use super::audio::Audio;
@@ -17,8 +17,7 @@ use super::audio::Audio;
 pub(crate) enum Scenario {
     /// It is called, put on hold and taken back, and the other side ends the call.
     Called,
-    /// It calls `ue`, puts it on hold after three seconds, takes it back after three more, and ends
-    /// the call after another three.
+    /// It calls `ue`, puts it on hold, takes it back and ends the call, each when told to go on.
     Calling,
     /// See [`Sipp::replay`].
     Replaying,
@@ -80,30 +79,38 @@ impl Sipp {
             _cleanup: cleanup,
         };
         if let Scenario::Called | Scenario::Replaying = scenario {
-            // Looked up, not tried: our own socket would be in its way.
-            let is_there = || {
-                let sockets = || fs::read_to_string("/proc/thread-self/net/udp");
-                let sockets = topology.core.run(sockets).unwrap_or_default();
-                sockets.contains(&format!(":{PORT:04X} "))
-            };
-            assert!(
-                wait_until(Duration::from_secs(5), is_there),
-                "SIPp does not listen"
-            );
+            let is_there = || topology.core.has_udp(PORT);
+            assert!(wait_until(is_there), "SIPp does not listen");
         }
         sipp
     }
 
     /// Waits until this text is in so many places of the SIP messages that it sent or received.
     pub(crate) fn wait_for(&self, text: &str, times: usize) {
-        let is_there = wait_until(Duration::from_secs(15), || {
-            self.messages().matches(text).count() >= times
-        });
+        let is_there = wait_until(|| self.messages().matches(text).count() >= times);
         assert!(
             is_there,
             "SIPp did not see {text} {times} times: {}",
             self.story()
         );
+    }
+
+    /// Lets it go on with [`Scenario::Calling`]: it waits for a request within the call.
+    pub(crate) fn go_on(&self, topology: &Topology) {
+        let messages = self.messages();
+        let mut lines = messages.lines();
+        let call = lines.find(|line| line.starts_with("Call-ID:"));
+        let call = call.expect("there is a call").trim_end();
+        let core = Topology::core_address(Family::V4);
+        let request = format!(
+            "INFO sip:{core} SIP/2.0\r\nVia: SIP/2.0/UDP {core}:5080;branch=z9hG4bK{}\r\n\
+             From: <sip:test@{core}>;tag=t\r\nTo: <sip:{core}>\r\n{call}\r\nCSeq: 1 INFO\r\n\
+             Content-Length: 0\r\n\r\n",
+            messages.len()
+        );
+        let socket = topology.core.udp((core, 0));
+        let sent = socket.send_to(request.as_bytes(), (core, PORT));
+        sent.expect("SIPp is on this host");
     }
 
     /// Every SIP message that it sent or received.
@@ -115,7 +122,7 @@ impl Sipp {
     /// messages.
     pub(crate) fn finish(mut self) -> String {
         let mut status = None;
-        wait_until(Duration::from_secs(20), || {
+        wait_until(|| {
             status = self.process.try_wait().expect("it is our child");
             status.is_some()
         });

@@ -4,7 +4,6 @@
 //! the core side.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use sallyport_tests::{Namespace, media};
 
@@ -94,12 +93,11 @@ impl Talk {
         true
     }
 
-    /// How long is waited for a packet that should not arrive.
-    pub(crate) fn wait(&self, time: Duration) {
-        for socket in [&self.ue, &self.core] {
-            let time = Some(time);
-            socket.set_read_timeout(time).expect("it is not zero");
-        }
+    /// Fails if a packet of the core arrives at the UE.
+    pub(crate) fn expect_unheard(&mut self) {
+        let packet = self.next();
+        self.core.send(&packet).expect("no ICMP error");
+        media::expect_silence(&self.ue);
     }
 
     /// Others have sent so many packets meanwhile.

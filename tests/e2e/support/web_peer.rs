@@ -6,13 +6,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
-use sallyport_tests::cleanup::{Cleanup, temporary_folder, wait_until};
+use sallyport_tests::cleanup::{Cleanup, temporary_folder};
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Namespace, require};
 use serde_json::{Value, json};
 
-use super::audio::Audio;
+use super::audio::{Audio, FRAME, FRAMES_PER_SECOND};
 
 /// A running peer. It ends when dropped.
 pub(crate) struct WebPeer {
@@ -83,9 +83,26 @@ impl WebPeer {
         answer["state"].as_str().expect("a state").to_owned()
     }
 
+    /// How many bytes of audio it has heard.
+    pub(crate) fn heard(&mut self) -> usize {
+        let answer = self.ask(&json!({ "do": "state" }));
+        let heard = answer["heard"].as_u64().expect("a number");
+        usize::try_from(heard).expect("it is short")
+    }
+
+    /// Waits until it has heard so many seconds of audio.
+    pub(crate) fn wait_for_audio(&mut self, seconds: usize) {
+        let enough = seconds * FRAMES_PER_SECOND * FRAME;
+        assert!(
+            wait_until(|| self.heard() >= enough),
+            "{} bytes",
+            self.heard()
+        );
+    }
+
     /// Waits until ICE and DTLS are done.
     pub(crate) fn wait_until_connected(&mut self) {
-        let is_connected = wait_until(Duration::from_secs(15), || self.state() == "connected");
+        let is_connected = wait_until(|| self.state() == "connected");
         assert!(is_connected, "the peer is {}", self.state());
     }
 

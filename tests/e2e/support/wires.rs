@@ -6,9 +6,11 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use sallyport_tests::media::{PCMA, RTP_HEADER_LEN};
+use sallyport_tests::patience::wait_until;
 use sallyport_tests::{Family, Topology};
 
-use super::capture::{Capture, Datagram, Recording};
+use super::audio::FRAMES_PER_SECOND;
+use super::capture::{Capture, Datagram, datagrams};
 use super::{Key, Suite};
 
 /// The first UE.
@@ -20,10 +22,10 @@ pub(crate) struct Wires {
     core: Capture,
 }
 
-/// What was on both links.
+/// What was on both links: frames.
 pub(crate) struct Recorded {
-    access: Recording,
-    core: Recording,
+    access: Vec<Vec<u8>>,
+    core: Vec<Vec<u8>>,
 }
 
 /// Who sent a packet first.
@@ -35,17 +37,36 @@ pub(crate) enum Way {
 
 impl Wires {
     pub(crate) fn record(topology: &Topology) -> Self {
-        let media = "udp and not port 5060";
         Self {
-            access: Capture::start(&topology.ue, media),
-            core: Capture::start(&topology.core, media),
+            access: Capture::start(&topology.ue, "udp"),
+            core: Capture::start(&topology.core, "udp"),
         }
+    }
+
+    /// Waits until what is recorded is enough.
+    pub(crate) fn wait_until(&self, is_enough: impl Fn(&Recorded) -> bool) {
+        let is_there = wait_until(|| {
+            is_enough(&Recorded {
+                access: self.access.frames(),
+                core: self.core.frames(),
+            })
+        });
+        assert!(is_there, "too little crosses the links");
+    }
+
+    /// Waits until so many seconds of audio have come out of the gateway in each direction.
+    pub(crate) fn wait_for_audio(&self, seconds: usize) {
+        let count = seconds * FRAMES_PER_SECOND;
+        self.wait_until(|recorded| {
+            recorded.on_core(Way::FromAccess).count() >= count
+                && recorded.on_access(Way::FromCore).count() >= count
+        });
     }
 
     pub(crate) fn stop(self) -> Recorded {
         Recorded {
-            access: self.access.stop(),
-            core: self.core.stop(),
+            access: self.access.stop().frames,
+            core: self.core.stop().frames,
         }
     }
 }
@@ -64,6 +85,24 @@ impl Recorded {
         })
     }
 
+    /// How many packets with audio either side had sent when a request of this method was first seen
+    /// on its link.
+    pub(crate) fn sent_before(&self, method: &str) -> usize {
+        let before = |frames: &[Vec<u8>]| {
+            let is_it = |frame: &Vec<u8>| {
+                let datagram = datagrams(std::slice::from_ref(frame)).next();
+                datagram.is_some_and(|datagram| datagram.payload.starts_with(method.as_bytes()))
+            };
+            let at = frames.iter().position(is_it);
+            frames[..at.unwrap_or_else(|| panic!("no {method}"))].to_vec()
+        };
+        let before = Self {
+            access: before(&self.access),
+            core: before(&self.core),
+        };
+        before.on_access(Way::FromAccess).count() + before.on_core(Way::FromCore).count()
+    }
+
     /// The packets with audio on the core link, in one direction.
     pub(crate) fn on_core(&self, way: Way) -> impl Iterator<Item = Datagram<'_>> {
         let core = Topology::core_address(Family::V4);
@@ -75,9 +114,8 @@ impl Recorded {
 }
 
 /// RTP of PCMA, protected or not.
-fn audio(recording: &Recording) -> impl Iterator<Item = Datagram<'_>> {
-    let datagrams = recording.datagrams();
-    datagrams.filter(|datagram| {
+fn audio(frames: &[Vec<u8>]) -> impl Iterator<Item = Datagram<'_>> {
+    datagrams(frames).filter(|datagram| {
         datagram.payload.len() > RTP_HEADER_LEN && datagram.payload[1] & 0x7f == PCMA
     })
 }

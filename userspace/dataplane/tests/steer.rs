@@ -608,9 +608,11 @@ fn a_peer_gets_no_icmp_error_whoever_dies() {
 
             let mut steer = Steer::load(pin, &["a"]).unwrap();
             steer.attach(ACCESS, AttachMode::Native).unwrap();
-            assert!(refused(40_000), "the kernel refuses what nobody listens to");
+            eventually("the kernel refuses what nobody listens to", || {
+                refused(40_000)
+            });
             serve(&mut steer, &[(ACCESS, V4)]);
-            assert!(refused(50_000), "still the kernel's");
+            eventually("what is still the kernel's is refused", || refused(50_000));
             assert!(!refused(40_001), "a media port without a flow");
             assert!(!refused(40_000), "a flow without a socket");
 
@@ -873,7 +875,8 @@ fn counts(pin: &Path) -> (u32, u32, u32) {
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    // No test fails because the machine is slow.
+    let deadline = Instant::now() + Duration::from_secs(90);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
         thread::sleep(Duration::from_millis(1));

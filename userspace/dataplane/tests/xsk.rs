@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
@@ -108,7 +108,7 @@ fn packets_that_xdp_redirects_leave_in_their_frame_on_another_nic() {
                 settle(&mut source, &mut source_pool);
                 while received < sent {
                     assert!(
-                        is_readable(&first),
+                        is_readable(&first, PATIENCE),
                         "{received} of {sent}: {:?}",
                         first.statistics()
                     );
@@ -157,7 +157,7 @@ fn a_full_receive_ring_drops_and_counts_and_goes_on() {
             wait_until(|| steering.redirected() == 100 * round);
             let mut next = 0;
             let mut total = 0;
-            while is_readable(&socket) {
+            while is_readable(&socket, Duration::from_millis(200)) {
                 total += socket.receive(7, |Received { frame, start, len }| {
                     assert_eq!(number(&frame.bytes()[start..][..len]), Some(next));
                     next += 1;
@@ -675,32 +675,29 @@ impl Drop for Steering {
     }
 }
 
+/// How long what has to happen is waited for: no test fails because the machine is slow.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Waits until everything sent is completed.
 fn settle(socket: &mut Socket, pool: &mut FramePool) {
     let start = Instant::now();
     while socket.outstanding().transmit > 0 {
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{socket:?} does not settle"
-        );
+        assert!(start.elapsed() < PATIENCE, "{socket:?} does not settle");
         socket.flush().unwrap();
         socket.reclaim(pool);
     }
 }
 
-/// Whether something to receive comes within a while.
-fn is_readable(socket: &Socket) -> bool {
+/// Whether something to receive comes within this time.
+fn is_readable(socket: &Socket, time: Duration) -> bool {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, 200_u16).unwrap() > 0
+    poll(&mut fds, PollTimeout::try_from(time).unwrap()).unwrap() > 0
 }
 
 fn wait_until(mut is_done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_done() {
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "it does not happen"
-        );
+        assert!(start.elapsed() < PATIENCE, "it does not happen");
         thread::yield_now();
     }
 }

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use sallyport_benches::load::{Plan, Tallies, Tally, link_drops_here, socket_drops_here};
-use sallyport_tests::cleanup::{self, wait_until};
+use sallyport_tests::cleanup;
+use sallyport_tests::patience::wait_within;
 use sallyport_tests::{Gateway, GatewayOptions, Namespace, Topology};
 
 use crate::live::Live;
@@ -138,7 +139,7 @@ fn run(plan: Plan) -> io::Result<Summary> {
             }
             live.print(second, &Reading::of(&gateway.statistics()));
         }
-        wait_until(STRAGGLERS, || {
+        wait_within(STRAGGLERS, || {
             let arrived = tallies.total(|tally| tally.intact() + tally.corrupt());
             arrived + tallies.total(Tally::unsent) >= plan.total() || stop.load(Ordering::Relaxed)
         });

@@ -126,9 +126,7 @@ impl Agent {
         static COOKIE: AtomicU32 = AtomicU32::new(0);
         let ng = self.config.ng.as_ref().expect("an ng front end");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("a timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let cookie = format!("{} ", COOKIE.fetch_add(1, Ordering::Relaxed));
         let message = format!("{cookie}{request}");
         socket.send_to(message.as_bytes(), ng.udp[0]).expect("send");
@@ -181,7 +179,7 @@ impl Agent {
             request = request.header(*name, *value);
         }
         let mut answer = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(10)))
+            .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .proxy(None)
@@ -240,11 +238,14 @@ pub(crate) fn inline(key: &[u8]) -> String {
     format!("inline:{}", BASE64_STANDARD.encode(key))
 }
 
-/// Asks again and again for twenty seconds.
+/// How long what has to happen is waited for: no test fails because the machine is slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks again and again, as long as [`PATIENCE`] lasts.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < end, "not within twenty seconds: {what}");
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -18,6 +18,10 @@ const NEVER: Timeouts = Timeouts {
     total: None,
 };
 
+/// Over when deadlines are looked at next, and not before this test is.
+const SOON: Duration = Duration::from_millis(1);
+const LATE: Duration = Duration::from_hours(1);
+
 fn agent(timeouts: Timeouts) -> (Agent, DataPlane) {
     let mut agent = Agent::stopped(40000..=40001);
     agent.config.timeouts = timeouts;
@@ -25,6 +29,22 @@ fn agent(timeouts: Timeouts) -> (Agent, DataPlane) {
     agent.start();
     agent.wait_until_connected();
     (agent, data_plane)
+}
+
+/// The same agent with the same calls, and other timeouts.
+fn turn(agent: &mut Agent, timeouts: Timeouts) {
+    agent.stop();
+    agent.config.timeouts = timeouts;
+    agent.start();
+    agent.wait_until_connected();
+}
+
+/// Fails unless the call is there after deadlines have been looked at a few times.
+fn expect_alive(agent: &Agent, data_plane: &DataPlane) {
+    std::thread::sleep(Duration::from_secs(3));
+    let calls = &agent.ng(&json!({ "command": "list" }))["calls"];
+    assert_eq!(calls, &json!(["c"]));
+    assert_eq!(data_plane.state().flows.len(), 4);
 }
 
 fn ask(agent: &Agent, command: &str, lines: &str) {
@@ -67,10 +87,11 @@ fn a_call_that_nobody_answers_ends() {
 
 #[test]
 fn a_call_goes_on_while_media_arrives_and_ends_when_it_stops() {
+    let inactive = Duration::from_secs(10);
     let (agent, data_plane) = agent(Timeouts {
-        inactive: Some(Duration::from_secs(2)),
-        held: Some(Duration::from_millis(1)),
-        unanswered: Some(Duration::from_millis(1)),
+        inactive: Some(inactive),
+        held: Some(SOON),
+        unanswered: Some(SOON),
         ..NEVER
     });
     ask(&agent, "offer", "");
@@ -86,52 +107,55 @@ fn a_call_goes_on_while_media_arrives_and_ends_when_it_stops() {
         state.statistics.insert(id, did);
     };
     set_idle(Duration::ZERO);
-    std::thread::sleep(Duration::from_secs(5));
-    assert_eq!(data_plane.state().flows.len(), 4);
+    std::thread::sleep(inactive);
+    expect_alive(&agent, &data_plane);
     set_idle(Duration::from_hours(1));
     wait_for_end(&agent, &data_plane, "inactive");
 }
 
 #[test]
 fn a_call_on_hold_may_be_silent_for_longer_and_ends_in_the_end() {
-    let (agent, data_plane) = agent(Timeouts {
-        inactive: Some(Duration::from_millis(1)),
-        held: Some(Duration::from_secs(3)),
+    let held = |time| Timeouts {
+        inactive: Some(SOON),
+        held: Some(time),
         ..NEVER
-    });
+    };
+    let (mut agent, data_plane) = agent(held(LATE));
     ask(&agent, "offer", "a=inactive\n");
     ask(&agent, "answer", "a=inactive\n");
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(data_plane.state().flows.len(), 4);
+    expect_alive(&agent, &data_plane);
+    turn(&mut agent, held(SOON));
     wait_for_end(&agent, &data_plane, "held");
 }
 
 #[test]
 fn who_only_listens_is_on_hold_though_media_may_pass_one_way() {
-    let (agent, data_plane) = agent(Timeouts {
-        inactive: Some(Duration::from_millis(1)),
-        held: Some(Duration::from_secs(3)),
-        unanswered: Some(Duration::from_millis(1)),
+    let held = |time| Timeouts {
+        inactive: Some(SOON),
+        held: Some(time),
+        unanswered: Some(SOON),
         ..NEVER
-    });
+    };
+    let (mut agent, data_plane) = agent(held(LATE));
     ask(&agent, "offer", "a=sendonly\n");
     ask(&agent, "answer", "a=recvonly\n");
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(data_plane.state().flows.len(), 4);
+    expect_alive(&agent, &data_plane);
+    turn(&mut agent, held(SOON));
     wait_for_end(&agent, &data_plane, "held");
 }
 
 #[test]
 fn a_phone_that_is_answered_for_may_ring_for_longer_than_media_may_stop() {
-    let (agent, data_plane) = agent(Timeouts {
-        inactive: Some(Duration::from_millis(1)),
-        unanswered: Some(Duration::from_secs(3)),
+    let unanswered = |time| Timeouts {
+        inactive: Some(SOON),
+        unanswered: Some(time),
         ..NEVER
-    });
+    };
+    let (mut agent, data_plane) = agent(unanswered(LATE));
     ask(&agent, "offer", "");
     ask(&agent, "answer", "");
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(data_plane.state().flows.len(), 4);
+    expect_alive(&agent, &data_plane);
+    turn(&mut agent, unanswered(SOON));
     wait_for_end(&agent, &data_plane, "inactive");
 }
 
@@ -139,7 +163,7 @@ fn a_phone_that_is_answered_for_may_ring_for_longer_than_media_may_stop() {
 fn a_call_that_was_taken_for_sure_ends_without_media_as_if_that_had_stopped() {
     let (agent, data_plane) = agent(Timeouts {
         inactive: Some(Duration::from_secs(1)),
-        unanswered: Some(Duration::from_hours(1)),
+        unanswered: Some(LATE),
         ..NEVER
     });
     ask(&agent, "offer", "");
@@ -147,11 +171,7 @@ fn a_call_that_was_taken_for_sure_ends_without_media_as_if_that_had_stopped() {
     for code in ["SIP-code=183", "SIP-code=200"] {
         ask_with(&agent, "answer", "", &[code]);
     }
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(
-        agent.ng(&json!({ "command": "list" }))["calls"],
-        json!(["c"])
-    );
+    expect_alive(&agent, &data_plane);
     ask_with(&agent, "answer", "", &["final"]);
     wait_for_end(&agent, &data_plane, "inactive");
 }
@@ -172,10 +192,14 @@ fn a_deletion_with_a_delay_lets_the_call_go_on_for_so_long() {
     let (agent, data_plane) = agent(NEVER);
     ask(&agent, "offer", "");
     ask(&agent, "answer", "");
-    let delete = json!({
-        "command": "delete", "call-id": "c", "from-tag": "a", "delete-delay": 2,
-    });
-    assert_eq!(agent.ng(&delete)["result"], "ok");
-    assert_eq!(data_plane.state().flows.len(), 4);
+    let delete = |delay: u32| {
+        let delete = json!({
+            "command": "delete", "call-id": "c", "from-tag": "a", "delete-delay": delay,
+        });
+        assert_eq!(agent.ng(&delete)["result"], "ok");
+    };
+    delete(3600);
+    expect_alive(&agent, &data_plane);
+    delete(1);
     wait_for_end(&agent, &data_plane, "ended");
 }

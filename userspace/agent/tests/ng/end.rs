@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{Front, offer, wait_until};
 
@@ -59,24 +59,25 @@ fn a_request_under_way_is_answered() {
 
 #[test]
 fn idle_connections_keep_nobody_waiting() {
-    let mut front = Front::start();
-    let ping = b"1 d7:command4:pinge";
-    let mut tcp = TcpStream::connect(front.tcp).expect("a connection");
-    tcp.write_all(ping).expect("send");
-    let mut http = TcpStream::connect(front.http).expect("a connection");
-    http.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-        .expect("send");
-    for stream in [&mut tcp, &mut http] {
-        assert!(stream.read(&mut [0; 256]).expect("an answer") > 0);
-    }
-    let start = Instant::now();
-    front.stop();
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
-    assert_eq!(rest(tcp) + &rest(http), "");
+    let end_with_idle_connections = || {
+        let mut front = Front::start();
+        let ping = b"1 d7:command4:pinge";
+        let mut tcp = TcpStream::connect(front.tcp).expect("a connection");
+        tcp.write_all(ping).expect("send");
+        let mut http = TcpStream::connect(front.http).expect("a connection");
+        http.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("send");
+        for stream in [&mut tcp, &mut http] {
+            assert!(stream.read(&mut [0; 256]).expect("an answer") > 0);
+        }
+        front.stop();
+        assert_eq!(rest(tcp) + &rest(http), "");
+        front
+    };
+    // A slow machine may need all the time that there is.
+    wait_until("they are not waited for", || {
+        !end_with_idle_connections().has_given_up()
+    });
 }
 
 #[test]
@@ -85,11 +86,6 @@ fn a_request_that_takes_too_long_is_given_up() {
     let client = front.client();
     client.send(format!("1 {}", offer("slow", "alice")).as_bytes());
     wait_until("the offer has begun", || front.offers() == 1);
-    let start = Instant::now();
     front.stop();
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(front.has_given_up());
 }

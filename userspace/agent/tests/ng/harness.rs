@@ -2,9 +2,10 @@
 
 //! The pretended calls, and a front end before them.
 
+use std::io::{self, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,7 @@ pub(crate) struct Front {
     pub(crate) http: SocketAddr,
     /// What the server prints of itself.
     pub(crate) printed: String,
+    log: Log,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -123,9 +125,15 @@ impl Front {
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
+        let log = Log::default();
         let thread = {
-            let calls = Arc::clone(&calls);
+            let (calls, log) = (Arc::clone(&calls), log.clone());
             thread::spawn(move || {
+                let subscriber = tracing_subscriber::fmt()
+                    .with_ansi(false)
+                    .with_writer(move || log.clone())
+                    .finish();
+                let _log = tracing::subscriber::set_default(subscriber);
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(2)
                     .enable_all()
@@ -156,6 +164,7 @@ impl Front {
             tcp: addresses[1],
             http: addresses[2],
             printed,
+            log,
             running: Some((stop, thread)),
         }
     }
@@ -165,6 +174,12 @@ impl Front {
             let _ = stop.send(());
             thread.join().expect("the front end does not panic");
         }
+    }
+
+    /// Whether it has given up requests that were under way in the end.
+    pub(crate) fn has_given_up(&self) -> bool {
+        let log = self.log.0.lock().expect("nobody panics with it");
+        String::from_utf8_lossy(&log).contains("requests that were under way are not answered")
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -193,6 +208,20 @@ impl Drop for Front {
     }
 }
 
+/// What a server logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panics with it").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A client over UDP, as Kamailio is one.
 pub(crate) struct Client(UdpSocket);
 
@@ -201,10 +230,9 @@ impl Client {
         self.0.send(message).expect("send");
     }
 
-    /// What comes within ten seconds.
+    /// What comes within [`PATIENCE`].
     pub(crate) fn receive(&self) -> String {
-        self.receive_within(Duration::from_secs(10))
-            .expect("an answer")
+        self.receive_within(PATIENCE).expect("an answer")
     }
 
     pub(crate) fn receive_within(&self, time: Duration) -> Option<String> {
@@ -231,11 +259,14 @@ pub(crate) fn offer(call_id: &str, from_tag: &str) -> String {
     )
 }
 
-/// Asks again and again for ten seconds.
+/// How long what has to happen is waited for: no test fails because the machine is slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks again and again, as long as [`PATIENCE`] lasts.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < end, "not within ten seconds: {what}");
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -7,13 +7,12 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Front, offer, wait_until};
+use crate::harness::{Front, PATIENCE, offer, wait_until};
 
 fn connect(front: &Front) -> TcpStream {
     let stream = TcpStream::connect(front.tcp).expect("a connection");
     stream.set_nodelay(true).expect("an option");
-    let patience = Some(Duration::from_secs(10));
-    stream.set_read_timeout(patience).expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 

@@ -4,12 +4,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-use crate::harness::{Front, offer};
+use crate::harness::{Front, PATIENCE, offer};
 
 fn connect(front: &Front, path: &str, protocol: Option<&str>) -> WebSocket<TcpStream> {
     let stream = TcpStream::connect(front.http).expect("a connection");
@@ -96,8 +95,7 @@ fn a_frame_that_is_too_long_ends_the_socket_before_it_is_there() {
         .get_ref()
         .try_clone()
         .expect("a socket");
-    let patience = Some(Duration::from_secs(5));
-    stream.set_read_timeout(patience).expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     // The head of a masked text of 1 MiB, and no more.
     let head = [0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 1, 2, 3, 4];
     stream.write_all(&head).expect("send");
