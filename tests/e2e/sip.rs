@@ -168,7 +168,9 @@ fn survive(test: &str, harm: impl FnOnce(&mut Bed<'_>, &Topology)) {
 
 /// Fails unless media goes on crossing in both directions.
 fn expect_media(topology: &Topology) {
-    Wires::record(topology).wait_for_audio(2);
+    let wires = Wires::record(topology);
+    wires.wait_for_audio(2);
+    wires.stop();
 }
 
 /// Which proxy drives the gateway.

@@ -235,7 +235,7 @@ fn a_browser_that_restarts_ice_is_served_where_it_is_then() {
     let old = Capture::start(&topology.ue, &to(ports[0]));
     bed.talk(peer, way, "ice_restarted");
     let [old, new] = [old, new].map(|capture| capture.stop().datagrams().count());
-    assert!(new > SECONDS * 50, "{new}");
+    assert!(new >= SECONDS * 50, "{new}");
     // What was on its way.
     assert!(old < 5, "{old} still go to where it was");
     expect_balanced(&gateway);

@@ -2,30 +2,24 @@
 
 //! A SIP proxy that speaks ng with the gateway, for one call between `ue` and `core`.
 
-use std::cell::Cell;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use sallyport_tests::Topology;
 use serde_json::{Value, json};
 
+use super::Ng;
+
 /// A SIP proxy, and its call.
-#[derive(Debug)]
 pub(crate) struct Proxy {
-    socket: UdpSocket,
-    cookie: Cell<u32>,
+    ng: Ng,
     call_id: &'static str,
 }
 
 impl Proxy {
     /// One beside the gateway.
     pub(crate) fn new(topology: &Topology, call_id: &'static str) -> Self {
-        let socket = topology.gateway.udp(([127, 0, 0, 1], 0));
-        socket
-            .connect(("127.0.0.1", 2223))
-            .expect("the loopback interface is up");
         Self {
-            socket,
-            cookie: Cell::new(0),
+            ng: Ng::new(topology),
             call_id,
         }
     }
@@ -48,7 +42,8 @@ impl Proxy {
 
     /// What is known of the call.
     pub(crate) fn query(&self) -> Value {
-        self.ask(&json!({ "command": "query", "call-id": self.call_id }))
+        self.ng
+            .ask(&json!({ "command": "query", "call-id": self.call_id }))
     }
 
     fn exchange(
@@ -70,22 +65,10 @@ impl Proxy {
         if let Some(to) = to {
             request["to-tag"] = json!(to);
         }
-        let reply = self.ask(&request);
+        let reply = self.ng.ask(&request);
         let sdp = reply["sdp"].as_str();
         sdp.unwrap_or_else(|| panic!("{request}: {reply}"))
             .to_owned()
-    }
-
-    fn ask(&self, request: &Value) -> Value {
-        let cookie = self.cookie.get();
-        self.cookie.set(cookie + 1);
-        let message = format!("{cookie} {request}");
-        self.socket.send(message.as_bytes()).expect("send");
-        let mut reply = vec![0; 1 << 16];
-        let len = self.socket.recv(&mut reply).expect("the gateway answers");
-        let reply = str::from_utf8(&reply[..len]).expect("JSON is text");
-        let (_, document) = reply.split_once(' ').expect("a cookie");
-        serde_json::from_str(document).expect("JSON")
     }
 }
 
