@@ -17,11 +17,11 @@ const SUITE: Suite = Suite::CM_80;
 
 #[test]
 fn media_goes_on_as_agreed_while_an_offer_is_refused_and_after_it() {
-    if !require::root_and_namespaces() || !Libsrtp::is_there() {
+    if !is_all_there() || !Libsrtp::is_there() {
         return;
     }
     let topology = Topology::new();
-    let gateway = Gateway::start(&topology, &with_ng());
+    let gateway = gateway(&topology);
     let proxy = Proxy::new(&topology, "refused");
     let offered = sdp(ue(5000), "RTP/SAVP", &crypto(1));
     let to_core = proxy.offer(
@@ -97,11 +97,11 @@ fn media_goes_on_as_agreed_while_an_offer_is_refused_and_after_it() {
 
 #[test]
 fn a_plain_peer_that_says_a_host_name_hears_at_once_where_the_proxy_says_that_it_is() {
-    if !require::root_and_namespaces() {
+    if !is_all_there() {
         return;
     }
     let topology = Topology::new();
-    let gateway = Gateway::start(&topology, &with_ng());
+    let gateway = gateway(&topology);
     let proxy = Proxy::new(&topology, "host name");
     let offered = sdp(ue(5000), "RTP/AVP", "");
     let to_core = proxy.offer(["ue", ""], &offered, json!({}));
@@ -132,11 +132,11 @@ fn a_plain_peer_that_says_a_host_name_hears_at_once_where_the_proxy_says_that_it
 
 #[test]
 fn opportunistic_srtp_is_spoken_with_who_takes_it_and_rtp_with_who_does_not() {
-    if !require::root_and_namespaces() || !Libsrtp::is_there() {
+    if !is_all_there() || !Libsrtp::is_there() {
         return;
     }
     let topology = Topology::new();
-    let gateway = Gateway::start(&topology, &with_ng());
+    let gateway = gateway(&topology);
     for (call_id, port, is_taken) in [("taken", 5000, true), ("not taken", 5010, false)] {
         let proxy = Proxy::new(&topology, call_id);
         let offered = sdp(ue(port), "RTP/AVP", &crypto(1));
@@ -176,11 +176,11 @@ fn opportunistic_srtp_is_spoken_with_who_takes_it_and_rtp_with_who_does_not() {
 
 #[test]
 fn protected_media_comes_back_under_our_key_where_an_echo_is_asked_for() {
-    if !require::root_and_namespaces() || !Libsrtp::is_there() {
+    if !is_all_there() || !Libsrtp::is_there() {
         return;
     }
     let topology = Topology::new();
-    let gateway = Gateway::start(&topology, &with_ng());
+    let gateway = gateway(&topology);
     let proxy = Proxy::new(&topology, "echo");
     let options = json!({ "transport-protocol": "RTP/AVP", "media-echo": "backwards" });
     let offered = sdp(ue(5000), "RTP/SAVP", &crypto(1));
@@ -208,11 +208,11 @@ fn protected_media_comes_back_under_our_key_where_an_echo_is_asked_for() {
 
 #[test]
 fn a_query_tells_how_long_both_ways_are_as_the_peers_report() {
-    if !require::root_and_namespaces() || !Libsrtp::is_there() {
+    if !is_all_there() || !Libsrtp::is_there() {
         return;
     }
     let topology = Topology::new();
-    let gateway = Gateway::start(&topology, &with_ng());
+    let gateway = gateway(&topology);
     let proxy = Proxy::new(&topology, "round trips");
     let offered = sdp(ue(5000), "RTP/SAVP", &crypto(1));
     let options = json!({ "transport-protocol": "RTP/AVP" });
@@ -282,11 +282,11 @@ fn a_query_tells_how_long_both_ways_are_as_the_peers_report() {
 
 #[test]
 fn a_plain_peer_is_waited_for_opened_followed_or_echoed_as_asked() {
-    if !require::root_and_namespaces() {
+    if !is_all_there() {
         return;
     }
     let topology = Topology::new();
-    let gateway = Gateway::start(&topology, &with_ng());
+    let gateway = gateway(&topology);
     let packet = |number| media::numbered_rtp(7, number, 160);
 
     // Nothing is sent to who has sent nothing.
@@ -349,6 +349,14 @@ fn a_plain_peer_is_waited_for_opened_followed_or_echoed_as_asked() {
     ue_end.expect_silence();
     core_end.expect_silence();
     assert_eq!(gateway.frames_lost(), 0);
+}
+
+fn is_all_there() -> bool {
+    require::root_and_namespaces()
+}
+
+fn gateway(topology: &Topology) -> Gateway<'_> {
+    Gateway::start(topology, &with_ng())
 }
 
 fn ue(port: u16) -> SocketAddr {

@@ -217,7 +217,7 @@ mod tests {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(20), there).await.unwrap();
+        timeout(Duration::from_secs(90), there).await.unwrap();
     }
 
     #[tokio::test]
