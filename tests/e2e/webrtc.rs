@@ -159,8 +159,9 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
             assert_eq!(answer, None);
             sent
         });
+        let going_on = GoingOn(&is_over);
         bed.talk(peer, way, "flood");
-        is_over.store(true, Ordering::Relaxed);
+        drop(going_on);
         let sent = flood.join().expect("it does not panic");
         let read = datagrams_read(&topology) - read_before;
         println!(
@@ -262,6 +263,7 @@ fn no_peer_is_told_that_nobody_is_there() {
                 thread::sleep(Duration::from_micros(500));
             }
         });
+        let _going_on = GoingOn(&is_over);
         let goes_on = || {
             let before = sent.load(Ordering::Relaxed);
             assert!(wait_until(|| sent.load(Ordering::Relaxed) > before + 500));
@@ -270,7 +272,6 @@ fn no_peer_is_told_that_nobody_is_there() {
         goes_on();
         bed.delete("call");
         goes_on();
-        is_over.store(true, Ordering::Relaxed);
     });
     let complaints = complaints.stop().frames;
     assert!(complaints.is_empty(), "{complaints:02x?}");
@@ -317,6 +318,15 @@ fn with_another_fingerprint(offer: &str) -> String {
 fn expect_plain(sdp: &str) {
     for gone in ["UDP/TLS", "fingerprint", "setup", "ice-", "candidate"] {
         assert!(!sdp.contains(gone), "{gone}: {sdp}");
+    }
+}
+
+/// As long as this is there a thread goes on, and not when the test has failed.
+struct GoingOn<'a>(&'a AtomicBool);
+
+impl Drop for GoingOn<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
