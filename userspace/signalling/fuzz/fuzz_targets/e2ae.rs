@@ -50,7 +50,9 @@ fuzz_target!(|bytes: &[u8]| {
             trickles: wanted & 8 != 0,
             fingerprint: Fingerprint::parse(&format!("sha-256 {}", ["AB"; 32].join(":")))
                 .filter(|_| wanted & 2 == 0),
+            is_relay: wanted & 8 != 0,
             no_sdes: wanted & 0x80 != 0,
+            prefers_sdes: wanted & 1 != 0,
             ..Handshakes::default()
         },
         indicates: wanted & 8 != 0,

@@ -72,13 +72,13 @@ fn what_is_understood_and_not_done_is_listed() {
         ),
         (
             &["ICE=force", "DTLS=passive", "OSRTP-offer", "OSRTP-accept"],
-            &["DTLS"],
+            &[],
             &[],
         ),
         (
             &["ICE=optional", "ICE-lite=off", "DTLS-fingerprint=sha-1"],
-            &["ICE", "ICE-lite", "DTLS-fingerprint"],
-            &["ICE", "ICE-lite", "DTLS-fingerprint"],
+            &["ICE-lite", "DTLS-fingerprint"],
+            &["ICE-lite", "DTLS-fingerprint"],
         ),
         (
             &["no-port-latching", "generate-RTCP", "debug", "NAT-wait"],
@@ -86,9 +86,15 @@ fn what_is_understood_and_not_done_is_listed() {
             &["generate-RTCP", "no-port-latching"],
         ),
         (
-            &["SDES-prefer", "DTLS=active", "delete-delay=5"],
-            &["SDES-prefer", "DTLS", "delete-delay"],
-            &["SDES-prefer", "delete-delay"],
+            &[
+                "SDES-prefer",
+                "DTLS=active",
+                "delete-delay=5",
+                "ICE=force-relay",
+                "bundle-reject",
+            ],
+            &[],
+            &[],
         ),
         (
             &[
