@@ -206,6 +206,8 @@ impl NgCalls {
                     .collect(),
             },
             version: version(options),
+            moves_ports: options.flags.contains(&Flag::NoPortLatching)
+                && !options.flags.contains(&Flag::PortLatching),
             dscp: match options.tos {
                 None | Some(Tos::Default) => Some(Dscp::AsArrived),
                 Some(Tos::Unchanged) => None,

@@ -4,9 +4,10 @@
 
 use std::net::SocketAddr;
 
-use sallyport_flow::{Latch, Source};
+use sallyport_flow::{Flow, FlowStatistics, Latch, Mark, Realm, Source};
 use serde_json::{Value, json};
 
+use crate::data_plane::DataPlane;
 use crate::harness::Agent;
 
 const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
@@ -476,4 +477,111 @@ fn of_a_trickled_fragment_no_candidate_is_passed_on() {
     passed(&agent, "offer", &browser(""), &json!({}));
     let left = passed(&agent, "offer", &fragment, &options);
     assert_eq!(left, "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n");
+}
+
+/// The flows, and where RTP of the access side and that of the core side arrive.
+fn locals(data_plane: &DataPlane) -> (Vec<Flow>, [SocketAddr; 2]) {
+    let flows: Vec<_> = data_plane.state().flows.values().cloned().collect();
+    let local = |realm| {
+        let mut of = flows.iter().filter(|flow| flow.ingress.realm == realm);
+        of.next().expect("a flow").ingress.local
+    };
+    let locals = [local(Realm::Access), local(Realm::Core)];
+    (flows, locals)
+}
+
+#[test]
+fn who_moves_is_led_to_other_ports_if_that_is_asked_for_or_the_version_of_ip_needs_it() {
+    let moved = protected().replace("5004", "5014");
+    let over_ipv6 = protected().replace("IP4 192.0.2.7", "IP6 2001:db8::7");
+    let no_latching = json!({ "flags": ["no-port-latching"] });
+    let restarted = browser("").replace("Wvka", "Wvkb");
+    for (first, second, options, moves) in [
+        (protected(), moved.clone(), json!({}), false),
+        (protected(), moved.clone(), no_latching.clone(), true),
+        (
+            protected(),
+            moved,
+            json!({ "flags": ["no-port-latching", "port-latching"] }),
+            false,
+        ),
+        (protected(), protected(), no_latching.clone(), false),
+        (protected(), over_ipv6, json!({}), true),
+        (browser(""), browser(""), no_latching.clone(), false),
+        (browser(""), restarted.clone(), json!({}), false),
+        (browser(""), restarted, no_latching, true),
+    ] {
+        let (agent, data_plane) = Agent::connected();
+        let mut all = json!({ "transport-protocol": "RTP/AVP", "ICE": "remove" });
+        passed(&agent, "offer", &first, &all);
+        passed(&agent, "answer", &phone(), &json!({}));
+        let (before, [near, far]) = locals(&data_plane);
+        // The UE and we have sent this.
+        let sent = Mark {
+            ssrc: 9,
+            rtp: Some(1 << 17),
+            rtcp: None,
+        };
+        for flow in &before {
+            let marks = |crypto: &Option<_>| Vec::from_iter(crypto.as_ref().map(|_| sent));
+            let did = FlowStatistics {
+                id: flow.id,
+                unprotect: marks(&flow.ingress.unprotect),
+                protect: marks(&flow.egress.protect),
+                ..FlowStatistics::default()
+            };
+            data_plane.state().statistics.insert(flow.id, did);
+        }
+
+        for (key, value) in options.as_object().expect("options") {
+            all[key] = value.clone();
+        }
+        all["to-tag"] = json!("b");
+        let offered = passed(&agent, "offer", &second, &all);
+        assert!(offered.contains(&format!("m=audio {} ", far.port())));
+        // Until there is an answer, media flows as it did.
+        assert_eq!(locals(&data_plane), (before, [near, far]), "{options}");
+        let answered = passed(&agent, "answer", &phone(), &json!({}));
+        let (after, [new_near, new_far]) = locals(&data_plane);
+        assert_eq!((new_near != near, new_far), (moves, far), "{options}");
+        assert!(answered.contains(&format!("m=audio {} ", new_near.port())));
+        for crypto in after
+            .iter()
+            .flat_map(|flow| [&flow.ingress.unprotect, &flow.egress.protect])
+        {
+            let goes_on = crypto
+                .as_ref()
+                .is_none_or(|it| !moves || it.marks == [sent]);
+            assert!(goes_on, "{options}: {crypto:?}");
+        }
+        end(&agent);
+        assert_eq!(data_plane.state().flows.len(), 0);
+    }
+}
+
+#[test]
+fn who_answers_is_led_to_the_version_of_ip_that_the_proxy_says_later() {
+    let (agent, data_plane) = Agent::connected();
+    let core = sdp("10.0.0.9", "m=audio 6000 RTP/AVP 0\r\n");
+    let ue = |ip: &str| sdp(ip, "m=audio 5004 RTP/AVP 0\r\n").replace("IP4 2001", "IP6 2001");
+    let to_ue = |more: Value| {
+        let mut options = more;
+        options["direction"] = json!(["core", "access"]);
+        options
+    };
+    passed(
+        &agent,
+        "offer",
+        &core,
+        &to_ue(json!({ "address-family": "IP4" })),
+    );
+    passed(&agent, "answer", &ue("192.0.2.7"), &json!({}));
+    let again = to_ue(json!({ "address-family": "IP6", "to-tag": "b" }));
+    let offered = passed(&agent, "offer", &core, &again);
+    assert!(offered.contains("c=IN IP6 2001:db8::1\r\n"), "{offered}");
+    assert_eq!(passed(&agent, "offer", &core, &again), offered);
+    passed(&agent, "answer", &ue("2001:db8::7"), &json!({}));
+    let (_, [access, _]) = locals(&data_plane);
+    assert!(access.is_ipv6());
+    end(&agent);
 }

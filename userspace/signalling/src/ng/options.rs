@@ -182,10 +182,6 @@ impl Options {
                 self.dtls_fingerprint == Some(DtlsHash::Sha1),
             ),
             ("generate-RTCP", self.generate_rtcp == Some(true)),
-            (
-                "no-port-latching",
-                self.flags.contains(&Flag::NoPortLatching),
-            ),
         ];
         for (name, is_asked) in asked {
             if is_asked {

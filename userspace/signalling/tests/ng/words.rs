@@ -117,7 +117,7 @@ const FLAGS: [(&str, Fate, Fate); 42] = [
     ("strict source", Done, Done),
     ("media-handover", Done, Done),
     ("port-latching", Done, Done),
-    ("no-port-latching", Counted, Counted),
+    ("no-port-latching", Done, Done),
     ("no-rtcp-attribute", Done, Done),
     ("full-rtcp-attribute", Done, Done),
     ("generate-mid", Done, Done),

@@ -82,8 +82,8 @@ fn what_is_understood_and_not_done_is_listed() {
         ),
         (
             &["no-port-latching", "generate-RTCP", "debug", "NAT-wait"],
-            &["generate-RTCP", "no-port-latching"],
-            &["generate-RTCP", "no-port-latching"],
+            &["generate-RTCP"],
+            &["generate-RTCP"],
         ),
         (
             &[
