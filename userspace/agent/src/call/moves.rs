@@ -92,12 +92,11 @@ impl Offered<'_> {
             return false;
         };
         let before = setup.and_then(|setup| setup.leg(self.near).ice.as_ref());
-        let has_moved = match (before, Credentials::parse(self.sdp, media)) {
-            // What it says first is only a guess.
-            (Some(before), Some(now)) => before.remote != now,
-            (None, Some(_)) => false,
-            (_, None) if !is_of(ends, Version::of(ip)) => return true,
-            (_, None) => {
+        let has_moved = match before.zip(Credentials::parse(self.sdp, media)) {
+            // Its address is only a guess, but without a restart of ICE it is where it was.
+            Some((before, now)) => before.remote != now,
+            None if !is_of(ends, Version::of(ip)) => return true,
+            None => {
                 let index = u16::try_from(index).ok();
                 let known = index
                     .zip(self.party)
