@@ -61,6 +61,7 @@ pub(super) fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
         about: About::default(),
         shape: Wanted::default(),
         version: None,
+        moves_ports: false,
         dscp: None,
         max_streams: 8,
     }

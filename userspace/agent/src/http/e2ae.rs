@@ -137,6 +137,7 @@ async fn offer(manager: Arc<Manager>, by: Side, body: &[u8]) -> Answered {
         rtcp_mux: None,
         shape: Wanted::default(),
         version: None,
+        moves_ports: false,
         dscp: None,
         max_streams: manager.limits.max_streams,
     };

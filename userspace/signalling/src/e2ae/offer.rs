@@ -50,8 +50,9 @@ impl OfferedLine<'_> {
         let (treatment, asked) = match self.context.asked {
             None => (self.examine_rtp()?, None),
             Some(asked) => {
+                let takes_keys = asked.handshakes.prefers_sdes && self.theirs().is_ok();
                 let keys = Offered {
-                    has_dtls: is_protected && peer.wants_dtls(media),
+                    has_dtls: is_protected && peer.wants_dtls(media) && !takes_keys,
                     is_osrtp: osrtp.is_some(),
                 };
                 let terms = asked.terms(self.from, media.profile(), keys, self.setup)?;
