@@ -194,15 +194,18 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
         batch.run();
     }
 
-    for ((job, guess), authentic) in burst.iter_mut().zip(&guesses).zip(authentic) {
-        job.outcome = match *guess {
+    for ((job, guess), authentic) in burst.iter_mut().zip(&guesses).zip(&authentic) {
+        let result = match *guess {
             Guess::Nothing => continue,
-            Guess::Ahead { set, header, index } => settle(set, job, header.ssrc, index, authentic),
+            Guess::Ahead { set, header, index } => settle(set, job, header.ssrc, index, *authentic),
             Guess::Other(at) => {
                 let (set, other) = &others[at];
-                settle_other(set, job, other, authentic)
+                settle_other(set, job, other, *authentic)
             }
         };
+        if let Err(refusal) = result {
+            job.outcome = Err(refusal);
+        }
     }
 }
 
