@@ -456,6 +456,7 @@ fn between_two_ues_both_have_protected_media_where_that_is_required() {
             medium: None,
             access_network: None,
             e2ae: E2ae::Required,
+            suites: None,
         }],
         ..Policy::default()
     };

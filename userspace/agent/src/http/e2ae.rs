@@ -324,7 +324,11 @@ impl PolicyBody {
                     .map_err(|error: sallyport_signalling::policy::UnknownE2ae| {
                         Error::field("policy.e2ae", error.to_string())
                     })?;
-            policy.rules = vec![Rule {
+            // Suites are those of the rules still.
+            for rule in &mut policy.rules {
+                rule.e2ae = e2ae;
+            }
+            policy.rules.push(Rule {
                 medium: None,
                 access_network: None,
                 e2ae,
