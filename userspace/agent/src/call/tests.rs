@@ -2,6 +2,9 @@
 
 //! Calls as they come, from the first offer to the last answer.
 
+/// What is remembered of them.
+mod records;
+
 use sallyport_signalling::e2ae::Asked;
 use sallyport_signalling::policy::Rule;
 use sallyport_signalling::sdp::Medium;
