@@ -37,10 +37,11 @@
 //! whatever that says: a plain peer that says a host name needs it. `security_client` and
 //! `security_server` are header field values: what the UE said at its registration and what the
 //! network did; `signalling` is `confidential` or, without encryption between UE and network,
-//! `exposed`. `policy` takes the place of what the agent is configured with, key by key. Everything
-//! but `call_id`, the tags and `sdp` may be missing, in an answer, too; without `ue` nothing was
-//! agreed on at registration. `"final": true` in an answer says that the call is taken with it:
-//! without media it then ends after `inactive`, and not only after `unanswered`.
+//! `exposed`. `policy` takes the place of what the agent is configured with, key by key; what a
+//! rule there says of suites still holds. Everything but `call_id`, the tags and `sdp` may be
+//! missing, in an answer, too; without `ue` nothing was agreed on at registration. `"final": true`
+//! in an answer says that the call is taken with it: without media it then ends after `inactive`,
+//! and not only after `unanswered`.
 //!
 //! An offer is never refused for glare. Where one of the other side has no answer yet, the new one
 //! takes its place, since nobody tells of an offer that was refused: peers whose offers cross
