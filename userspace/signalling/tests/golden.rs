@@ -343,13 +343,15 @@ impl Case {
                 "e2ae" => {
                     let mut words = value.split(' ');
                     let e2ae = words.next().unwrap().parse().unwrap();
+                    let mut word = || words.next().filter(|word| *word != "*");
                     policy.rules.push(Rule {
-                        medium: words
-                            .next()
-                            .filter(|medium| *medium != "*")
-                            .map(Medium::from),
-                        access_network: words.next().map(AccessNetwork::parse),
+                        medium: word().map(Medium::from),
+                        access_network: word().map(AccessNetwork::parse),
                         e2ae,
+                        suites: word().map(|suites| {
+                            let suites = suites.split(',');
+                            suites.map(|suite| suite.parse().unwrap()).collect()
+                        }),
                     });
                 }
                 "suites" => {

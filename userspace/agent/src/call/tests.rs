@@ -2,6 +2,9 @@
 
 //! Calls as they come, from the first offer to the last answer.
 
+/// What is remembered of them.
+mod records;
+
 use sallyport_signalling::e2ae::Asked;
 use sallyport_signalling::policy::Rule;
 use sallyport_signalling::sdp::Medium;
@@ -457,6 +460,7 @@ fn between_two_ues_both_have_protected_media_where_that_is_required() {
             medium: None,
             access_network: None,
             e2ae: E2ae::Required,
+            suites: None,
         }],
         ..Policy::default()
     };

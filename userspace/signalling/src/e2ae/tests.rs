@@ -279,7 +279,7 @@ proptest! {
     ) {
         let e2ae = if is_required { E2ae::Required } else { E2ae::Optional };
         let policy = Policy {
-            rules: vec![Rule { medium: None, access_network: None, e2ae }],
+            rules: vec![Rule { medium: None, access_network: None, e2ae, suites: None }],
             needs_indications,
             ..Policy::default()
         };
