@@ -139,8 +139,8 @@ impl Contestant for Bare {
                 for ((frame, packet), authentic) in frames.iter_mut().zip(packets).zip(flags) {
                     let place = Place {
                         start: START,
-                        text: START + HEADER,
-                        end: START + packet.len,
+                        head: HEADER,
+                        len: packet.len,
                         // It is in the salt already.
                         ssrc: 0,
                         index: packet.index,

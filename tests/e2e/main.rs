@@ -23,6 +23,7 @@ mod opensips;
 mod pcscf;
 mod quality;
 mod queues;
+mod sdes;
 mod secrecy;
 mod sip;
 mod support;

@@ -51,6 +51,36 @@ fn media_is_back_after_a_link_went_down_and_up() {
 const PACKETS: u32 = 100;
 
 #[test]
+fn media_for_everybody_on_a_link_goes_nowhere() {
+    if !require::root_and_namespaces() {
+        return;
+    }
+    let topology = Topology::new();
+    let everybody: SocketAddr = "192.0.2.255:5000".parse().unwrap();
+    // So that the kernel can say how everybody is reached.
+    let socket = (topology.gateway).udp((Topology::access_address(Family::V4), 0));
+    socket.set_broadcast(true).unwrap();
+    socket.send_to(b"hello", everybody).unwrap();
+    let gateway = Gateway::start(&topology, &GatewayOptions::default());
+    let core: SocketAddr = (Topology::core_address(Family::V4), 6000).into();
+    let session = gateway.create_session(&json!({
+        "access": { "profile": "RTP/AVP", "remote": everybody.to_string() },
+        "core": { "profile": "RTP/AVP", "remote": core.to_string() },
+    }));
+    let core = End::new(&topology.core, core, false, &session.description["core"]);
+    for number in 0..PACKETS {
+        core.send(Kind::Rtp, &media::numbered_rtp(1, number, 160));
+    }
+    let counters = || gateway.show(&session.id)["counters"]["core_to_access"].clone();
+    let have_arrived = wait_until(|| counters()["packets_in"] == PACKETS);
+    assert!(have_arrived, "{}", counters());
+    let counters = counters();
+    assert_eq!(counters["refused"]["no-route"], PACKETS, "{counters}");
+    assert_eq!(counters["packets_out"], 0, "{counters}");
+    expect_balanced(&gateway);
+}
+
+#[test]
 fn a_media_port_without_a_flow_is_silent_and_counted() {
     if !require::root_and_namespaces() {
         return;

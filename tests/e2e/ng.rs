@@ -96,6 +96,53 @@ fn media_goes_on_as_agreed_while_an_offer_is_refused_and_after_it() {
 }
 
 #[test]
+fn a_ue_that_moves_to_another_version_of_ip_and_back_goes_on_under_its_keys() {
+    if !is_all_there() || !Libsrtp::is_there() {
+        return;
+    }
+    let topology = Topology::new();
+    let gateway = gateway(&topology);
+    let proxy = Proxy::new(&topology, "moves");
+    let places = [Family::V4, Family::V6, Family::V4]
+        .map(|family| SocketAddr::new(Topology::ue_address(family), 5000));
+    // The rollover counter is 1 before the UE moves, and moves along.
+    let mut numbers = 65_530..;
+    let mut call: Option<(Libsrtp, [End; 2])> = None;
+    for place in places {
+        let offered = sdp(place, "RTP/SAVP", &crypto(1));
+        let to = if call.is_some() { "core" } else { "" };
+        let options = json!({ "transport-protocol": "RTP/AVP", "address-family": "IP4" });
+        let to_core = proxy.offer(["ue", to], &offered, options);
+        if let Some((libsrtp, ends)) = &mut call {
+            // There may never be an answer.
+            for number in numbers.by_ref().take(20) {
+                cross(ends, libsrtp, number);
+            }
+        }
+        let answered = sdp(core(5000), "RTP/AVP", "");
+        let to_ue = proxy.answer(["ue", "core"], &answered, json!({}));
+        let (mut libsrtp, core_end) = match call.take() {
+            // What the core was told has not changed.
+            Some((libsrtp, [_, core_end])) => (libsrtp, core_end),
+            None => (
+                Libsrtp::new(SUITE, &SUITE.key(1), &key_in(&to_ue)),
+                End::new(&topology.core, core(5000), false, &leg(&to_core)),
+            ),
+        };
+        let ends = [End::new(&topology.ue, place, false, &leg(&to_ue)), core_end];
+        for number in numbers.by_ref().take(20) {
+            cross(&ends, &mut libsrtp, number);
+        }
+        call = Some((libsrtp, ends));
+    }
+    let (libsrtp, _) = call.expect("there is one");
+    for direction in ["access to core", "core to access"] {
+        report::peer(&libsrtp.version, SUITE.name, direction, 100, "moving UE");
+    }
+    assert_eq!(gateway.frames_lost(), 0);
+}
+
+#[test]
 fn a_plain_peer_that_says_a_host_name_hears_at_once_where_the_proxy_says_that_it_is() {
     if !is_all_there() {
         return;

@@ -30,7 +30,7 @@ fn a_browser_calls_a_plain_phone_in_the_core() {
     let bed = Bed::new(&topology);
     for (name, family, options) in [
         ("passive", Family::V4, json!({})),
-        ("active", Family::V4, json!({ "DTLS-reverse": "active" })),
+        ("active", Family::V4, json!({ "DTLS": "active" })),
         ("ipv6", Family::V6, json!({})),
     ] {
         let mut peer = bed.peer();
@@ -52,13 +52,22 @@ fn a_plain_phone_in_the_core_calls_a_browser() {
     let Some(topology) = equipped() else { return };
     let gateway = Gateway::start(&topology, &with_ng());
     let bed = Bed::new(&topology);
-    let mut peer = bed.peer();
-    let options = json!({ "flags": ["WebRTC"], "direction": ["core", "access"] });
-    let offer = bed.ng.rewrite("offer", "call", &Bed::phone_sdp(), &options);
-    let answer = peer.answer(&offer);
-    let passed = bed.ng.rewrite("answer", "call", &answer, &json!({}));
-    expect_plain(&passed);
-    bed.talk(peer, media_address(&passed), "browser_is_called");
+    for (ice, kind) in [("force", "host"), ("force-relay", "relay")] {
+        let mut peer = bed.peer();
+        let flags = ["WebRTC".to_owned(), format!("ICE={ice}")];
+        let options = json!({ "flags": flags, "direction": ["core", "access"] });
+        let offer = bed.ng.rewrite("offer", ice, &Bed::phone_sdp(), &options);
+        assert!(offer.contains(&format!(" typ {kind}")), "{offer}");
+        let answer = peer.answer(&offer);
+        let passed = bed.ng.rewrite("answer", ice, &answer, &json!({}));
+        expect_plain(&passed);
+        bed.talk(
+            peer,
+            media_address(&passed),
+            &format!("browser_is_called_{kind}"),
+        );
+        bed.delete(ice);
+    }
     expect_balanced(&gateway);
 }
 
@@ -437,9 +446,6 @@ impl<'a> Bed<'a> {
 
     /// A browser's offer to the phone. Returns the answer, and where the phone is to send.
     fn browser_offers(&self, call: &str, offer: &str, options: &Value) -> (String, SocketAddr) {
-        while media::receive(&self.phone).is_some() {
-            // Of the call before.
-        }
         let mut all = json!({
             "transport-protocol": "RTP/AVP",
             "direction": ["access", "core"],
@@ -480,6 +486,9 @@ impl<'a> Bed<'a> {
             .ng
             .ask(&json!({ "command": "delete", "call-id": call }));
         assert_eq!(deleted["result"], "ok", "{deleted}");
+        while media::receive(&self.phone).is_some() {
+            // The next call is to hear nothing of this one.
+        }
     }
 
     /// How many packets were refused for this reason.

@@ -27,6 +27,16 @@ impl Libsrtp {
     }
 
     pub(crate) fn new(suite: Suite, send: &Key, receive: &Key) -> Self {
+        Self::start(suite, send, receive, None)
+    }
+
+    /// One that sends under a key with a name: four bytes with this number.
+    pub(crate) fn with_mki(suite: Suite, send: &Key, mki: u32) -> Self {
+        // What it receives under does not matter.
+        Self::start(suite, send, send, Some(&format!("mki={mki:08x}")))
+    }
+
+    fn start(suite: Suite, send: &Key, receive: &Key, option: Option<&str>) -> Self {
         static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
             compile(
                 env!("CARGO_TARGET_TMPDIR"),
@@ -34,7 +44,9 @@ impl Libsrtp {
                 Some("libsrtp2"),
             )
         });
-        let peer = libsrtp::Libsrtp::start(&PROGRAM, [suite.name, &send.hex(), &receive.hex()]);
+        let (send, receive) = (send.hex(), receive.hex());
+        let args = [suite.name, &send, &receive].into_iter().chain(option);
+        let peer = libsrtp::Libsrtp::start(&PROGRAM, args);
         let peer = peer.expect("libsrtp has what every gateway offers");
         Self {
             version: peer.version.clone(),

@@ -2,7 +2,7 @@
 
 //! A SIP proxy that speaks ng with the gateway, for one call between `ue` and `core`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sallyport_tests::Topology;
 use serde_json::{Value, json};
@@ -75,8 +75,9 @@ impl Proxy {
 /// What one end says of itself: where it is, its profile, and further lines.
 pub(crate) fn sdp(at: SocketAddr, profile: &str, lines: &str) -> String {
     let (ip, port) = (at.ip(), at.port());
+    let version = if ip.is_ipv4() { 4 } else { 6 };
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+        "v=0\r\no=- 1 1 IN IP{version} {ip}\r\ns=-\r\nc=IN IP{version} {ip}\r\nt=0 0\r\n\
          m=audio {port} {profile} 8\r\n{lines}"
     )
 }
@@ -89,8 +90,10 @@ pub(crate) fn leg(sdp: &str) -> Value {
             .next()
             .unwrap_or_else(|| panic!("no {start} in {sdp}"))
     };
-    let ip = behind("c=IN IP4 ");
+    let (_, ip) = behind("c=IN IP").split_once(' ').expect("an address");
+    let ip: IpAddr = ip.parse().expect("an address");
     let port = behind("m=audio ").split(' ').next().unwrap_or_default();
     let port: u16 = port.parse().expect("a port");
-    json!({ "local": format!("{ip}:{port}"), "local_rtcp": format!("{ip}:{}", port + 1) })
+    let at = |port| SocketAddr::new(ip, port).to_string();
+    json!({ "local": at(port), "local_rtcp": at(port + 1) })
 }

@@ -22,6 +22,9 @@ mod handshakes;
 /// Peers that say a host name in place of an address.
 mod host_name;
 
+/// Which ports an offer needs.
+mod moves;
+
 /// Who talks.
 mod party;
 
@@ -37,7 +40,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sallyport_flow::Realm;
-use sallyport_signalling::e2ae::{self, Ports, Side};
+use sallyport_signalling::e2ae::{self, Side};
 use sallyport_signalling::policy::{E2ae, Policy, RtcpMux};
 use sallyport_signalling::random::SystemRandom;
 use sallyport_signalling::sdp::Sdp;
@@ -49,6 +52,7 @@ pub(crate) use party::{About, Echoes, Learning, Party, Reach};
 pub(crate) use request::{Answer, Dscp, Offer, Part, Registration, Tags, Terms};
 
 use branch::{Crossed, Version};
+use moves::Offered;
 use place::Place;
 
 use crate::call_error::CallError;
@@ -189,31 +193,15 @@ impl Call {
             dialog.answerer.as_ref()
         };
         host_name::resolve(&mut folded, &offer.about, offerer)?;
-        let mut ports = BTreeMap::new();
-        for index in dialog.call.wanted_ports(&folded) {
-            let media = &folded.media()[index];
-            let ip = folded.connection(media).and_then(|at| at.ip());
-            let version = ip.map(IpVersion::of);
-            let mut take = |side: Side, wanted| {
-                let ends = take_ports(realms[side as usize], wanted)?;
-                Ok::<_, CallError>(e2ae::Ends {
-                    rtp: ends.rtp,
-                    rtcp: ends.rtcp,
-                })
-            };
-            let near_ends = take(near, version.map_or(Wanted::Any, Wanted::Exactly))?;
-            let far_wanted = match (offer.version, version) {
-                (Some(version), _) => Wanted::Exactly(version),
-                (None, Some(version)) => Wanted::Rather(version),
-                (None, None) => Wanted::Any,
-            };
-            let far_ends = take(near.opposite(), far_wanted)?;
-            let (access, core) = match near {
-                Side::Access => (near_ends, far_ends),
-                Side::Core => (far_ends, near_ends),
-            };
-            ports.insert(index, Ports { access, core });
-        }
+        let offered = Offered {
+            call: &dialog.call,
+            offer,
+            sdp: &folded,
+            near,
+            party: offerer,
+            realms,
+        };
+        let ports = offered.ports(take_ports)?;
         let mut policy = offer.policy.clone();
         if let Some([of_near, of_far]) = offer.rtcp_mux {
             (policy.access_rtcp_mux, policy.core_rtcp_mux) = match near {
@@ -319,6 +307,9 @@ impl Call {
         };
         branch.shapes = shapes;
         check_families(&after)?;
+        if Self::moves(&dialog.call, &after) {
+            dialog.slot = next_slot(&mut self.dialogs)?;
+        }
         dialog.settle(after, answerer);
         let party = if by_offerer {
             dialog.answerer.get_or_insert_with(|| {
@@ -412,11 +403,9 @@ impl Call {
     pub(crate) fn ports(&self) -> BTreeSet<(Realm, SocketAddr)> {
         let mut ports = BTreeSet::new();
         for branch in &self.branches {
-            let [access, core] = branch.realms();
-            for own in branch.calls().flat_map(e2ae::Call::ports) {
-                let Some(own) = own else { continue };
-                ports.extend([(access, own.access.rtp), (core, own.core.rtp)]);
-            }
+            let realms = branch.realms();
+            let held = branch.calls().flat_map(e2ae::Call::held);
+            ports.extend(held.map(|(side, rtp)| (realms[side as usize], rtp)));
         }
         ports
     }
@@ -484,7 +473,7 @@ impl Call {
 
     /// A dialog for one more who answers.
     fn fork(&mut self, at: usize, take_ports: &mut TakePorts<'_>) -> Result<usize, CallError> {
-        let slot = self.next_slot()?;
+        let slot = next_slot(&mut self.dialogs)?;
         let branch = &mut self.branches[at];
         let offered = branch.offered.as_ref().ok_or(CallError::Dialogue)?;
         let mut own = BTreeMap::new();
@@ -506,7 +495,7 @@ impl Call {
     }
 
     fn add_branch(&mut self, offer: &Offer, now: Duration) -> Result<Place, CallError> {
-        let slot = self.next_slot()?;
+        let slot = next_slot(&mut self.dialogs)?;
         let Tags { from, to, via, .. } = &offer.tags;
         let [near, far] = offer.realms();
         // What went this way before was refused, and whoever comes now is tried in its place.
@@ -541,16 +530,16 @@ impl Call {
             by_offerer: true,
         })
     }
+}
 
-    fn next_slot(&mut self) -> Result<u16, CallError> {
-        /// A session has 2^14 streams of four flows.
-        const DIALOGS: u16 = (1 << 14) / MAX_STREAMS;
-        if self.dialogs >= DIALOGS {
-            return Err(CallError::Dialogs { max: DIALOGS });
-        }
-        self.dialogs += 1;
-        Ok((self.dialogs - 1) * MAX_STREAMS)
+fn next_slot(dialogs: &mut u16) -> Result<u16, CallError> {
+    /// A session has 2^14 streams of four flows.
+    const DIALOGS: u16 = (1 << 14) / MAX_STREAMS;
+    if *dialogs >= DIALOGS {
+        return Err(CallError::Dialogs { max: DIALOGS });
     }
+    *dialogs += 1;
+    Ok((*dialogs - 1) * MAX_STREAMS)
 }
 
 /// Where both who talk are on the access side, both have protected media if policy wants that

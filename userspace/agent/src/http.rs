@@ -33,7 +33,7 @@ use crate::manager::{Manager, ManagerError};
 use crate::ng::Control;
 use crate::session::SessionId;
 
-/// The longest body of a request, in bytes.
+/// The longest body of a request, in bytes; those with an SDP may be longer.
 const MAX_BODY: usize = 64 << 10;
 
 /// The routes of version 1.
@@ -208,7 +208,10 @@ impl IntoResponse for Error {
 impl From<BytesRejection> for Error {
     fn from(rejection: BytesRejection) -> Self {
         let message = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => format!("the body has more than {MAX_BODY} bytes"),
+            StatusCode::PAYLOAD_TOO_LARGE => format!(
+                "the body is too long; send at most {MAX_BODY} bytes, or {} with an SDP",
+                e2ae::MAX_BODY
+            ),
             _ => "the body ended early; send all of it".to_owned(),
         };
         Self::new(rejection.status(), "", message)

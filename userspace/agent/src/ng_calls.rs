@@ -206,6 +206,8 @@ impl NgCalls {
                     .collect(),
             },
             version: version(options),
+            moves_ports: options.flags.contains(&Flag::NoPortLatching)
+                && !options.flags.contains(&Flag::PortLatching),
             dscp: match options.tos {
                 None | Some(Tos::Default) => Some(Dscp::AsArrived),
                 Some(Tos::Unchanged) => None,
@@ -236,12 +238,9 @@ impl NgCalls {
     /// What becomes of ICE and DTLS.
     fn handshakes(&self, options: &Options, is_answer: bool) -> Handshakes {
         let has = |flag| options.flags.contains(&flag);
-        // In an answer it is about who gets it.
-        let role = if is_answer {
-            options.dtls
-        } else {
-            options.dtls_reverse
-        };
+        // In both messages it is about who made the offer: who answers ours chooses its role itself
+        // (RFC 8842 section 5.2). `DTLS-reverse` is the older name for it in an offer.
+        let role = options.dtls_reverse.or(options.dtls);
         // What the offer decided about DTLS the answer does not change.
         let takes_dtls = is_answer || options.dtls != Some(Dtls::Off);
         let hash = match options.dtls_fingerprint {
@@ -254,13 +253,15 @@ impl NgCalls {
             ice: match options.ice {
                 None | Some(Ice::Default) => IceAsked::AsOffered,
                 Some(Ice::Remove) => IceAsked::Never,
-                // Nobody is to go past us.
+                // Others' candidates are never left: nobody is to go past us.
                 Some(_) => IceAsked::Always,
             },
             rejects_ice: has(Flag::RejectIce) || (is_answer && options.ice == Some(Ice::Remove)),
             trickles: has(Flag::TrickleIce),
+            is_relay: options.ice == Some(Ice::ForceRelay),
             fingerprint: self.manager.fingerprint(hash).filter(|_| takes_dtls),
             no_sdes: options.sdes.off,
+            prefers_sdes: options.sdes.prefer,
             is_active: role == Some(Dtls::Active),
             no_tls_id: has(Flag::NoTlsId),
         }

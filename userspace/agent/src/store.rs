@@ -19,7 +19,7 @@
 //! next change finds it as it was after the last commit.
 
 /// What is written of a session.
-mod record;
+pub(crate) mod record;
 
 /// The file.
 mod database;

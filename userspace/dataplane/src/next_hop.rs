@@ -21,7 +21,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteType, RouteVia,
 };
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 use sallyport_flow::Realm;
@@ -376,7 +376,8 @@ impl NextHops {
     }
 }
 
-/// The router towards a peer, or the peer itself; `None` without a route.
+/// The router towards a peer, or the peer itself; `None` without a route, and where it would lead to
+/// everybody on a link, or to a group.
 async fn next_hop(handle: &Handle, interface: u32, peer: IpAddr) -> Option<IpAddr> {
     let mut message = match peer {
         IpAddr::V4(peer) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
@@ -400,6 +401,7 @@ async fn next_hop(handle: &Handle, interface: u32, peer: IpAddr) -> Option<IpAdd
     // Told an interface and finding no route, the kernel takes any IPv4 address to be on the link
     // (`ip_route_output_key_hash_rcu` in net/ipv4/route.c); such a route is of no table.
     let is_real = route.header.table != RouteHeader::RT_TABLE_UNSPEC
+        && route.header.kind == RouteType::Unicast
         && route.attributes.contains(&RouteAttribute::Oif(interface));
     is_real.then(|| gateway(&route).unwrap_or(peer))
 }

@@ -54,7 +54,7 @@ async fn supervise(data_plane: &Role, agent: &Role) -> Result<(), Failure> {
         let mut stopped = stop.subscribe();
         select! {
             () = signal => info!("told to end"),
-            _ = stopped.wait_for(|stop| *stop) => {}
+            () = told(&mut stopped) => {}
         }
         stop.send_replace(true);
     };
@@ -99,7 +99,7 @@ impl Role {
             let life = match self.start() {
                 Ok(mut child) => select! {
                     status = child.wait() => status,
-                    _ = stopped.wait_for(|stop| *stop) => {
+                    () = told(&mut stopped) => {
                         self.end(child).await;
                         return Ok(());
                     }
@@ -122,7 +122,7 @@ impl Role {
             }
             select! {
                 () = sleep(wait) => {}
-                _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+                () = told(&mut stopped) => return Ok(()),
             }
         }
     }
@@ -168,6 +168,12 @@ impl Role {
             error!("{} cannot be killed: {cause}", self.name);
         }
     }
+}
+
+/// Waits until everybody is told to stop. What is read is let go here: while somebody holds it,
+/// nobody else could tell.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 /// Makes sure that no data plane and no agent are there already.
@@ -262,6 +268,29 @@ mod tests {
         let kept = role.keep(&stop).await;
         assert!(matches!(kept, Err(Failure::Child { .. })), "{kept:?}");
         assert!(*stopped.borrow());
+    }
+
+    #[test]
+    fn one_that_cannot_do_its_work_ends_the_other_and_the_supervisor() {
+        let (other, file) = script("other", "echo >> $1; exec sleep 1000");
+        let (unable, _) = script("first", "until test -s $1; do sleep 0.01; done; exit 1");
+        let unable = Role {
+            args: [&unable.args[..3], &other.args[3..]].concat(),
+            ..unable
+        };
+        let (ended, wait) = std::sync::mpsc::channel();
+        // Whoever blocked the loop would block its clock, too.
+        std::thread::spawn(move || {
+            for roles in [[&unable, &other], [&other, &unable]] {
+                let result = event_loop::run(supervise(roles[0], roles[1]));
+                ended.send(result.is_err()).unwrap();
+            }
+        });
+        for _ in 0..2 {
+            let has_failed = wait.recv_timeout(Duration::from_mins(1));
+            assert!(has_failed.expect("it hangs"));
+        }
+        fs::remove_file(file).unwrap();
     }
 
     #[tokio::test]

@@ -3,9 +3,11 @@
 //! What an operator wants for the media of one realm.
 
 use core::fmt;
+use core::mem;
 use core::str::FromStr;
+use std::borrow::Cow;
 
-use crate::sdes::Sdes;
+use crate::sdes::{Sdes, Suite};
 use crate::sdp::Medium;
 
 /// What an operator wants for the media of one access realm.
@@ -35,16 +37,32 @@ impl Policy {
     /// Whether protection ends here for a medium of a UE on an access network. Where nobody knows
     /// which it is on, the strictest counts of the rules that could fit.
     pub fn e2ae(&self, medium: &Medium, access_network: Option<&AccessNetwork>) -> E2ae {
-        let is_about = |rule: &&Rule| rule.medium.as_ref().is_none_or(|wanted| wanted == medium);
-        let mut strictest = E2ae::Off;
-        for rule in self.rules.iter().filter(is_about) {
-            match (&rule.access_network, access_network) {
-                (Some(wanted), Some(found)) if wanted != found => (),
-                (Some(_), None) => strictest = strictest.max(rule.e2ae),
-                _ => return strictest.max(rule.e2ae),
-            }
-        }
-        strictest.max(E2ae::default())
+        let rules = self.rules(medium, access_network);
+        let last = rules.last();
+        let is_ruled = last.is_some_and(|rule| rule.is_certain(access_network));
+        let otherwise = Some(E2ae::default()).filter(|_| !is_ruled);
+        let of_rules = rules.iter().map(|rule| rule.e2ae);
+        of_rules.chain(otherwise).max().unwrap_or_default()
+    }
+
+    /// Which suites, in which order, for a medium of a UE on an access network: of those in `sdes`
+    /// the ones that every rule allows which fits, or could.
+    pub fn sdes(&self, medium: &Medium, access_network: Option<&AccessNetwork>) -> Cow<'_, Sdes> {
+        let rules = self.rules(medium, access_network);
+        let allowed = rules.iter().filter_map(|rule| rule.suites.as_ref());
+        allowed.fold(Cow::Borrowed(&self.sdes), |sdes, allowed| {
+            Cow::Owned(sdes.only(allowed))
+        })
+    }
+
+    /// The first rule that fits, behind those that could where nobody knows the access network.
+    fn rules(&self, medium: &Medium, access_network: Option<&AccessNetwork>) -> Vec<&Rule> {
+        let mut is_found = false;
+        let rules = self.rules.iter();
+        rules
+            .filter(|rule| rule.may_fit(medium, access_network))
+            .take_while(|rule| !mem::replace(&mut is_found, rule.is_certain(access_network)))
+            .collect()
     }
 }
 
@@ -61,7 +79,7 @@ impl Default for Policy {
     }
 }
 
-/// Whether protection ends here, for some media.
+/// Whether protection ends here, for some media, and how they may be protected.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
     /// For this medium only.
@@ -70,6 +88,21 @@ pub struct Rule {
     pub access_network: Option<AccessNetwork>,
     /// What holds then.
     pub e2ae: E2ae,
+    /// The suites that may be used then, on either side; any of the policy's without.
+    pub suites: Option<Vec<Suite>>,
+}
+
+impl Rule {
+    fn may_fit(&self, medium: &Medium, access_network: Option<&AccessNetwork>) -> bool {
+        let wanted = self.access_network.as_ref();
+        self.medium.as_ref().is_none_or(|wanted| wanted == medium)
+            && wanted.is_none_or(|wanted| access_network.is_none_or(|found| found == wanted))
+    }
+
+    /// Whether a rule that may fit does.
+    const fn is_certain(&self, access_network: Option<&AccessNetwork>) -> bool {
+        self.access_network.is_none() || access_network.is_some()
+    }
 }
 
 /// Whether protection between UE and access edge is wanted, the strictest last.
@@ -137,6 +170,7 @@ pub enum RtcpMux {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sdes::Suites;
 
     #[test]
     fn the_first_rule_that_fits_counts_or_the_strictest_that_could() {
@@ -144,6 +178,7 @@ mod tests {
             medium,
             access_network: network.map(AccessNetwork::parse),
             e2ae,
+            suites: None,
         };
         let policy = Policy {
             rules: vec![
@@ -166,6 +201,40 @@ mod tests {
         ] {
             let network = network.map(AccessNetwork::parse);
             assert_eq!(policy.e2ae(&medium, network.as_ref()), e2ae, "{medium:?}");
+        }
+    }
+
+    #[test]
+    fn suites_are_those_that_every_rule_allows_which_fits_or_could() {
+        use Suite::{AeadAes128Gcm as Gcm128, AeadAes256Gcm as Gcm256, AesCm128HmacSha1_80 as Cm};
+        let rule = |medium, network: Option<&str>, suites: &[Suite]| Rule {
+            medium,
+            access_network: network.map(AccessNetwork::parse),
+            e2ae: E2ae::Required,
+            suites: Some(suites.to_vec()),
+        };
+        let policy = Policy {
+            rules: vec![
+                rule(None, Some("IEEE-802.11"), &[Gcm256, Gcm128]),
+                rule(Some(Medium::Audio), None, &[Cm, Gcm128]),
+                rule(None, None, &[]),
+            ],
+            sdes: Sdes {
+                suites: Suites::new([Gcm128, Gcm256, Cm]).unwrap(),
+                ..Sdes::default()
+            },
+            ..Policy::default()
+        };
+        for (medium, network, suites) in [
+            (Medium::Audio, Some("IEEE-802.11"), &[Gcm128, Gcm256][..]),
+            (Medium::Video, Some("IEEE-802.11"), &[Gcm128, Gcm256]),
+            (Medium::Audio, Some("3GPP-E-UTRAN-FDD"), &[Gcm128, Cm]),
+            (Medium::Audio, None, &[Gcm128]),
+            (Medium::Video, None, &[]),
+        ] {
+            let network = network.map(AccessNetwork::parse);
+            let sdes = policy.sdes(&medium, network.as_ref());
+            assert_eq!(sdes.suites.as_slice(), suites, "{medium:?} {network:?}");
         }
     }
 

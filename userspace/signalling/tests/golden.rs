@@ -343,13 +343,15 @@ impl Case {
                 "e2ae" => {
                     let mut words = value.split(' ');
                     let e2ae = words.next().unwrap().parse().unwrap();
+                    let mut word = || words.next().filter(|word| *word != "*");
                     policy.rules.push(Rule {
-                        medium: words
-                            .next()
-                            .filter(|medium| *medium != "*")
-                            .map(Medium::from),
-                        access_network: words.next().map(AccessNetwork::parse),
+                        medium: word().map(Medium::from),
+                        access_network: word().map(AccessNetwork::parse),
                         e2ae,
+                        suites: word().map(|suites| {
+                            let suites = suites.split(',');
+                            suites.map(|suite| suite.parse().unwrap()).collect()
+                        }),
                     });
                 }
                 "suites" => {
@@ -394,8 +396,10 @@ impl Case {
                             },
                             rejects_ice: asks("reject-ICE"),
                             trickles: asks("trickle"),
+                            is_relay: asks("relay"),
                             fingerprint: asks("DTLS").then(fingerprint),
                             no_sdes: asks("no-SDES"),
+                            prefers_sdes: asks("prefer-SDES"),
                             is_active: asks("active"),
                             no_tls_id: asks("no-tls-id"),
                         },

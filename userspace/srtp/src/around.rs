@@ -130,12 +130,11 @@ impl<'s> Crypto<'s> {
             keys: &self.session.keys,
             kind: job.kind,
             start: job.start,
-            text: job.start
-                + match packet.cipher {
-                    Cipher::Kernel => packet.clear,
-                    Cipher::Outside | Cipher::Null => packet.end,
-                },
-            end: job.start + packet.end,
+            head: match packet.cipher {
+                Cipher::Kernel => packet.clear,
+                Cipher::Outside | Cipher::Null => packet.end,
+            },
+            len: packet.end,
             frame: job.frame,
             ssrc: packet.ssrc,
             index,
@@ -158,9 +157,9 @@ impl<'s> Crypto<'s> {
             let iv = f8::iv(job.kind, bytes, index, index_word(index, packet.cipher));
             f8.apply(iv, &mut bytes[packet.clear..]);
         } else {
-            let text = job.start + packet.clear;
+            let head = packet.clear;
             let item = self.item(job, packet, index);
-            kernel::restore(&mut Item { text, ..item });
+            kernel::restore(&mut Item { head, ..item });
         }
         if csrcs > 0 {
             cryptex::unfold(&mut job.frame[job.start..], csrcs);

@@ -18,10 +18,10 @@ pub struct Burst<'a>(Batch<'a>);
 pub struct Place {
     /// Where the packet starts in its frame.
     pub start: usize,
-    /// Where the text starts, behind the header.
-    pub text: usize,
-    /// Where the text ends. The tag is behind it.
-    pub end: usize,
+    /// The length of the header, which the text is behind.
+    pub head: usize,
+    /// The length of header and text. The tag is behind them.
+    pub len: usize,
     /// The SSRC in the header.
     pub ssrc: u32,
     /// ROC and SEQ, 48 bits.
@@ -78,8 +78,8 @@ impl<'a> Burst<'a> {
             kind: Kind::Rtp,
             frame,
             start: place.start,
-            text: place.text,
-            end: place.end,
+            head: place.head,
+            len: place.len,
             ssrc: place.ssrc,
             index: place.index,
             authentic: false,

@@ -16,7 +16,7 @@
 //!    it counts: what was opened is taken back, and opened again with the new index if there is
 //!    one.
 //!
-//! Nearly all packets are *plain* ([`ContextSet::plain_direction`]) and on time
+//! Nearly all packets are *plain* ([`ContextSet::is_plain`]) and on time
 //! ([`ContextSet::index_ahead`]): for them the steps are the same, only shorter. Where session keys
 //! depend on the index, or the kind of tag does, packets are processed before all others, one
 //! after the other. No other set knows of that.
@@ -29,18 +29,18 @@ use crate::kernel::{self, Batch, Item, Operation};
 use crate::packet::{Packet, Tag};
 use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal};
 
-/// A packet of which the index was guessed.
-struct Guess<'s> {
-    /// The number of its job.
-    job: usize,
-    set: &'s ContextSet,
-    packet: Guessed,
-}
-
-enum Guessed {
-    /// The SSRC and the index of a plain one that is on time.
-    Ahead(u32, u64),
-    /// The number of any other one.
+/// What was guessed of a packet.
+#[derive(Clone, Copy)]
+enum Guess<'s> {
+    /// Nothing: it is not to be processed, or was refused.
+    Nothing,
+    /// A plain one that is on time.
+    Ahead {
+        set: &'s ContextSet,
+        header: RtpHeader,
+        index: u64,
+    },
+    /// Any other one, by its number among them.
     Other(usize),
 }
 
@@ -91,7 +91,7 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
             if job.outcome.is_err() {
                 continue;
             }
-            if let Some(set) = sets.plain_set_of(job, Direction::Send)
+            if let Some(set) = sets.set_of(job, Direction::Send)
                 && let Some((header, index)) = ahead(set, job, job.len, set.plain_tag_len())
             {
                 set.advance_to(index);
@@ -117,6 +117,9 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
 #[expect(clippy::inline_always, reason = "on the way of every packet")]
 #[inline(always)]
 fn ahead(set: &ContextSet, job: &Job<'_>, len: usize, growth: usize) -> Option<(RtpHeader, u64)> {
+    if job.kind != Kind::Rtp {
+        return None;
+    }
     let bytes = job.packet(growth).ok()?.get(..len)?;
     let header = RtpHeader::parse(bytes).ok()?;
     let index = set.index_ahead(header.ssrc, header.sequence)?;
@@ -162,43 +165,47 @@ fn assign(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
 }
 
 fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
-    let mut guesses = ArrayVec::<Guess<'_>, MAX_BURST>::new();
-    let mut others = ArrayVec::<Other, MAX_BURST>::new();
+    let mut guesses = [Guess::Nothing; MAX_BURST];
+    for (job, guess) in burst.iter().zip(&mut guesses) {
+        if let Some(set) = sets.set_of(job, Direction::Receive)
+            && let Some(len) = job.len.checked_sub(set.plain_tag_len())
+            && let Some((header, index)) = ahead(set, job, len, 0)
+        {
+            *guess = Guess::Ahead { set, header, index };
+        }
+    }
+
+    let mut others = ArrayVec::<(&ContextSet, Other), MAX_BURST>::new();
     let mut authentic = [false; MAX_BURST];
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Open);
-        for (at, (job, authentic)) in burst.iter_mut().zip(&mut authentic).enumerate() {
+        let results = guesses.iter_mut().zip(&mut authentic);
+        for (job, (guess, authentic)) in burst.iter_mut().zip(results) {
             if job.outcome.is_err() {
-                continue;
-            }
-            if let Some(set) = sets.plain_set_of(job, Direction::Receive)
-                && let Some(len) = job.len.checked_sub(set.plain_tag_len())
-                && let Some((header, index)) = ahead(set, job, len, 0)
-            {
-                guesses.push(Guess {
-                    job: at,
-                    set,
-                    packet: Guessed::Ahead(header.ssrc, index),
-                });
+                *guess = Guess::Nothing;
+            } else if let Guess::Ahead { set, header, index } = *guess {
+                let len = job.len - set.plain_tag_len();
                 batch.push(item(set, job, len, header, index), authentic);
-            } else if let Some((set, other)) = guess_other(sets, job, &mut batch, authentic) {
-                guesses.push(Guess {
-                    job: at,
-                    set,
-                    packet: Guessed::Other(others.len()),
-                });
+            } else if let Some(other) = guess_other(sets, job, &mut batch, authentic) {
+                *guess = Guess::Other(others.len());
                 others.push(other);
             }
         }
         batch.run();
     }
 
-    for guess in &guesses {
-        let (job, authentic) = (&mut burst[guess.job], authentic[guess.job]);
-        job.outcome = match &guess.packet {
-            Guessed::Ahead(ssrc, index) => settle(guess.set, job, *ssrc, *index, authentic),
-            Guessed::Other(at) => settle_other(guess.set, job, &others[*at], authentic),
+    for ((job, guess), authentic) in burst.iter_mut().zip(&guesses).zip(&authentic) {
+        let result = match *guess {
+            Guess::Nothing => continue,
+            Guess::Ahead { set, header, index } => settle(set, job, header.ssrc, index, *authentic),
+            Guess::Other(at) => {
+                let (set, other) = &others[at];
+                settle_other(set, job, other, *authentic)
+            }
         };
+        if let Err(refusal) = result {
+            job.outcome = Err(refusal);
+        }
     }
 }
 
@@ -258,8 +265,8 @@ fn item<'a>(
         keys: set.plain_keys().expect(TOGETHER),
         kind: Kind::Rtp,
         start: job.start,
-        text: job.start + header.len,
-        end: job.start + len,
+        head: header.len,
+        len,
         frame: job.frame,
         ssrc: header.ssrc,
         index,

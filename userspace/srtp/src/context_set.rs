@@ -38,9 +38,11 @@ const MAX_AHEAD: u16 = 1 << 14;
 // What a plain packet needs comes first, in one line of the cache: see `ContextSets`.
 #[repr(C)]
 pub struct ContextSet {
+    direction: Direction,
     manner: Manner,
     rtp_tag_len: u8,
-    /// Whether plain packets may be on time: `latest` has an SSRC, and the key may protect more.
+    /// Whether there are plain packets that may be on time: `latest` has an SSRC, and the key may
+    /// protect more.
     open: Cell<bool>,
     /// The SSRC that `latest` is of.
     latest_ssrc: Cell<u32>,
@@ -68,12 +70,12 @@ pub(crate) const FETCHED_LEN: usize = offset_of!(ContextSet, keys) + size_of::<u
 /// How packets are processed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Manner {
-    /// SRTP packets are plain, see [`ContextSet::plain_direction`].
-    Plain(Direction),
+    /// SRTP packets are plain, see [`ContextSet::is_plain`].
+    Plain,
     /// In bursts.
-    Together(Direction),
+    Together,
     /// See [`ContextSet::is_alone`].
-    Alone(Direction),
+    Alone,
 }
 
 /// One master key.
@@ -282,28 +284,21 @@ impl ContextSet {
 
     #[inline]
     pub(crate) fn direction(&self) -> Direction {
-        match self.manner {
-            Manner::Plain(direction) | Manner::Together(direction) | Manner::Alone(direction) => {
-                direction
-            }
-        }
+        self.direction
     }
 
-    /// Which way SRTP packets go, if they are *plain*, as nearly all are: encrypted and
-    /// authenticated under the only key, with nothing around what the kernel does.
+    /// Whether SRTP packets are *plain*, as nearly all are: encrypted and authenticated under the
+    /// only key, with nothing around what the kernel does.
     #[inline]
-    pub(crate) fn plain_direction(&self) -> Option<Direction> {
-        match self.manner {
-            Manner::Plain(direction) => Some(direction),
-            _ => None,
-        }
+    pub(crate) fn is_plain(&self) -> bool {
+        self.manner == Manner::Plain
     }
 
     /// Whether packets have to be processed one by one: session keys depend on the index, or the
     /// kind of tag does.
     #[inline]
     pub(crate) fn is_alone(&self) -> bool {
-        matches!(self.manner, Manner::Alone(_))
+        self.manner == Manner::Alone
     }
 
     /// Length of the tag of a plain packet, in bytes.
@@ -464,7 +459,7 @@ impl ContextSet {
         contexts.mark(at, kind, admission.index);
         self.current.set(key);
         self.count(key, kind, 1);
-        self.open.set(open && !self.is_spent(0));
+        self.open.set(open && self.is_plain() && !self.is_spent(0));
     }
 
     #[inline]
@@ -523,14 +518,15 @@ impl ContextSet {
         let fixed = keys[0].sessions.fixed();
         let rtp_tag_len = u8::try_from(format.suite.rtp_tag_len());
         let manner = if fixed.is_none() || format.rcc.is_some() {
-            Manner::Alone(direction)
+            Manner::Alone
         } else if format.is_plain() && fixed.is_some_and(Session::is_bare) {
-            Manner::Plain(direction)
+            Manner::Plain
         } else {
-            Manner::Together(direction)
+            Manner::Together
         };
         let lifetime = policy.lifetime.unwrap_or(u64::MAX);
         Self {
+            direction,
             manner,
             rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
             open: Cell::new(false),
@@ -572,7 +568,7 @@ impl ContextSet {
     /// Whether [`ContextSet::left`] counts them: packets are plain, and there is one key.
     #[inline]
     fn counts_down(&self, kind: Kind) -> bool {
-        kind == Kind::Rtp && self.plain_direction().is_some()
+        kind == Kind::Rtp && self.is_plain()
     }
 
     /// Counts so many more.

@@ -6,7 +6,7 @@ use core::mem::offset_of;
 use core::slice;
 
 use crate::context_set::{Direction, FETCHED_LEN};
-use crate::{ContextSet, Job, Kernel, Kind, Mark, burst, kernel};
+use crate::{ContextSet, Job, Kernel, Mark, burst, kernel};
 
 /// Names a set in the [`ContextSets`] that gave it out. Never given out twice: the id of a set
 /// that was removed names nothing.
@@ -182,13 +182,6 @@ impl ContextSets {
     #[inline]
     pub(crate) fn any_alone(&self) -> bool {
         self.alone > 0
-    }
-
-    /// The set of a job, if that is for this direction and the packet is plain.
-    #[inline]
-    pub(crate) fn plain_set_of(&self, job: &Job<'_>, direction: Direction) -> Option<&ContextSet> {
-        let set = self.set(job.set)?;
-        (job.kind == Kind::Rtp && set.plain_direction() == Some(direction)).then_some(set)
     }
 
     /// The set of a job, if that is for this direction.

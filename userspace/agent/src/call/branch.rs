@@ -60,10 +60,8 @@ pub(super) struct Crossed {
     pub(super) call: e2ae::Call,
     pub(super) offerer_reach: Option<Box<Reach>>,
     pub(super) refuses_rtcp_mux: bool,
-    #[serde(default)]
     pub(super) shapes: Option<Box<[Shape; 2]>>,
     /// Until when it may be answered; no longer if nobody knows.
-    #[serde(default)]
     pub(super) until: Duration,
 }
 

@@ -136,12 +136,12 @@ impl Branch {
 
     /// Whether an SDP leads to here: the call has come out of this branch, and back.
     fn has_port_of(&self, sdp: &Sdp) -> bool {
-        let mut ports = self.calls().flat_map(e2ae::Call::ports).flatten();
+        let mut ports = self.calls().flat_map(e2ae::Call::held);
         let at = |media: &Media| {
             let ip = sdp.connection(media)?.ip()?;
             Some(SocketAddr::new(ip, media.port()))
         };
         let said: Vec<_> = sdp.media().iter().filter_map(at).collect();
-        ports.any(|own| said.contains(&own.access.rtp) || said.contains(&own.core.rtp))
+        ports.any(|(_, own)| said.contains(&own))
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Offer {
     pub(crate) shape: Wanted,
     /// The version of our address for who answers.
     pub(crate) version: Option<Version>,
+    /// Who offers is led to other ports when it is elsewhere than before.
+    pub(crate) moves_ports: bool,
     /// What leaves is marked from now on.
     pub(crate) dscp: Option<Dscp>,
     /// How many m-lines there may be.

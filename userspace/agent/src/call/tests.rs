@@ -2,6 +2,8 @@
 
 //! Calls as they come, from the first offer to the last answer.
 
+/// What is remembered of them.
+mod records;
 /// Lines that only one side has.
 mod shape;
 
@@ -64,6 +66,7 @@ pub(super) fn offer(tags: Tags, sdp: Sdp, profile: &str) -> Offer {
         about: About::default(),
         shape: Wanted::default(),
         version: None,
+        moves_ports: false,
         dscp: None,
         max_streams: 8,
     }
@@ -459,6 +462,7 @@ fn between_two_ues_both_have_protected_media_where_that_is_required() {
             medium: None,
             access_network: None,
             e2ae: E2ae::Required,
+            suites: None,
         }],
         ..Policy::default()
     };

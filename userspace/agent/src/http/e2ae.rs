@@ -8,6 +8,7 @@
 //! | `POST /v1/e2ae/originating/answer` | the core has answered it; what is answered goes to the UE |
 //! | `POST /v1/e2ae/terminating/offer` | the core has made an offer; what is answered goes to a UE |
 //! | `POST /v1/e2ae/terminating/answer` | the UE has answered it; what is answered goes to the core |
+//! | `POST /v1/e2ae/query` | whoever wants to know what protects the call, and what arrived |
 //! | `POST /v1/e2ae/delete` | the call has ended, or a part of it |
 //!
 //! The body of an offer and of an answer:
@@ -36,10 +37,11 @@
 //! whatever that says: a plain peer that says a host name needs it. `security_client` and
 //! `security_server` are header field values: what the UE said at its registration and what the
 //! network did; `signalling` is `confidential` or, without encryption between UE and network,
-//! `exposed`. `policy` takes the place of what the agent is configured with, key by key. Everything
-//! but `call_id`, the tags and `sdp` may be missing, in an answer, too; without `ue` nothing was
-//! agreed on at registration. `"final": true` in an answer says that the call is taken with it:
-//! without media it then ends after `inactive`, and not only after `unanswered`.
+//! `exposed`. `policy` takes the place of what the agent is configured with, key by key; what a
+//! rule there says of suites still holds. Everything but `call_id`, the tags and `sdp` may be
+//! missing, in an answer, too; without `ue` nothing was agreed on at registration. `"final": true`
+//! in an answer says that the call is taken with it: without media it then ends after `inactive`,
+//! and not only after `unanswered`.
 //!
 //! An offer is never refused for glare. Where one of the other side has no answer yet, the new one
 //! takes its place, since nobody tells of an offer that was refused: peers whose offers cross
@@ -49,6 +51,17 @@
 //! The answer is `{"sdp": "…"}`, with the keys that are for who will get it. A refusal has the SIP
 //! status and warning code that fit beside its message:
 //! `{"error": {"field": "sdp", "message": "…", "sip_status": 488, "sip_warning": 302}}`.
+//!
+//! A query has `call_id`. Its answer tells of each peer, line by line, how far its protection
+//! reaches (`end-to-access-edge`, `end-to-end` or `none`, by which it may be shown to its user), in
+//! which suite if it ends here, and what arrived from it:
+//!
+//! ```json
+//! {"peers": [{"tag": "1928301774", "media": [{
+//!     "medium": "audio", "profile": "RTP/SAVP", "protection": "end-to-access-edge",
+//!     "suite": "AEAD_AES_256_GCM", "packets": 1000, "bytes": 172000, "errors": 0
+//! }]}]}
+//! ```
 //!
 //! A deletion has `call_id`, and the tags and the branch if only a part of the call has ended; its
 //! answer tells what arrived: `{"packets": 2000, "bytes": 344000, "errors": 0}`.
@@ -68,6 +81,7 @@ use sallyport_flow::Realm;
 use sallyport_signalling::Suite;
 use sallyport_signalling::e2ae::Side;
 use sallyport_signalling::mediasec::{Binding, Mechanisms};
+use sallyport_signalling::ng::{Counters, MediaReport};
 use sallyport_signalling::policy::{AccessNetwork, Policy, Rule};
 use sallyport_signalling::sdes::Suites;
 use sallyport_signalling::sdp::Sdp;
@@ -84,7 +98,7 @@ use crate::manager::{Manager, to_its_end};
 use crate::report::report;
 
 /// An SDP of 64 KiB, however it is escaped.
-const MAX_BODY: usize = 256 << 10;
+pub(super) const MAX_BODY: usize = 256 << 10;
 
 /// The longest call-id, tag or branch, in bytes; the same as over ng.
 const MAX_TEXT: usize = 1024;
@@ -95,6 +109,7 @@ pub(super) fn router(manager: Arc<Manager>) -> Router {
         .route("/v1/e2ae/originating/answer", post(originating_answer))
         .route("/v1/e2ae/terminating/offer", post(terminating_offer))
         .route("/v1/e2ae/terminating/answer", post(terminating_answer))
+        .route("/v1/e2ae/query", post(query))
         .route("/v1/e2ae/delete", post(delete))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(manager)
@@ -137,6 +152,7 @@ async fn offer(manager: Arc<Manager>, by: Side, body: &[u8]) -> Answered {
         rtcp_mux: None,
         shape: Wanted::default(),
         version: None,
+        moves_ports: false,
         dscp: None,
         max_streams: manager.limits.max_streams,
     };
@@ -166,6 +182,40 @@ async fn answer(manager: Arc<Manager>, to: Side, body: &[u8]) -> Answered {
         .map_err(Error::from)
 }
 
+async fn query(State(manager): State<Arc<Manager>>, body: Body) -> Answered {
+    let QueryBody { call_id } = read(&body?)?;
+    let report = report(&manager.ask(&call_id).await?, manager.now());
+    let peers = report.tags.iter().map(|peer| {
+        let media: Vec<_> = peer.medias.iter().map(media).collect();
+        json!({ "tag": peer.tag, "media": media })
+    });
+    Ok(Json(json!({ "peers": peers.collect::<Vec<_>>() })))
+}
+
+/// What protects a line of one peer, and what arrived.
+fn media(media: &MediaReport) -> Value {
+    let protection = if media.flags.contains(&"passthrough") {
+        "end-to-end"
+    } else if media.protocol.contains("SAVP") {
+        "end-to-access-edge"
+    } else {
+        "none"
+    };
+    let mut arrived = Counters::default();
+    for stream in &media.streams {
+        arrived += stream.ingress;
+    }
+    json!({
+        "medium": media.kind,
+        "profile": media.protocol,
+        "protection": protection,
+        "suite": media.streams.iter().find_map(|stream| stream.suite.as_ref()),
+        "packets": arrived.packets,
+        "bytes": arrived.bytes,
+        "errors": arrived.errors,
+    })
+}
+
 async fn delete(State(manager): State<Arc<Manager>>, body: Body) -> Answered {
     let DeleteBody {
         call_id,
@@ -183,8 +233,7 @@ async fn delete(State(manager): State<Arc<Manager>>, body: Body) -> Answered {
         Ok::<_, CallError>(report(&did, manager.now()))
     });
     let totals = report.await?.totals();
-    let all =
-        |of: fn(&sallyport_signalling::ng::Counters) -> u64| of(&totals.rtp) + of(&totals.rtcp);
+    let all = |of: fn(&Counters) -> u64| of(&totals.rtp) + of(&totals.rtcp);
     Ok(Json(json!({
         "packets": all(|counters| counters.packets),
         "bytes": all(|counters| counters.bytes),
@@ -324,11 +373,16 @@ impl PolicyBody {
                     .map_err(|error: sallyport_signalling::policy::UnknownE2ae| {
                         Error::field("policy.e2ae", error.to_string())
                     })?;
-            policy.rules = vec![Rule {
+            // Suites are those of the rules still.
+            for rule in &mut policy.rules {
+                rule.e2ae = e2ae;
+            }
+            policy.rules.push(Rule {
                 medium: None,
                 access_network: None,
                 e2ae,
-            }];
+                suites: None,
+            });
         }
         policy.needs_indications = self.needs_indications.unwrap_or(policy.needs_indications);
         policy.end_to_end = self.end_to_end.unwrap_or(policy.end_to_end);
@@ -343,6 +397,12 @@ impl PolicyBody {
         }
         Ok(policy)
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct QueryBody {
+    call_id: String,
 }
 
 #[derive(Deserialize)]

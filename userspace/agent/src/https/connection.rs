@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Connections that end when nothing comes.
+//! Connections that end when nothing comes, or nothing that could be answered.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,8 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How long the first request may be waited for.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// How long the next may be, or an answer may be on its way.
+/// How long the next may be, or an answer may be on its way. Whoever begins a request has as long
+/// for all of it: one that comes byte by byte would keep its place for good.
 pub(crate) const IDLE: Duration = Duration::from_mins(1);
 
 /// A stream of which something is heard now and then, and its place among those there may be.
@@ -22,6 +23,8 @@ pub(crate) const IDLE: Duration = Duration::from_mins(1);
 pub(super) struct Connection<S> {
     stream: S,
     end: Pin<Box<Sleep>>,
+    /// Whether something has come since we said something last.
+    is_asked: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -30,6 +33,7 @@ impl<S> Connection<S> {
         Self {
             stream,
             end: Box::pin(sleep(FIRST)),
+            is_asked: false,
             _room: room,
         }
     }
@@ -56,7 +60,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        if buffer.filled().len() > before && !this.is_asked {
+            this.is_asked = true;
             this.end.as_mut().reset(Instant::now() + IDLE);
         }
         this.in_time(cx, read)
@@ -71,6 +76,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.is_asked &= written.is_pending();
         this.in_time(cx, written)
     }
 
@@ -81,6 +87,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.is_asked &= written.is_pending();
         this.in_time(cx, written)
     }
 
@@ -122,6 +129,8 @@ mod tests {
             sleep(wait / 2).await;
             client.write_all(b"x").await.unwrap();
             connection.read_exact(&mut byte).await.unwrap();
+            connection.write_all(b"y").await.unwrap();
+            client.read_exact(&mut byte).await.unwrap();
         }
         let late = connection.read(&mut byte).await.unwrap_err();
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
@@ -133,6 +142,25 @@ mod tests {
         assert_eq!(room.available_permits(), 0);
         drop(connection);
         assert_eq!(room.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_byte_by_byte_is_not_heard_to_the_end() {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (mut client, stream) = duplex(16);
+        let mut connection = Connection::new(stream, permit);
+        let start = Instant::now();
+        let drip = async {
+            while client.write_all(b"x").await.is_ok() {
+                sleep(FIRST / 2).await;
+            }
+        };
+        let hear = async { while connection.read_u8().await.is_ok() {} };
+        tokio::select! {
+            () = drip => panic!("still heard"),
+            () = hear => {}
+        }
+        assert_eq!(start.elapsed().as_secs(), IDLE.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

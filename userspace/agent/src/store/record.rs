@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::session::SessionId;
 
 /// The version of a record's layout: of everything that [`State`] is made of.
-pub(super) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 3;
 
 /// What a record is sealed under: its version and session.
 pub(super) fn name(id: SessionId) -> [u8; 9] {
@@ -21,7 +21,7 @@ pub(super) fn name(id: SessionId) -> [u8; 9] {
 }
 
 /// Encodes in one piece, and in a place that is wiped, so that no copy of a key is left behind.
-pub(super) fn encode<R>(value: &impl Serialize, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
+pub(crate) fn encode<R>(value: &impl Serialize, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
     /// Longer than nearly all records.
     const USUAL: usize = 16 << 10;
     thread_local! {
@@ -41,7 +41,7 @@ pub(super) fn encode<R>(value: &impl Serialize, take: impl FnOnce(&[u8]) -> R) -
     })
 }
 
-pub(super) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
     rest.is_empty().then_some(value)
 }

@@ -67,14 +67,48 @@ fn the_originating_procedure_protects_the_access_side() {
         let is_access = flow.ingress.realm == Realm::Access;
         assert_eq!(flow.ingress.unprotect.is_some(), is_access);
     }
+    let line = |profile: &str, protection: &str, suite: Option<&str>| {
+        json!([{
+            "medium": "audio", "profile": profile, "protection": protection, "suite": suite,
+            "packets": 0, "bytes": 0, "errors": 0,
+        }])
+    };
+    let query = json!({ "call_id": "c/1@ims.example" });
+    let suite = Some("AES_CM_128_HMAC_SHA1_80");
+    let peers = json!([
+        { "tag": "ue", "media": line("RTP/SAVP", "end-to-access-edge", suite) },
+        { "tag": "as", "media": line("RTP/AVP", "none", None) },
+    ]);
+    assert_eq!(
+        post(&agent, "query", &query),
+        (200, json!({ "peers": peers }))
+    );
     let delete = json!({ "call_id": "c/1@ims.example", "from_tag": "ue" });
     let (status, did) = post(&agent, "delete", &delete);
     assert_eq!(
         (status, did),
         (200, json!({ "packets": 0, "bytes": 0, "errors": 0 }))
     );
+    assert_eq!(post(&agent, "query", &query).0, 404);
     assert!(data_plane.state().flows.is_empty());
     assert_eq!(post(&agent, "delete", &delete).0, 404);
+}
+
+#[test]
+fn a_query_tells_what_is_protected_from_end_to_end() {
+    let (agent, _data_plane) = Agent::connected();
+    let mut offer = body("ue", None, &ue_sdp());
+    offer["ue"] = Value::Null;
+    passed(&agent, "originating/offer", &offer);
+    let mut answer = body("ue", Some("as"), &ue_sdp().replace("WVNf", "PS1u"));
+    answer["ue"] = Value::Null;
+    passed(&agent, "originating/answer", &answer);
+    let (_, told) = post(&agent, "query", &json!({ "call_id": "c/1@ims.example" }));
+    for peer in told["peers"].as_array().expect("two peers") {
+        let line = &peer["media"][0];
+        assert_eq!(line["profile"], "RTP/SAVP", "{told}");
+        assert_eq!(line["protection"], "end-to-end", "{told}");
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ mod errors;
 mod https;
 /// What a SIP proxy asks for.
 mod ng_options;
+/// What each of its words makes of session descriptions.
+mod ng_words;
 /// Agent and data plane die and come back.
 mod recovery;
 /// Keys go in and never out.

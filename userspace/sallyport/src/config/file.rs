@@ -115,6 +115,8 @@ pub(super) struct E2aeRule {
     pub(super) access_network: Option<String>,
     /// `off`, `optional` or `required`.
     pub(super) e2ae: String,
+    /// Those of the policy that may be used then; all of them without.
+    pub(super) suites: Option<Vec<String>>,
 }
 
 /// `[agent.timeouts]`, in seconds; 0 for never.

@@ -13,29 +13,38 @@ use super::file::MediaPolicy;
 pub(super) fn read(file: &MediaPolicy) -> Result<Policy, ConfigError> {
     let mut policy = sallyport_agent::default_policy();
     if let Some(names) = &file.suites {
-        let error = |problem: String| ConfigError::key("agent.policy.suites", problem);
-        let mut suites = Vec::<Suite>::new();
-        for name in names {
-            let suite = name.parse();
-            suites.push(suite.map_err(|problem| error(format!("{name}: {problem}")))?);
-        }
-        policy.sdes.suites = Suites::new(suites).map_err(|problem| error(problem.to_string()))?;
+        policy.sdes.suites = suites(names, "agent.policy.suites")?;
     }
     policy.needs_indications = file.needs_indications;
     policy.end_to_end = file.end_to_end;
     policy.sdes.relaxed.unencrypted_srtcp = file.unencrypted_srtcp;
     for (index, rule) in file.e2ae.iter().enumerate() {
-        let key = || format!("agent.policy.e2ae[{index}].e2ae");
+        let key = |key: &str| format!("agent.policy.e2ae[{index}].{key}");
+        let allowed = rule.suites.as_ref();
+        let allowed = allowed.map(|names| suites(names, &key("suites")));
         policy.rules.push(Rule {
             medium: rule.medium.as_deref().map(Medium::from),
             access_network: rule.access_network.as_deref().map(AccessNetwork::parse),
             e2ae: rule
                 .e2ae
                 .parse()
-                .map_err(|problem| ConfigError::key(key(), format!("{problem}")))?,
+                .map_err(|problem| ConfigError::key(key("e2ae"), format!("{problem}")))?,
+            suites: allowed
+                .transpose()?
+                .map(|suites| suites.as_slice().to_vec()),
         });
     }
     Ok(policy)
+}
+
+fn suites(names: &[String], key: &str) -> Result<Suites, ConfigError> {
+    let error = |problem: String| ConfigError::key(key, problem);
+    let mut suites = Vec::<Suite>::new();
+    for name in names {
+        let suite = name.parse();
+        suites.push(suite.map_err(|problem| error(format!("{name}: {problem}")))?);
+    }
+    Suites::new(suites).map_err(|problem| error(problem.to_string()))
 }
 
 #[cfg(test)]
@@ -50,21 +59,30 @@ mod tests {
             medium: Some("audio".to_owned()),
             access_network: None,
             e2ae: e2ae.to_owned(),
+            suites: None,
         }
     }
 
     #[test]
     fn suites_and_rules_are_those_of_the_file() {
+        let gcm = || vec!["AEAD_AES_128_GCM".to_owned()];
+        let of_audio = E2aeRule {
+            suites: Some(gcm()),
+            ..rule("required")
+        };
         let policy = read(&MediaPolicy {
-            suites: Some(vec!["AEAD_AES_128_GCM".to_owned()]),
-            e2ae: vec![rule("required")],
+            suites: Some([gcm(), vec!["AES_CM_128_HMAC_SHA1_80".to_owned()]].concat()),
+            e2ae: vec![of_audio],
             unencrypted_srtcp: true,
             ..MediaPolicy::default()
         })
         .unwrap();
         assert!(policy.sdes.relaxed.unencrypted_srtcp);
         assert!(!policy.sdes.relaxed.unencrypted_srtp);
-        assert_eq!(policy.sdes.suites.as_slice(), [Suite::AeadAes128Gcm]);
+        let suites = |medium| policy.sdes(&medium, None).suites.as_slice().to_vec();
+        let both = [Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80];
+        assert_eq!(suites(Medium::Audio), both[..1]);
+        assert_eq!(suites(Medium::Video), both);
         assert_eq!(policy.e2ae(&Medium::Audio, None), E2ae::Required);
         assert_eq!(policy.e2ae(&Medium::Video, None), E2ae::Optional);
     }
@@ -92,6 +110,16 @@ mod tests {
                     ..MediaPolicy::default()
                 },
                 "agent.policy.e2ae[1].e2ae: ",
+            ),
+            (
+                MediaPolicy {
+                    e2ae: vec![E2aeRule {
+                        suites: Some(vec!["ROT13".to_owned()]),
+                        ..rule("off")
+                    }],
+                    ..MediaPolicy::default()
+                },
+                "agent.policy.e2ae[0].suites: ROT13: ",
             ),
         ] {
             let error = read(&file).unwrap_err().to_string();

@@ -50,7 +50,9 @@ fuzz_target!(|bytes: &[u8]| {
             trickles: wanted & 8 != 0,
             fingerprint: Fingerprint::parse(&format!("sha-256 {}", ["AB"; 32].join(":")))
                 .filter(|_| wanted & 2 == 0),
+            is_relay: wanted & 8 != 0,
             no_sdes: wanted & 0x80 != 0,
+            prefers_sdes: wanted & 1 != 0,
             ..Handshakes::default()
         },
         indicates: wanted & 8 != 0,
@@ -91,8 +93,11 @@ fuzz_target!(|bytes: &[u8]| {
         };
         let result = match from {
             Some(from) => {
-                let wanted = call.wanted_ports(&sdp).into_iter();
-                let ports: BTreeMap<_, _> = wanted.map(|i| (i, ports(i))).collect();
+                // The next 5000 are for who moves.
+                let moving = (0..sdp.media().len()).map(|i| (i, ports(i + 5_000)));
+                let moving = moving.filter(|_| wanted & 12 == 12);
+                let first = call.wanted_ports(&sdp).into_iter().map(|i| (i, ports(i)));
+                let ports: BTreeMap<_, _> = moving.chain(first).collect();
                 call.offer(from, &sdp, &ports, &context, &mut random)
             }
             None => call.answer(&sdp, &context, &mut random),

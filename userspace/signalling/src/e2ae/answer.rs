@@ -221,7 +221,8 @@ impl AnsweredLine<'_> {
         Ok(Some(match ours {
             Ours::Sdes(ours) => {
                 let answered = self.media.section().attributes(Crypto::NAME);
-                let (send, receive) = (self.context.policy.sdes)
+                let sdes = self.context.sdes(self.media.medium());
+                let (send, receive) = sdes
                     .read_answer(ours, answered)
                     .map_err(MediaRefusal::Answer)?;
                 Protection::Sdes(Keys {
@@ -265,17 +266,14 @@ impl AnsweredLine<'_> {
 
     /// Whether policy allows what the peers have agreed on, which nobody may have offered.
     fn check_end_to_end(&self) -> Result<(), MediaRefusal> {
-        let Context {
-            policy,
-            access_network,
-            ..
-        } = self.context;
-        if !policy.end_to_end {
+        if !self.context.policy.end_to_end {
             return Err(MediaRefusal::EndToEnd);
         }
-        if policy.e2ae(self.media.medium(), *access_network) == E2ae::Required {
+        let medium = self.media.medium();
+        if self.context.e2ae(medium) == E2ae::Required {
             let answered = self.media.section().attributes(Crypto::NAME);
-            let checked = policy.sdes.check_answer(answered);
+            let sdes = self.context.sdes(medium);
+            let checked = sdes.check_answer(answered);
             checked.map_err(MediaRefusal::Answer)?;
         }
         Ok(())

@@ -55,10 +55,15 @@ pub struct Handshakes {
     pub rejects_ice: bool,
     /// What is offered says that there may be candidates to come (RFC 8840), and that there are none.
     pub trickles: bool,
+    /// Our candidates are of the type of a relay (RFC 8839 section 5.1): other ways of a peer, if it
+    /// has any, come first.
+    pub is_relay: bool,
     /// Of our certificate: without, keys are never from DTLS.
     pub fingerprint: Option<Fingerprint>,
     /// Protected media for who is to answer gets its keys from DTLS, whatever its profile.
     pub no_sdes: bool,
+    /// Keys in an offer are taken, though it has a fingerprint and the profile of DTLS.
+    pub prefers_sdes: bool,
     /// Where the offerer leaves it to us, we start the handshake.
     pub is_active: bool,
     /// No `a=tls-id`.

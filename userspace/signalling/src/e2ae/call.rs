@@ -2,6 +2,7 @@
 
 //! The state of a call.
 
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,19 @@ impl Call {
         self.streams.iter().map(|stream| stream.setup.as_ref())
     }
 
-    /// The ports that each `m=` line has; `None` where it needs none.
+    /// The ports for RTP of all streams on both sides: those that the next answer leads media to, and
+    /// those that it flows through by now.
+    pub fn held(&self) -> impl Iterator<Item = (Side, SocketAddr)> {
+        self.streams.iter().flat_map(|stream| {
+            let next = stream.ports.map(|ports| [ports.access, ports.core]);
+            let setup = stream.setup.as_ref();
+            let now = setup.map(|setup| [setup.access.local, setup.core.local]);
+            let both = next.into_iter().chain(now);
+            both.flat_map(|[access, core]| [(Side::Access, access.rtp), (Side::Core, core.rtp)])
+        })
+    }
+
+    /// The ports that each `m=` line has from the next answer on; `None` where it needs none.
     pub fn ports(&self) -> impl Iterator<Item = Option<Ports>> {
         self.streams.iter().map(|stream| stream.ports)
     }
@@ -90,6 +103,7 @@ impl Call {
 
     /// An offer has come. `ports` has at least what [`Call::wanted_ports`] asks for; those of
     /// streams that turn out not to need any are the ones whose action is [`Action::Nothing`].
+    /// Where a stream has some already, these take their place from the answer on.
     pub fn offer(
         &self,
         from: Side,
@@ -122,9 +136,8 @@ impl Call {
         for (index, media) in offer.media().iter().enumerate() {
             let before = self.streams.get(index);
             let setup = before.and_then(|stream| stream.setup.clone());
-            let ports = before
-                .and_then(|stream| stream.ports)
-                .or_else(|| ports.get(&index).copied());
+            let ports = ports.get(&index).copied();
+            let ports = ports.or_else(|| before.and_then(|stream| stream.ports));
             let line = OfferedLine {
                 from,
                 offer,

@@ -41,8 +41,12 @@ pub use decision::{
 };
 pub use refusal::{MediaRefusal, Refusal};
 
+use std::borrow::Cow;
+
 use crate::mediasec::Binding;
-use crate::policy::{AccessNetwork, Policy, RtcpMux};
+use crate::policy::{AccessNetwork, E2ae, Policy, RtcpMux};
+use crate::sdes::Sdes;
+use crate::sdp::Medium;
 
 /// What decisions about a call depend on, beside what its peers say.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +64,17 @@ pub struct Context<'a> {
     pub asked: Option<&'a Asked>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Whether protection of a medium ends here.
+    fn e2ae(&self, medium: &Medium) -> E2ae {
+        self.policy.e2ae(medium, self.access_network)
+    }
+
+    /// What may protect a medium.
+    fn sdes(&self, medium: &Medium) -> Cow<'a, Sdes> {
+        self.policy.sdes(medium, self.access_network)
+    }
+
     const fn rtcp_mux(&self, side: Side) -> RtcpMux {
         match side {
             Side::Access => self.policy.access_rtcp_mux,

@@ -50,8 +50,9 @@ impl OfferedLine<'_> {
         let (treatment, asked) = match self.context.asked {
             None => (self.examine_rtp()?, None),
             Some(asked) => {
+                let takes_keys = asked.handshakes.prefers_sdes && self.theirs().is_ok();
                 let keys = Offered {
-                    has_dtls: is_protected && peer.wants_dtls(media),
+                    has_dtls: is_protected && peer.wants_dtls(media) && !takes_keys,
                     is_osrtp: osrtp.is_some(),
                 };
                 let terms = asked.terms(self.from, media.profile(), keys, self.setup)?;
@@ -148,7 +149,7 @@ impl OfferedLine<'_> {
     /// What is offered to us, or would have been, that we take.
     fn theirs(&self) -> Result<Crypto, MediaRefusal> {
         let offered = self.media.section().attributes(Crypto::NAME);
-        let sdes = &self.context.policy.sdes;
+        let sdes = self.context.sdes(self.media.medium());
         sdes.choose(offered).map_err(MediaRefusal::Offer)
     }
 
@@ -167,7 +168,7 @@ impl OfferedLine<'_> {
             Some(Theirs::Sdes(theirs)) => Some(theirs.parameters.relaxed),
             Some(Theirs::Dtls(_)) | None => None,
         };
-        let sdes = &self.context.policy.sdes;
+        let sdes = self.context.sdes(self.media.medium());
         let ours = sdes.offer(without.unwrap_or_default(), random)?;
         if ours.is_empty() {
             return Err(MediaRefusal::NoSuite.into());
@@ -182,7 +183,8 @@ impl OfferedLine<'_> {
         };
         let suite = self.agreed(self.from)?.receive.suite;
         let offered = self.media.section().attributes(Crypto::NAME);
-        let kept = (suite != theirs.suite).then(|| self.context.policy.sdes.find(suite, offered));
+        let sdes = self.context.sdes(self.media.medium());
+        let kept = (suite != theirs.suite).then(|| sdes.find(suite, offered));
         kept.flatten().map(Box::new)
     }
 
@@ -302,11 +304,6 @@ impl OfferedLine<'_> {
     }
 
     fn e2ae(&self) -> E2ae {
-        let Context {
-            policy,
-            access_network,
-            ..
-        } = self.context;
-        policy.e2ae(self.media.medium(), *access_network)
+        self.context.e2ae(self.media.medium())
     }
 }

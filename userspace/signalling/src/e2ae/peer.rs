@@ -2,6 +2,8 @@
 
 //! What a peer says about itself, whatever the profile.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Ends, Leg, MediaRefusal, Protection};
@@ -36,6 +38,10 @@ impl Peer {
     /// `takes_ice`: whether the peer gets the ICE that it has.
     pub(super) fn new(sdp: &Sdp, media: &Media, takes_ice: bool) -> Result<Self, MediaRefusal> {
         let connection = sdp.connection(media).ok_or(MediaRefusal::Address)?;
+        let rtcp_ip = media.rtcp().and_then(|rtcp| rtcp.address);
+        if connection.ip().into_iter().chain(rtcp_ip).any(is_of_many) {
+            return Err(MediaRefusal::Address);
+        }
         let port = media.port();
         let ends = connection.ip().filter(|ip| !ip.is_unspecified()).map(|ip| {
             let rtcp = media.rtcp().map_or((ip, port.saturating_add(1)), |rtcp| {
@@ -122,5 +128,14 @@ impl Peer {
             mid: self.mid.clone().filter(|_| is_browser),
             clocks: self.clocks.clone(),
         }
+    }
+}
+
+/// Whether packets to an address would reach many. A peer that could choose one would have us flood
+/// its neighbours.
+const fn is_of_many(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_multicast(),
     }
 }

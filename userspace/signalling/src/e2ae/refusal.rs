@@ -130,7 +130,7 @@ pub enum MediaRefusal {
     NotRtp,
     /// It asks for several ports.
     SeveralPorts,
-    /// It has no address to send to.
+    /// It has no address of one host to send to.
     Address,
     /// It is answered with another profile than was offered.
     Profile,
@@ -163,9 +163,9 @@ impl fmt::Display for MediaRefusal {
             ),
             Self::NotRtp => f.write_str("a=crypto is for RTP only; leave it out"),
             Self::SeveralPorts => f.write_str("several ports in one m= line; offer one"),
-            Self::Address => {
-                f.write_str("no address to send to; write c=IN IP4 <address> or c=IN IP6 <address>")
-            }
+            Self::Address => f.write_str(
+                "no address of a host to send to; write c=IN IP4 <address> or c=IN IP6 <address>",
+            ),
             Self::Profile => {
                 f.write_str("the profile is not the offered one; answer with that, or with port 0")
             }

@@ -2,6 +2,8 @@
 
 //! A session description as it is passed on.
 
+use core::net::IpAddr;
+
 use super::{Ends, Handshakes};
 use crate::dtls::{Fingerprint, Setup};
 use crate::ice::{self, Credentials};
@@ -77,6 +79,7 @@ impl KeyLines {
 pub(super) struct IceLines {
     credentials: Credentials,
     trickles: bool,
+    is_relay: bool,
 }
 
 impl IceLines {
@@ -87,6 +90,7 @@ impl IceLines {
         Some(Self {
             credentials: credentials?.clone(),
             trickles: handshakes.is_some_and(|handshakes| handshakes.trickles),
+            is_relay: handshakes.is_some_and(|handshakes| handshakes.is_relay),
         })
     }
 
@@ -99,10 +103,16 @@ impl IceLines {
         add("ice-options", &format!("ice2{trickle}"));
         let ends = [local.rtp, local.rtcp].into_iter().zip(1..);
         for (at, component) in ends.take(if is_muxed { 1 } else { 2 }) {
-            // RFC 8445 section 5.1.2: of the best type, and the only one of it.
-            let priority = (126 << 24) + (65535 << 8) + (256 - component);
             let (ip, port) = (at.ip(), at.port());
-            let candidate = format!("1 {component} UDP {priority} {ip} {port} typ host");
+            // RFC 8445 section 5.1.2: of the best type or of the worst, and the only one of it.
+            let (preference, kind) = match (self.is_relay, ip) {
+                (false, _) => (126, "host"),
+                // RFC 8839 section 5.1: where we are behind the relay is nobody's business.
+                (true, IpAddr::V4(_)) => (0, "relay raddr 0.0.0.0 rport 9"),
+                (true, IpAddr::V6(_)) => (0, "relay raddr :: rport 9"),
+            };
+            let priority = (preference << 24) + (65535 << 8) + (256 - component);
+            let candidate = format!("1 {component} UDP {priority} {ip} {port} typ {kind}");
             add("candidate", &candidate);
         }
         if self.trickles {

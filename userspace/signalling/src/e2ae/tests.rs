@@ -99,6 +99,43 @@ fn ports_are_asked_for_where_rtp_needs_some_and_missed_if_they_are_not_there() {
 }
 
 #[test]
+fn other_ports_take_the_place_of_those_that_a_stream_has_once_there_is_an_answer() {
+    let policy = Policy::default();
+    let context = context(&policy);
+    let mut random = Counting::default();
+    let plain = sdp("m=audio 4002 RTP/AVP 0\n");
+    let mut play = |call: &Call, ports: &BTreeMap<usize, Ports>| {
+        let offered = call.offer(Side::Access, &plain, ports, &context, &mut random);
+        let offered = offered.unwrap().0;
+        let answered = offered.answer(&plain, &context, &mut random).unwrap();
+        (offered, answered.0)
+    };
+    let locals = |call: &Call| {
+        let setup = call.setups().next().unwrap().unwrap();
+        [setup.access.local.rtp.port(), setup.core.local.rtp.port()]
+    };
+    let held = |call: &Call| {
+        let held = call.held().map(|(_, rtp)| rtp.port());
+        held.collect::<std::collections::BTreeSet<_>>()
+    };
+    let (_, first) = play(&Call::new(), &ports());
+    assert_eq!(locals(&first), [40000, 50000]);
+    let mut others = ports()[&0];
+    others.access.rtp.set_port(40200);
+    let others = BTreeMap::from([(0, others)]);
+    let (offered, answered) = play(&first, &others);
+    assert_eq!(locals(&offered), [40000, 50000]);
+    assert_eq!(held(&offered), [40000, 40200, 50000].into());
+    assert_eq!(locals(&answered), [40200, 50000]);
+    assert_eq!(held(&answered), [40200, 50000].into());
+    // Refused, they are those of the next offer.
+    let rejected = offered.reject().0;
+    assert_eq!(held(&rejected), [40000, 40200, 50000].into());
+    let (_, after) = play(&rejected, &BTreeMap::new());
+    assert_eq!(locals(&after), [40200, 50000]);
+}
+
+#[test]
 fn without_random_bytes_there_is_no_call() {
     struct Dry;
     impl Random for Dry {
@@ -242,7 +279,7 @@ proptest! {
     ) {
         let e2ae = if is_required { E2ae::Required } else { E2ae::Optional };
         let policy = Policy {
-            rules: vec![Rule { medium: None, access_network: None, e2ae }],
+            rules: vec![Rule { medium: None, access_network: None, e2ae, suites: None }],
             needs_indications,
             ..Policy::default()
         };

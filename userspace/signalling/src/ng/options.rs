@@ -47,9 +47,9 @@ pub struct Options {
     pub ice: Option<Ice>,
     /// `ICE-lite`.
     pub ice_lite: Option<IceLite>,
-    /// `DTLS`.
+    /// `DTLS`, and which role we rather have towards who made the offer.
     pub dtls: Option<Dtls>,
-    /// `DTLS-reverse`: the same towards who sent this SDP.
+    /// `DTLS-reverse`: an older name for the role.
     pub dtls_reverse: Option<Dtls>,
     /// `DTLS-fingerprint`.
     pub dtls_fingerprint: Option<DtlsHash>,
@@ -115,6 +115,7 @@ impl Options {
             }
             "osrtp" => return self.set(key, value, Osrtp::parse, |options| &mut options.osrtp),
             "ice" => return self.words(key, value, Self::ice),
+            "bundle" => return self.words(key, value, Self::bundle),
             "sdes" => return self.words(key, value, Self::sdes),
             "supports" => return self.words(key, value, Self::supports),
             "direction" => self.direction(value),
@@ -173,32 +174,14 @@ impl Options {
         }
         codecs.single &= is_answer;
         let asked = [
-            // Where there is a choice, keys are from DTLS.
-            ("SDES-prefer", self.sdes.prefer),
-            // Who answers chooses (RFC 5763 section 5). Of our role towards who offers,
-            // `DTLS-reverse` tells.
-            (
-                "DTLS",
-                !is_answer && matches!(self.dtls, Some(Dtls::Active | Dtls::Passive)),
-            ),
-            // The next deletion says its own.
-            ("delete-delay", self.delete_delay.is_some()),
-            // Candidates of others lead past us.
-            (
-                "ICE",
-                matches!(self.ice, Some(Ice::ForceRelay | Ice::Optional)),
-            ),
             // We always are one, towards everybody.
             ("ICE-lite", self.ice_lite == Some(IceLite::Off)),
+            // Nobody is to believe in it any more (RFC 8122 section 5).
             (
                 "DTLS-fingerprint",
                 self.dtls_fingerprint == Some(DtlsHash::Sha1),
             ),
             ("generate-RTCP", self.generate_rtcp == Some(true)),
-            (
-                "no-port-latching",
-                self.flags.contains(&Flag::NoPortLatching),
-            ),
         ];
         for (name, is_asked) in asked {
             if is_asked {
@@ -217,11 +200,9 @@ impl Options {
 
     /// Takes a key and its value as they are among the words of `flags`.
     fn pair(&mut self, key: &str, value: &Value<'_>) {
-        match (normal(key).as_str(), value) {
+        match normal(key).as_str() {
             // These would bring more words of the kind, without end.
-            ("flags" | "rtpp-flags", _) => self.ignored.add(Why::Value, key),
-            // An IPv6 address looks like a list.
-            ("media-address", Value::List(list)) if list.len() == 1 => self.option(key, &list[0]),
+            "flags" | "rtpp-flags" => self.ignored.add(Why::Value, key),
             _ => self.option(key, value),
         }
     }
@@ -257,8 +238,9 @@ impl Options {
 
     /// Takes a word of `flags` that stands for one of another list.
     fn prefixed(&mut self, word: &str) {
-        const PREFIXES: [&str; 8] = [
+        const PREFIXES: [&str; 9] = [
             "SDES",
+            "bundle",
             "OSRTP",
             "rtcp-mux",
             "endpoint-learning",
@@ -309,6 +291,18 @@ impl Options {
             self.flags.insert(Flag::Ice2);
         } else {
             self.ignored.add(Why::Unknown, &format!("ICE-{word}"));
+        }
+    }
+
+    /// Each stream has ports of its own, so what is left is to take bundles apart, which is done
+    /// anyhow.
+    fn bundle(&mut self, word: &str) {
+        match normal(word).as_str() {
+            "reject" => {}
+            "accept" | "offer" | "require" | "strict" => {
+                self.ignored.add(Why::Unsupported, "bundle");
+            }
+            _ => self.ignored.add(Why::Unknown, &format!("bundle-{word}")),
         }
     }
 
@@ -434,8 +428,13 @@ fn put<T>(found: Option<T>, to: &mut Option<T>) -> bool {
     is_found
 }
 
+/// One word, or a list of it alone, as an IPv6 address in brackets looks like.
 fn word<T>(value: &Value<'_>, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-    value.text().and_then(parse)
+    let word = match value {
+        Value::List(list) if list.len() == 1 => &list[0],
+        word => word,
+    };
+    word.text().and_then(parse)
 }
 
 /// Text that is not too long to be kept.
@@ -487,12 +486,11 @@ pub(super) fn delay(value: &Value<'_>) -> Option<Duration> {
 
 /// Why a normalised key or flag is left out.
 fn unread(name: &str) -> Why {
-    const UNSUPPORTED: [&str; 32] = [
+    const UNSUPPORTED: [&str; 31] = [
         "allow-transcoding",
         "always-transcode",
         "audio-player",
         "block-short",
-        "bundle",
         "delay-buffer",
         "detect-dtmf",
         "discard-recording",

@@ -21,7 +21,7 @@ words! {
         MediaHandover = "media-handover",
         /// Keep our ports when the peer's change.
         PortLatching = "port-latching",
-        /// Change our ports when the peer's change, even with ICE.
+        /// Change our ports when the peer's change.
         NoPortLatching = "no-port-latching",
         /// Write no `a=rtcp`.
         NoRtcpAttribute = "no-rtcp-attribute",
@@ -127,9 +127,10 @@ words! {
         Force = "force",
         /// As [`Ice::Force`] where there was some, else none.
         Default = "default",
-        /// Put ourselves in as the relay.
+        /// As [`Ice::Force`], as a candidate of the type of a relay: those of others would lead past
+        /// us.
         ForceRelay = "force-relay",
-        /// Put ourselves in as the last candidate.
+        /// As [`Ice::Force`]: those of others would lead past us.
         Optional = "optional",
     }
 
@@ -148,7 +149,7 @@ words! {
     /// What becomes of DTLS-SRTP (RFC 5763).
     enum Dtls {
         /// None is offered or accepted.
-        Off = "off" | "no" | "disable",
+        Off = "off" | "no" | "disable" | "disabled",
         /// We are the server.
         Passive = "passive",
         /// We are the client.

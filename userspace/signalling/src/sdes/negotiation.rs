@@ -63,6 +63,20 @@ impl Sdes {
             .collect()
     }
 
+    /// The same with no other suites than these.
+    #[must_use]
+    pub fn only(&self, allowed: &[Suite]) -> Self {
+        let only = |suites: &[Suite]| {
+            let suites = suites.iter().filter(|suite| allowed.contains(suite));
+            suites.copied().collect()
+        };
+        Self {
+            suites: Suites(only(&self.suites.0)),
+            offered: self.offered.as_deref().map(only),
+            ..self.clone()
+        }
+    }
+
     /// Whether all that we are asked to do without is what `relaxed` lets us.
     pub fn allows_what_is_asked(&self) -> bool {
         self.relaxed.covers(self.asked.or(Relaxed::default()))

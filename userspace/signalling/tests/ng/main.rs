@@ -10,6 +10,8 @@ mod hostile;
 mod replies;
 /// What Kamailio and OpenSIPS send.
 mod requests;
+/// Every word that they know.
+mod words;
 
 use sallyport_signalling::ng::{Command, Encoding, RequestError};
 

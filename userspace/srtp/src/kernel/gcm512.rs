@@ -41,8 +41,8 @@
 //!
 //! # Opening
 //!
-//! The text is hashed first, without being written, and decrypted in a second pass when the tag
-//! is right.
+//! A packet is not written before its tag is right: [`short`] ones are decrypted in a second pass,
+//! [`long`] ones are decrypted into memory of the kernel and copied.
 
 mod classes;
 mod long;

@@ -71,13 +71,13 @@ pub(super) struct Lanes<'a> {
 #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
 #[inline(always)]
 fn fits(item: &Item<'_>) -> bool {
-    // What would be negative becomes too large.
+    let behind = item.frame.len().checked_sub(item.start);
+    let behind = behind.and_then(|len| len.checked_sub(item.len));
     item.kind == Kind::Rtp
         && item.start >= HEADROOM
-        && item.text >= item.start
-        && item.end.wrapping_sub(item.text) <= MAX_TEXT
-        && item.end <= item.frame.len()
-        && item.frame.len() - item.end >= TAILROOM
+        && item.head <= item.len
+        && item.len - item.head <= MAX_TEXT
+        && behind.is_some_and(|behind| behind >= TAILROOM)
 }
 
 impl<'a> Lanes<'a> {
@@ -92,7 +92,7 @@ impl<'a> Lanes<'a> {
         if !fits(&item) {
             return Err((item, authentic));
         }
-        let head = item.text - item.start;
+        let head = item.head;
         match &item.keys.block {
             Some(Block::Cm128(key)) if head <= MAX_CM_HEAD => {
                 let lane = Lane::new(&**key, key.salt, item, authentic);
@@ -145,8 +145,8 @@ impl<'a, K> Lane<'a, K> {
         let Item {
             frame,
             start,
-            text,
-            end,
+            head,
+            len,
             ssrc,
             index,
             ..
@@ -155,8 +155,8 @@ impl<'a, K> Lane<'a, K> {
         Self {
             key,
             start: frame.as_mut_ptr().wrapping_add(start),
-            head: text - start,
-            len: end - start,
+            head,
+            len,
             nonce: salt ^ (u128::from(ssrc) << 48) ^ u128::from(index),
             roc,
             authentic,

@@ -131,10 +131,10 @@ pub(crate) struct Item<'a> {
     pub(crate) frame: &'a mut [u8],
     /// Where the packet starts in the frame.
     pub(crate) start: usize,
-    /// Where the text starts: what is in front of it stays in the clear.
-    pub(crate) text: usize,
-    /// Where the text ends and the trailer starts.
-    pub(crate) end: usize,
+    /// The length of what stays in the clear, in front of the text.
+    pub(crate) head: usize,
+    /// The length of head and text: the trailer is behind them.
+    pub(crate) len: usize,
     pub(crate) ssrc: u32,
     /// The SRTP index, 48 bits, or the SRTCP index, 31 bits.
     pub(crate) index: u64,
@@ -143,6 +143,18 @@ pub(crate) struct Item<'a> {
 }
 
 impl Item<'_> {
+    /// Where the text starts in the frame.
+    #[inline]
+    pub(crate) fn text(&self) -> usize {
+        self.start + self.head
+    }
+
+    /// Where the text ends in the frame.
+    #[inline]
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.len
+    }
+
     /// The packet, and where to say that it is authentic.
     #[inline]
     fn split(&mut self) -> (Item<'_>, &mut bool) {
@@ -184,7 +196,7 @@ impl Kernel {
     fn run(self, items: &mut [Item<'_>], operation: Operation) {
         for items in items.chunks_mut(MAX_BURST) {
             for item in &*items {
-                item.keys.fetch(item.end - item.text);
+                item.keys.fetch(item.len - item.head);
             }
             let mut batch = Batch::new(self, operation);
             for item in items {

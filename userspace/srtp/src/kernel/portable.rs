@@ -213,7 +213,8 @@ where
     fn xor_keystream(&self, item: &mut Item<'_>) {
         let iv = (self.salt.nonce(item) << 16).to_be_bytes();
         let core = InnerIvInit::inner_iv_init(&self.cipher, &iv.into());
-        Ctr128BE::from_core(core).apply_keystream(&mut item.frame[item.text..item.end]);
+        let text = item.text()..item.end();
+        Ctr128BE::from_core(core).apply_keystream(&mut item.frame[text]);
     }
 
     fn tag(&self, item: &Item<'_>) -> [u8; 20] {
@@ -230,8 +231,8 @@ where
     /// Where the tag stands, and what it authenticates ends.
     fn tag_at(item: &Item<'_>) -> usize {
         match item.kind {
-            Kind::Rtp => item.end,
-            Kind::Rtcp => item.end + INDEX_WORD_LEN,
+            Kind::Rtp => item.end(),
+            Kind::Rtcp => item.end() + INDEX_WORD_LEN,
         }
     }
 }
@@ -246,18 +247,18 @@ where
     }
 
     fn seal(&self, item: &mut Item<'_>) {
-        let tag = self.encrypt(item);
-        item.frame[item.end..][..tag.len()].copy_from_slice(&tag);
+        let (tag, end) = (self.encrypt(item), item.end());
+        item.frame[end..][..tag.len()].copy_from_slice(&tag);
     }
 
     fn open(&self, item: &mut Item<'_>) -> bool {
         if is_clear_rtcp(item) {
             let tag = self.clear_rtcp_tag(item);
-            return item.frame[item.end..][..TAG_LEN].ct_eq(&tag).into();
+            return item.frame[item.end()..][..TAG_LEN].ct_eq(&tag).into();
         }
         let nonce = self.nonce(item);
-        let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
-        let (text, trailer) = rest.split_at_mut(item.end - item.text);
+        let (head, rest) = item.frame[item.start..].split_at_mut(item.head);
+        let (text, trailer) = rest.split_at_mut(item.len - item.head);
         let Some(tag) = trailer.first_chunk::<TAG_LEN>() else {
             return false;
         };
@@ -292,8 +293,8 @@ where
             return self.clear_rtcp_tag(item);
         }
         let nonce = self.nonce(item);
-        let (head, rest) = item.frame[item.start..].split_at_mut(item.text - item.start);
-        let (text, trailer) = rest.split_at_mut(item.end - item.text);
+        let (head, rest) = item.frame[item.start..].split_at_mut(item.head);
+        let (text, trailer) = rest.split_at_mut(item.len - item.head);
         let word = &trailer[TAG_LEN..];
         with_associated_data(item.kind, head, word, |data| {
             (self.aead).encrypt_inout_detached(&nonce, data, text.into())
@@ -306,9 +307,9 @@ where
     /// behind it (RFC 7714 section 9.3). The frame is as before in the end.
     fn clear_rtcp_tag(&self, item: &mut Item<'_>) -> [u8; TAG_LEN] {
         let nonce = self.nonce(item);
-        let behind = item.end..item.end + TAG_LEN + INDEX_WORD_LEN;
+        let behind = item.end()..item.end() + TAG_LEN + INDEX_WORD_LEN;
         item.frame[behind.clone()].rotate_right(INDEX_WORD_LEN);
-        let data = &item.frame[item.start..item.end + INDEX_WORD_LEN];
+        let data = &item.frame[item.start..item.end() + INDEX_WORD_LEN];
         let text: &mut [u8] = &mut [];
         let tag = (self.aead).encrypt_inout_detached(&nonce, data, text.into());
         item.frame[behind].rotate_left(INDEX_WORD_LEN);
@@ -325,7 +326,7 @@ where
 
 /// Whether an item is SRTCP with flag E not set, in a suite with GCM.
 fn is_clear_rtcp(item: &Item<'_>) -> bool {
-    item.kind == Kind::Rtcp && item.frame[item.end + TAG_LEN] & 0x80 == 0
+    item.kind == Kind::Rtcp && item.frame[item.end() + TAG_LEN] & 0x80 == 0
 }
 
 /// What GCM authenticates without encrypting it: the head of the packet, and behind it for SRTCP
@@ -378,8 +379,8 @@ mod tests {
             keys: &keys,
             kind: Kind::Rtp,
             start: 0,
-            text: 0,
-            end: frame.len(),
+            head: 0,
+            len: frame.len(),
             frame: &mut frame,
             ssrc: 0,
             index: 0,
@@ -462,8 +463,8 @@ mod tests {
                 keys: &keys,
                 kind: Kind::Rtp,
                 start: 0,
-                text: packet.len(),
-                end: packet.len(),
+                head: packet.len(),
+                len: packet.len(),
                 frame: &mut frame,
                 ssrc: 0x5501_a0b2,
                 index: 0xf17b,

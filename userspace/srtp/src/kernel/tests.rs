@@ -172,8 +172,8 @@ impl Packet {
             keys: &keys[self.key % keys.len()],
             kind: self.kind,
             start: self.start(),
-            text: self.start() + self.head,
-            end: self.start() + self.head + self.text,
+            head: self.head,
+            len: self.head + self.text,
             ssrc: self.ssrc,
             index: self.index,
             authentic: self.authentic,
@@ -322,8 +322,8 @@ fn packets_without_room_are_left_to_the_portable_kernel() {
                 subject.seal(&mut [Item {
                     frame,
                     start: 0,
-                    text: 12,
-                    end: 112,
+                    head: 12,
+                    len: 112,
                     ..expected.clone().item(&all)
                 }]);
             };

@@ -18,6 +18,11 @@
 //! ahead no further than two chunks. Packets come sorted by their vectors, so that one has as many
 //! chunks as the other; where it has not, both go alone.
 //!
+//! To open a packet, its hash need not wait for its AES: both are of the same packet, and what it
+//! is decrypted to goes into a ring. From there it is written [`LAG`] packets later, when the tag
+//! is known to be right, a chunk beside each chunk of that packet: alone, each vector would take
+//! two or three cycles.
+//!
 //! # The powers
 //!
 //! The vectors of the last chunk are multiplied by a power for each place, `H^12` to `H^1`. A
@@ -58,7 +63,7 @@ use super::super::clmul::from_u128;
 use super::super::ctr::{counters, spread512};
 use super::super::lane::{Lane, MAX_TEXT};
 use super::product::{Factor, Product, Whole, interleaved};
-use super::{GROUP, TEXT_COUNTER, finish_tags, last_counters, start, swap};
+use super::{GROUP, TEXT_COUNTER, ZERO, finish_tags, last_counters, start, swap};
 
 /// Vectors that are encrypted and hashed at once.
 const CHUNK: usize = 3;
@@ -74,6 +79,10 @@ const _: () = assert!(MAX_VECTORS + 1 - CHUNK - SECOND_HALF <= POWERS);
 /// Packets on their way: a group that waits for its tags, one that is hashed behind it, and one
 /// in AES; a power of two.
 const SLOTS: usize = 2 * GROUP;
+
+/// How many packets behind its hash a text that is opened is written, since its tag must be right.
+const LAG: usize = GROUP + 1;
+const _: () = assert!(LAG < SLOTS);
 
 /// How many vectors a packet has in front of the last.
 #[inline]
@@ -103,15 +112,18 @@ static SHAPES: [Shape; 64] = {
     shapes
 };
 
-/// A packet on its way.
+/// What is remembered of a packet until its tag is done.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Work {
-    shape: Shape,
     /// What the tag is encrypted with.
     stream_tag: __m128i,
-    /// Where the first vector is.
-    at: *mut u8,
+    /// Where the tag is, and where to say that it was right.
+    trailer: *mut u8,
+    authentic: *mut bool,
+    /// Where the first vector is, and how many are to be written when it is opened.
+    first: *mut u8,
+    vectors: usize,
 }
 
 /// What is remembered of packets on their way, each at the remainder of its number.
@@ -121,7 +133,7 @@ struct Ring {
     works: [Work; SLOTS],
     /// What are their hashes once places are added and it is reduced.
     products: [MaybeUninit<Whole>; SLOTS],
-    /// Their keystream; zero where there is no text.
+    /// Their keystream, zero where there is no text; of those that are opened, what they are then.
     streams: [[MaybeUninit<__m512i>; MAX_VECTORS]; SLOTS],
 }
 
@@ -148,7 +160,7 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     for end in ends {
         let places = start..usize::from(*end);
         start = places.end;
-        let vectors = vectors(lane_at(lanes, order, places.start));
+        let vectors = vectors(&lanes[usize::from(order[places.start])]);
         let chunks = vectors / CHUNK;
         match vectors % CHUNK + 1 {
             1 => ring.turns::<ENCRYPT, ROUNDS, 1>(lanes, order, places, chunks),
@@ -157,7 +169,12 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
         }
     }
     while ring.tagged < order.len() {
-        ring.tag::<ENCRYPT, ROUNDS>(lanes, order);
+        ring.tag::<ENCRYPT>(order.len());
+    }
+    if !ENCRYPT {
+        for at in order.len().saturating_sub(LAG)..order.len() {
+            ring.plain(at).write_all();
+        }
     }
 }
 
@@ -173,22 +190,65 @@ impl Ring {
         chunks: usize,
     ) {
         let Range { start, end } = places;
-        self.step::<ENCRYPT, ROUNDS, true, false, FIRST>(lanes, order, start, chunks);
-        for at in start + 1..end {
-            self.step::<ENCRYPT, ROUNDS, true, true, FIRST>(lanes, order, at, chunks);
-            // Late, because the tags wait for all that was before.
-            if at > self.tagged + GROUP {
-                self.tag::<ENCRYPT, ROUNDS>(lanes, order);
+        if ENCRYPT {
+            let (cipher, mut before) = self.enter(lanes, order, start);
+            self.step::<ENCRYPT, ROUNDS, true, false, FIRST>(start, cipher, &before, chunks);
+            for at in start + 1..end {
+                self.tag_if_due::<ENCRYPT>(at - 1);
+                let (cipher, packet) = self.enter(lanes, order, at);
+                self.step::<ENCRYPT, ROUNDS, true, true, FIRST>(at, cipher, &before, chunks);
+                before = packet;
             }
-        }
-        self.step::<ENCRYPT, ROUNDS, false, true, FIRST>(lanes, order, end, chunks);
-        if end > self.tagged + GROUP {
-            self.tag::<ENCRYPT, ROUNDS>(lanes, order);
+            self.step::<ENCRYPT, ROUNDS, false, true, FIRST>(end, Cipher::NONE, &before, chunks);
+            self.tag_if_due::<ENCRYPT>(end);
+        } else {
+            for at in start..end {
+                self.tag_if_due::<ENCRYPT>(at);
+                let (cipher, packet) = self.enter(lanes, order, at);
+                self.step::<ENCRYPT, ROUNDS, true, true, FIRST>(at, cipher, &packet, chunks);
+            }
         }
     }
 
-    /// AES of a packet if `AES`, and the hash of the one before it if `HASH`. The first chunk has
-    /// `FIRST` vectors, `chunks` are behind it.
+    /// Takes the packet of this number.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn enter<'a, const ROUNDS: usize>(
+        &mut self,
+        lanes: &mut [Lane<'a, GcmKey<ROUNDS>>],
+        order: &[u8],
+        at: usize,
+    ) -> (Cipher<ROUNDS>, Packet<'a, ROUNDS>) {
+        debug_assert!(at < order.len() && usize::from(order[at]) < lanes.len());
+        // SAFETY: `Classes` has made the order from the numbers of lanes, and its runs end in it.
+        let lane = unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(at))) };
+        let text = lane.text_len();
+        let shape = &SHAPES[text % SHAPES.len()];
+        let first = lane.text().wrapping_sub(shape.free as usize);
+        let stream = self.streams[at % SLOTS].as_mut_ptr();
+        self.works[at % SLOTS] = Work {
+            stream_tag: from_u128(0),
+            trailer: lane.text().wrapping_add(text),
+            authentic: lane.authentic,
+            first,
+            vectors: vectors(lane) + 1,
+        };
+        let cipher = Cipher::of(lane, shape, stream);
+        let packet = Packet {
+            key: lane.key,
+            start: lane.start(),
+            head: lane.head,
+            text,
+            shape,
+            first,
+            stream,
+        };
+        (cipher, packet)
+    }
+
+    /// AES of the packet of this number if `AES`, and the hash of a packet if `HASH`: the same if
+    /// it is opened, the one before it if it is sealed. The first chunk has `FIRST` vectors,
+    /// `chunks` are behind it.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
     fn step<
@@ -199,48 +259,37 @@ impl Ring {
         const FIRST: usize,
     >(
         &mut self,
-        lanes: &[Lane<'_, GcmKey<ROUNDS>>],
-        order: &[u8],
         at: usize,
+        mut cipher: Cipher<ROUNDS>,
+        packet: &Packet<'_, ROUNDS>,
         chunks: usize,
     ) {
-        // Where there is no such packet, the other stands for it, and nothing is done with it.
-        let (next, before) = (
-            if AES { at } else { at - 1 },
-            if HASH { at - 1 } else { at },
-        );
-        let (slot, slot_before) = (next % SLOTS, before % SLOTS);
-        let lane = lane_at(lanes, order, next);
-        let shape = if AES {
-            let work = &mut self.works[slot];
-            work.shape = SHAPES[lane.text_len() % SHAPES.len()];
-            work.at = lane.text().wrapping_sub(work.shape.free as usize);
-            work.shape
-        } else {
-            Shape::of(0)
-        };
-        let mut cipher = Cipher::of(lane, &shape, &mut self.streams[slot]);
-        let lane = lane_at(lanes, order, before);
-        let work = self.works[slot_before];
+        let &Packet { key, shape, .. } = packet;
+        let hashed = if ENCRYPT { at.wrapping_sub(1) } else { at };
         let mut way = Way {
-            at: work.at,
-            stream: self.streams[slot_before].as_ptr(),
-            powers: lane.key.powers.as_ptr().cast(),
-            near: lane.key.near.as_ptr(),
+            first: packet.first,
+            stream: packet.stream,
+            powers: key.powers.as_ptr().cast(),
+            near: key.near.as_ptr(),
             taken: 0,
             distance: distance(FIRST + CHUNK * chunks),
+        };
+        let mut plain = if ENCRYPT {
+            Plain::NONE
+        } else {
+            self.plain(at.wrapping_sub(LAG))
         };
         let mut head = _mm512_setzero_si512();
         let mut sum = Product::ZERO;
         if HASH {
             // The head, zero-padded, comes in the places just in front of the text.
             let place =
-                (work.shape.free as usize).cast_signed() - ((lane.head + 15) & !15).cast_signed();
-            head = head_at(lane, place);
+                (shape.free as usize).cast_signed() - ((packet.head + 15) & !15).cast_signed();
+            head = packet.head_at(place);
             if place < 0 {
                 // There are not enough, so that a vector of its own goes first.
                 way.distance = distance(FIRST + CHUNK * chunks + 1).max(1);
-                let early = _mm512_shuffle_epi8(head_at(lane, place + 64), swap());
+                let early = _mm512_shuffle_epi8(packet.head_at(place + 64), swap());
                 let factors = way.powers::<1, false>();
                 let none = &[_mm512_setzero_si512(); ROUNDS];
                 [sum] = interleaved::<ROUNDS, 1, false, true>(none, &mut [early], [early], factors);
@@ -253,12 +302,14 @@ impl Ring {
                 if AES {
                     blocks = cipher.begin::<$n, $is_last>();
                 }
-                let mut data = [_mm512_setzero_si512(); $n];
+                let mut text = [_mm512_setzero_si512(); $n];
+                let mut data = text;
                 let mut factors = [Factor::ZERO; $n];
                 if HASH {
-                    data = way.take::<ENCRYPT, $n>();
+                    text = way.take::<ENCRYPT, $n>();
+                    data = text;
                     if $is_first && ($n > 1 || !$is_last) {
-                        data[0] = _mm512_mask_mov_epi64(head, work.shape.first, data[0]);
+                        data[0] = _mm512_mask_mov_epi64(head, shape.first, data[0]);
                     }
                     if $is_last {
                         let around = if $is_first && $n == 1 {
@@ -266,14 +317,14 @@ impl Ring {
                         } else {
                             _mm512_setzero_si512()
                         };
-                        let last = work.shape.last_of::<$n, $is_first>();
+                        let last = shape.last_of::<$n, $is_first>();
                         data[$n - 1] = _mm512_mask_mov_epi8(around, last, data[$n - 1]);
                     }
                     for data in &mut data {
                         *data = _mm512_shuffle_epi8(*data, swap());
                     }
                     if $is_last {
-                        data[$n - 1] = with_lengths(lane, data[$n - 1]);
+                        data[$n - 1] = packet.with_lengths(data[$n - 1]);
                     }
                     if $is_last || !$is_first && way.distance == 0 {
                         data[0] = _mm512_xor_si512(data[0], sum.with_middle().whole().reduce());
@@ -289,7 +340,14 @@ impl Ring {
                     factors,
                 );
                 if AES {
-                    cipher.end::<$n, $is_first, $is_last>(blocks, &mut self.works[slot]);
+                    if $is_last {
+                        self.works[at % SLOTS].stream_tag =
+                            _mm512_extracti32x4_epi32::<3>(blocks[$n - 1]);
+                    }
+                    cipher.end::<ENCRYPT, $n, $is_first, $is_last>(blocks, text);
+                }
+                if !ENCRYPT {
+                    plain.write::<$n>();
                 }
                 if HASH {
                     for product in products {
@@ -307,62 +365,161 @@ impl Ring {
             }
             chunk!(CHUNK, false, true);
         }
+        if !ENCRYPT {
+            plain.write_all();
+        }
         if HASH {
-            self.products[slot_before].write(sum.with_middle().whole());
+            self.products[hashed % SLOTS].write(sum.with_middle().whole());
         }
     }
 
-    /// Makes the tags of the next group, and writes them if `ENCRYPT`, otherwise compares them and
-    /// decrypts what is authentic.
+    /// Makes the tags of the next group if more than it are hashed: not at once, because they wait
+    /// for all that was before.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-    fn tag<const ENCRYPT: bool, const ROUNDS: usize>(
-        &mut self,
-        lanes: &mut [Lane<'_, GcmKey<ROUNDS>>],
-        order: &[u8],
-    ) {
+    fn tag_if_due<const ENCRYPT: bool>(&mut self, hashed: usize) {
+        if hashed > self.tagged + GROUP {
+            self.tag::<ENCRYPT>(hashed);
+        }
+    }
+
+    /// Makes the tags of the next group, of which not more are there than `hashed`, and writes them
+    /// if `ENCRYPT`, otherwise compares them.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
+    fn tag<const ENCRYPT: bool>(&mut self, hashed: usize) {
         let first = self.tagged;
         self.tagged += GROUP;
         let slot = first % SLOTS / GROUP * GROUP;
-        let works = [0, 1, 2, 3].map(|i| &self.works[slot + i]);
         let products = [0, 1, 2, 3].map(|i| {
             // At the end there may be fewer.
-            if first + i < order.len() {
+            if first + i < hashed {
                 // SAFETY: `step` has written it.
                 unsafe { self.products[slot + i].assume_init_ref() }
             } else {
                 &Whole::ZERO
             }
         });
-        let tags = finish_tags(products, works.map(|work| work.stream_tag));
-        for (i, tag) in tags.into_iter().enumerate().take(order.len() - first) {
-            // SAFETY: the numbers are those of lanes.
-            let lane =
-                unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(first + i))) };
-            if ENCRYPT {
-                lane.set_trailer(tag);
-            } else {
-                // All bytes at once, so in constant time.
-                *lane.authentic = tag == lane.trailer();
-                if *lane.authentic {
-                    let stream = &self.streams[slot + i][..=vectors(lane)];
-                    works[i].decrypt(stream);
+        let works = &mut self.works[slot..slot + GROUP];
+        let streams = [0, 1, 2, 3].map(|i| works[i].stream_tag);
+        let tags = finish_tags(products, streams);
+        for (work, tag) in works.iter_mut().zip(tags).take(hashed - first) {
+            // SAFETY: the tag is in the tailroom behind the text, and the place for the result is
+            // that of a lane; both are borrowed by the lanes.
+            unsafe {
+                if ENCRYPT {
+                    work.trailer.cast::<u128>().write_unaligned(tag);
+                } else {
+                    // All bytes at once, so in constant time.
+                    let is_right = tag == work.trailer.cast::<u128>().read_unaligned();
+                    work.authentic.write(is_right);
+                    work.vectors *= usize::from(is_right);
                 }
             }
         }
     }
+
+    /// What is to be written of the packet of this number, whose tag was compared.
+    #[inline]
+    fn plain(&self, at: usize) -> Plain {
+        let work = &self.works[at % SLOTS];
+        Plain {
+            from: self.streams[at % SLOTS].as_ptr(),
+            to: work.first,
+            left: work.vectors,
+        }
+    }
 }
 
-/// The lane of a packet.
-#[inline]
-fn lane_at<'a, 'b, const ROUNDS: usize>(
-    lanes: &'a [Lane<'b, GcmKey<ROUNDS>>],
-    order: &[u8],
-    at: usize,
-) -> &'a Lane<'b, GcmKey<ROUNDS>> {
-    debug_assert!(at < order.len() && usize::from(order[at]) < lanes.len());
-    // SAFETY: `Classes` has made the order from the numbers of lanes, and its runs end in it.
-    unsafe { lanes.get_unchecked(usize::from(*order.get_unchecked(at))) }
+/// A text that is written.
+struct Plain {
+    from: *const MaybeUninit<__m512i>,
+    to: *mut u8,
+    /// Vectors that are not yet written.
+    left: usize,
+}
+
+impl Plain {
+    const NONE: Self = Self {
+        from: ptr::null(),
+        to: ptr::null_mut(),
+        left: 0,
+    };
+
+    /// Writes the next vectors, if there are so many.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn write<const N: usize>(&mut self) {
+        if self.left < N {
+            return;
+        }
+        for i in 0..N {
+            // SAFETY: the vectors are between 48 bytes in front of the text and 31 behind it, and
+            // so many are in the ring.
+            unsafe {
+                let text = (*self.from.add(i)).assume_init();
+                _mm512_storeu_si512(self.to.add(64 * i).cast(), text);
+            }
+        }
+        self.left -= N;
+        self.from = self.from.wrapping_add(N);
+        self.to = self.to.wrapping_add(64 * N);
+    }
+
+    /// Writes all that are left.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn write_all(&mut self) {
+        while self.left > 0 {
+            self.write::<1>();
+        }
+    }
+}
+
+/// A packet between its AES and its hash.
+#[derive(Clone, Copy)]
+struct Packet<'a, const ROUNDS: usize> {
+    key: &'a GcmKey<ROUNDS>,
+    /// Its first byte.
+    start: *mut u8,
+    /// The lengths of its head and its text, in bytes.
+    head: usize,
+    text: usize,
+    shape: &'static Shape,
+    /// Where its first vector and its keystream are.
+    first: *mut u8,
+    stream: *const MaybeUninit<__m512i>,
+}
+
+impl<const ROUNDS: usize> Packet<'_, ROUNDS> {
+    /// What there is of the head in a vector in which it starts at byte `place`, which may be
+    /// outside.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a head has at most 64 bytes"
+    )]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,bmi2")]
+    fn head_at(&self, place: isize) -> __m512i {
+        let head = _bzhi_u64(u64::MAX, self.head as u32);
+        let mask = if place < 0 {
+            // In two steps, because there may be 64 bytes.
+            head >> (-place / 2) >> (-place / 2)
+        } else {
+            head << place
+        };
+        // SAFETY: the mask is zero outside of the head.
+        unsafe { _mm512_maskz_loadu_epi8(mask, self.start.wrapping_offset(-place).cast()) }
+    }
+
+    /// Puts the lengths of head and text, in bits, into the last place.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn with_lengths(&self, blocks: __m512i) -> __m512i {
+        let bits = |bytes: usize| 8 * (bytes as u64).cast_signed();
+        let lengths = _mm_set_epi64x(bits(self.head), bits(self.text));
+        _mm512_inserti32x4::<3>(blocks, lengths)
+    }
 }
 
 /// AES of a packet.
@@ -372,19 +529,29 @@ struct Cipher<const ROUNDS: usize> {
     /// The counters of the first vector, and of the last.
     counters: *const [u8; 16],
     last: *const [u8; 16],
-    /// Where the keystream goes.
+    /// Where the keystream goes, and how it lies.
     to: *mut MaybeUninit<__m512i>,
+    shape: &'static Shape,
     /// Vectors that are written.
     written: usize,
 }
 
 impl<const ROUNDS: usize> Cipher<ROUNDS> {
+    const NONE: Self = Self {
+        rounds: [ZERO; ROUNDS],
+        counters: ptr::null(),
+        last: ptr::null(),
+        to: ptr::null_mut(),
+        shape: &SHAPES[0],
+        written: 0,
+    };
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn of(
         lane: &Lane<'_, GcmKey<ROUNDS>>,
-        shape: &Shape,
-        stream: &mut [MaybeUninit<__m512i>; MAX_VECTORS],
+        shape: &'static Shape,
+        to: *mut MaybeUninit<__m512i>,
     ) -> Self {
         let mut rounds = [start(lane); ROUNDS];
         for (to, from) in rounds[1..].iter_mut().zip(&lane.key.rounds[1..]) {
@@ -394,7 +561,8 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
             rounds,
             counters: counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize),
             last: last_counters(lane),
-            to: stream.as_mut_ptr(),
+            to,
+            shape,
             written: 0,
         }
     }
@@ -416,23 +584,25 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
         blocks
     }
 
-    /// Writes them, as they come from the rounds.
+    /// Keeps them, as they come from the rounds; added to the text, if it is opened.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn end<const N: usize, const IS_FIRST: bool, const IS_LAST: bool>(
+    fn end<const ENCRYPT: bool, const N: usize, const IS_FIRST: bool, const IS_LAST: bool>(
         &mut self,
         mut blocks: [__m512i; N],
-        work: &mut Work,
+        text: [__m512i; N],
     ) {
         if IS_LAST {
-            let last = &mut blocks[N - 1];
-            work.stream_tag = _mm512_extracti32x4_epi32::<3>(*last);
-            *last = _mm512_maskz_mov_epi8(work.shape.last_of::<N, IS_FIRST>(), *last);
+            let last = self.shape.last_of::<N, IS_FIRST>();
+            blocks[N - 1] = _mm512_maskz_mov_epi8(last, blocks[N - 1]);
         }
         if IS_FIRST && (N > 1 || !IS_LAST) {
-            blocks[0] = _mm512_maskz_mov_epi64(work.shape.first, blocks[0]);
+            blocks[0] = _mm512_maskz_mov_epi64(self.shape.first, blocks[0]);
         }
-        for (i, block) in blocks.into_iter().enumerate() {
+        for (i, (mut block, text)) in blocks.into_iter().zip(text).enumerate() {
+            if !ENCRYPT {
+                block = _mm512_xor_si512(block, text);
+            }
             // SAFETY: a packet has at most MAX_VECTORS.
             unsafe { (*self.to.add(self.written + i)).write(block) };
         }
@@ -443,7 +613,7 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
 /// The way of the hash through a packet.
 struct Way {
     /// Where its first vector and its keystream are.
-    at: *mut u8,
+    first: *mut u8,
     stream: *const MaybeUninit<__m512i>,
     /// The powers of the key by their distance, and those that are near.
     powers: *const [i64; 2],
@@ -464,7 +634,7 @@ impl Way {
             // SAFETY: all vectors are between 48 bytes in front of the text, which are in the
             // headroom, and 31 bytes behind it. AES has written the keystream.
             unsafe {
-                let place = self.at.add(64 * (self.taken + i));
+                let place = self.first.add(64 * (self.taken + i));
                 *data = _mm512_loadu_si512(place.cast());
                 if ENCRYPT {
                     let stream = (*self.stream.add(self.taken + i)).assume_init();
@@ -502,15 +672,6 @@ impl Way {
         }
         factors
     }
-}
-
-/// Puts the lengths of head and text, in bits, into the last place.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn with_lengths<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>, blocks: __m512i) -> __m512i {
-    let bits = |bytes: usize| 8 * (bytes as u64).cast_signed();
-    let lengths = _mm_set_epi64x(bits(lane.head), bits(lane.text_len()));
-    _mm512_inserti32x4::<3>(blocks, lengths)
 }
 
 /// How far the first vector is in front of the last chunk, or of a reduction, in a packet with so
@@ -551,43 +712,10 @@ impl Shape {
 
 impl Work {
     const EMPTY: Self = Self {
-        shape: Shape::of(0),
         stream_tag: from_u128(0),
-        at: ptr::null_mut(),
+        trailer: ptr::null_mut(),
+        authentic: ptr::null_mut(),
+        first: ptr::null_mut(),
+        vectors: 0,
     };
-
-    /// Decrypts the packet.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-    fn decrypt(&self, stream: &[MaybeUninit<__m512i>]) {
-        for (i, stream) in stream.iter().enumerate() {
-            // SAFETY: the vectors are between 48 bytes in front of the text and 31 behind it, and
-            // so many were written.
-            unsafe {
-                let place = self.at.add(64 * i);
-                let text = _mm512_loadu_si512(place.cast());
-                let text = _mm512_xor_si512(text, stream.assume_init());
-                _mm512_storeu_si512(place.cast(), text);
-            }
-        }
-    }
-}
-
-/// What there is of the head in a vector in which it starts at byte `place`, which may be outside.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a head has at most 64 bytes"
-)]
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,bmi2")]
-fn head_at<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>, place: isize) -> __m512i {
-    let head = _bzhi_u64(u64::MAX, lane.head as u32);
-    let mask = if place < 0 {
-        // In two steps, because there may be 64 bytes.
-        head >> (-place / 2) >> (-place / 2)
-    } else {
-        head << place
-    };
-    // SAFETY: the mask is zero outside of the head.
-    unsafe { _mm512_maskz_loadu_epi8(mask, lane.start().wrapping_offset(-place).cast()) }
 }
