@@ -55,7 +55,6 @@ use core::arch::x86_64::{
     _mm256_storeu_si256, _mm256_xor_si256,
 };
 use core::mem::{self, MaybeUninit};
-use core::ptr;
 
 use self::product::Product;
 use super::block::{GcmKey, NEAR};
@@ -73,11 +72,15 @@ const CHUNK: usize = NEAR / 2;
 /// Vectors of the longest packet.
 const MAX_VECTORS: usize = MAX_TEXT / 32 + 1;
 
+/// The keystream of a packet.
+type Stream = [MaybeUninit<__m256i>; MAX_VECTORS];
+
 /// Encrypts and writes the tags.
 #[target_feature(enable = "avx2,aes,vaes,vpclmulqdq")]
 pub(super) fn seal<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
+    let mut unused = [MaybeUninit::uninit(); MAX_VECTORS];
     for lane in lanes {
-        let tag = Work::of(lane).tag::<true>(lane, ptr::null_mut());
+        let tag = Work::of(lane).tag::<true>(lane, &mut unused);
         lane.set_trailer(tag);
     }
 }
@@ -87,17 +90,15 @@ pub(super) fn seal<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) 
 pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) {
     let mut stream = [MaybeUninit::uninit(); MAX_VECTORS];
     for lane in lanes {
-        let work = Work::of(lane);
-        let (at, vectors) = (work.at, work.vectors);
-        let tag = work.tag::<false>(lane, stream.as_mut_ptr());
+        let mut work = Work::of(lane);
         // All bytes at once, so in constant time.
-        *lane.authentic = tag == lane.trailer();
+        *lane.authentic = work.tag::<false>(lane, &mut stream) == lane.trailer();
         if *lane.authentic {
-            for (i, stream) in stream[..vectors].iter().enumerate() {
-                // SAFETY: `tag` has written the keystream of so many vectors, which are from 16
-                // bytes in front of the text to 31 behind it.
+            for (i, stream) in stream[..work.vectors].iter().enumerate() {
+                // SAFETY: the places are those that `tag` has read, and it has written a keystream
+                // for each.
                 unsafe {
-                    let place = at.add(32 * i).cast();
+                    let place = work.at.add(32 * i).cast();
                     let text = _mm256_loadu_si256(place);
                     _mm256_storeu_si256(place, _mm256_xor_si256(text, stream.assume_init()));
                 }
@@ -106,17 +107,19 @@ pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) 
     }
 }
 
-/// What is left to do of a packet.
+/// A packet on its way.
 struct Work<'a, const ROUNDS: usize> {
     key: &'a GcmKey<ROUNDS>,
     /// The counter block with zero in place of the counter, after the first step of AES.
     start: __m256i,
-    /// Where the next vector is.
+    /// Where the first vector is.
     at: *mut u8,
     /// Its first counter.
     counter: isize,
-    /// Vectors from there on.
+    /// How many vectors there are.
     vectors: usize,
+    /// How many are done.
+    done: usize,
     /// Ones over what is text in the next vector, unless it is the last.
     inside: __m256i,
     /// What is added to the next vector before it is multiplied: the head, or the hash so far.
@@ -139,6 +142,7 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
             at: lane.text().wrapping_sub(16 * free),
             counter: TEXT_COUNTER - free.cast_signed(),
             vectors: blocks / 2 + 1,
+            done: 0,
             inside: _mm256_xor_si256(first256(16 * free), ones()),
             front: _mm256_setzero_si256(),
             behind: first256(lane.text_len() - 16 * blocks.saturating_sub(1)),
@@ -146,14 +150,13 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
         }
     }
 
-    /// Makes the tag. Encrypts the text on the way if `ENCRYPT`, otherwise writes its keystream to
-    /// `stream`, which has room for it.
+    /// Makes the tag. Encrypts the text on the way if `ENCRYPT`, otherwise keeps its keystream.
     #[inline]
     #[target_feature(enable = "avx2,aes,vaes,vpclmulqdq")]
     fn tag<const ENCRYPT: bool>(
-        mut self,
+        &mut self,
         lane: &Lane<'_, GcmKey<ROUNDS>>,
-        stream: *mut MaybeUninit<__m256i>,
+        stream: &mut Stream,
     ) -> u128 {
         self.head(lane);
         let first = (self.vectors - 1) % CHUNK + 1;
@@ -162,16 +165,14 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
         } else {
             self.chunk_of::<ENCRYPT, false>(first, lane, stream)
         };
-        let mut stream = stream.wrapping_add(first);
-        while self.vectors > 0 {
+        while self.done < self.vectors {
             self.front = mem::replace(&mut self.sum, Product::zero()).reduce();
             self.inside = ones();
-            last = if self.vectors == CHUNK {
+            last = if self.vectors - self.done == CHUNK {
                 self.chunk::<ENCRYPT, true, CHUNK>(lane, stream)
             } else {
                 self.chunk::<ENCRYPT, false, CHUNK>(lane, stream)
             };
-            stream = stream.wrapping_add(CHUNK);
         }
         let hash = _mm256_shuffle_epi8(self.sum.reduce(), swap());
         into_u128(_mm_xor_si128(
@@ -211,7 +212,7 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
         &mut self,
         vectors: usize,
         lane: &Lane<'_, GcmKey<ROUNDS>>,
-        stream: *mut MaybeUninit<__m256i>,
+        stream: &mut Stream,
     ) -> __m256i {
         match vectors {
             1 => self.chunk::<ENCRYPT, LAST, 1>(lane, stream),
@@ -229,12 +230,12 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
     fn chunk<const ENCRYPT: bool, const LAST: bool, const N: usize>(
         &mut self,
         lane: &Lane<'_, GcmKey<ROUNDS>>,
-        stream: *mut MaybeUninit<__m256i>,
+        stream: &mut Stream,
     ) -> __m256i {
         let mut blocks = [self.start; N];
-        for (i, block) in (0..).zip(&mut blocks) {
-            let mut counters = counters256(self.counter + 2 * i);
-            if LAST && i + 1 == N.cast_signed() {
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let mut counters = counters256(self.counter + 2 * (self.done + i).cast_signed());
+            if LAST && i == N - 1 {
                 let tag = from_u128(TAG_COUNTER.swap_bytes());
                 counters = _mm256_inserti128_si256::<1>(counters, tag);
             }
@@ -248,15 +249,15 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
         }
         for (i, block) in blocks.into_iter().enumerate() {
             // SAFETY: all vectors are from 16 bytes in front of the text, which are in the
-            // headroom at worst, to 31 behind it. The caller has room for the keystream.
+            // headroom at worst, to 31 behind it, and there are at most MAX_VECTORS.
             let mut data = unsafe {
-                let place = self.at.add(32 * i).cast();
+                let place = self.at.add(32 * (self.done + i)).cast();
                 let mut data = _mm256_loadu_si256(place);
                 if ENCRYPT {
                     data = _mm256_xor_si256(data, block);
                     _mm256_storeu_si256(place, data);
                 } else {
-                    (*stream.add(i)).write(block);
+                    stream.get_unchecked_mut(self.done + i).write(block);
                 }
                 data
             };
@@ -275,9 +276,7 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
             }
             self.sum.add(data, powers(self.key, N - 1 - i));
         }
-        self.at = self.at.wrapping_add(32 * N);
-        self.counter += 2 * N.cast_signed();
-        self.vectors -= N;
+        self.done += N;
         last
     }
 }
