@@ -37,8 +37,9 @@
 //! before they are reduced to 128 bits, once in each chunk; what is the hash so far is added to
 //! the first block of the next chunk.
 //!
-//! AES of a chunk does not wait for the hash of the one before it, nor does a packet for another:
-//! the CPU looks far enough ahead to do both at once.
+//! AES of a chunk does not wait for the hash of the one before it, nor does a packet for another, so
+//! that the CPU does both at once as far as it looks ahead: all of a short packet, some of a chunk.
+//! `gcm512` weaves them into each other instead, at the price of assembly.
 //!
 //! # Opening
 //!
