@@ -8,26 +8,26 @@ use std::arch::is_x86_feature_detected;
 use std::sync::LazyLock;
 
 use super::aesni::ctr;
-use super::block::CmKey;
+use super::block::{CmKey, GcmKey};
 use super::clmul::from_u128;
 use super::ctr::ctr256;
 use super::driver::{GROUP, Tags, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
 use super::sha1_x8::LANES;
-use super::{Kernel, gcm128, sha_ni, sha1_x8};
+use super::{Kernel, gcm128, gcm256, sha_ni, sha1_x8};
 
 /// From so many packets on, eight lanes are faster than four after four, even if some of
 /// them are empty.
 const WORTH_LANES: usize = 7;
 
-/// Instructions that counter mode uses where there are some; each has those before it.
+/// Instructions that are used where there are some; each has those before it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Extras {
     /// None: Intel until Cascade Lake.
     None,
     /// SHA-NI, for groups that are too small for lanes.
     Sha,
-    /// VAES, for two blocks in a vector.
+    /// VAES and VPCLMULQDQ, for two blocks in a vector.
     Vaes,
     /// SHA-NI that is faster than lanes, for all groups.
     ///
@@ -53,7 +53,7 @@ impl Extras {
     fn detect() -> Self {
         if !is_x86_feature_detected!("sha") {
             Self::None
-        } else if !is_x86_feature_detected!("vaes") {
+        } else if !has_vaes() {
             Self::Sha
         } else if is_zen_5() {
             Self::FastSha
@@ -65,8 +65,13 @@ impl Extras {
     pub(super) fn is_available(self) -> bool {
         Kernel::Avx2.is_available()
             && (self < Self::Sha || is_x86_feature_detected!("sha"))
-            && (self < Self::Vaes || is_x86_feature_detected!("vaes"))
+            && (self < Self::Vaes || has_vaes())
     }
+}
+
+/// VAES, and what GCM needs with it: there is no CPU that has one of them only.
+fn has_vaes() -> bool {
+    is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq")
 }
 
 /// Whether this is an AMD Zen 5 or later.
@@ -83,7 +88,7 @@ pub(super) fn seal(lanes: &mut Lanes<'_>, extras: Extras) {
     assert!(extras.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        each_kind!(lanes, |it| seal_cm(it, extras), gcm128::seal);
+        each_kind!(lanes, |it| seal_cm(it, extras), |it| seal_gcm(it, extras));
     }
 }
 
@@ -92,7 +97,7 @@ pub(super) fn open(lanes: &mut Lanes<'_>, extras: Extras) {
     assert!(extras.is_available());
     // SAFETY: the CPU has the instructions.
     unsafe {
-        each_kind!(lanes, |it| open_cm(it, extras), gcm128::open);
+        each_kind!(lanes, |it| open_cm(it, extras), |it| open_gcm(it, extras));
     }
 }
 
@@ -122,6 +127,34 @@ unsafe fn open_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>], ex
             Extras::Sha => sha::open_cm(lanes),
             Extras::Vaes => vaes::open_cm(lanes),
             Extras::FastSha => fast_sha::open_cm(lanes),
+        }
+    }
+}
+
+/// # Safety
+///
+/// The CPU has the extras.
+unsafe fn seal_gcm<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>], extras: Extras) {
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        if extras < Extras::Vaes {
+            gcm128::seal(lanes);
+        } else {
+            gcm256::seal(lanes);
+        }
+    }
+}
+
+/// # Safety
+///
+/// The CPU has the extras.
+unsafe fn open_gcm<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>], extras: Extras) {
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        if extras < Extras::Vaes {
+            gcm128::open(lanes);
+        } else {
+            gcm256::open(lanes);
         }
     }
 }

@@ -15,7 +15,7 @@ pub enum Kernel {
     Portable,
     /// Two packets at once: AES-NI, PCLMULQDQ, SHA-NI.
     AesNi,
-    /// Eight packets at once: AVX2, AES-NI, PCLMULQDQ; VAES and SHA-NI if there are.
+    /// Eight packets at once: AVX2, AES-NI, PCLMULQDQ; VAES with VPCLMULQDQ and SHA-NI if there are.
     Avx2,
     /// Sixteen packets at once: AVX-512 (F, BW, DQ, VL), VAES, VPCLMULQDQ, SHA-NI.
     Avx512,

@@ -145,17 +145,26 @@ pub(super) unsafe fn ctr512<const ROUNDS: usize>(
     _ = (at, counter);
 }
 
+/// Two blocks of counters from the one for `counter` on.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn counters256(counter: isize) -> __m256i {
+    debug_assert!((-4..=(MAX_TEXT / 16 + LATE).cast_signed() - 2).contains(&counter));
+    // SAFETY: a text has at most MAX_TEXT / 16 blocks, so that its counters are in the table.
+    unsafe { _mm256_loadu_si256(counters(counter).cast()) }
+}
+
 /// Two round keys, or other blocks, of which both are `block`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn spread256(block: &[u8; 16]) -> __m256i {
+pub(super) fn spread256(block: &[u8; 16]) -> __m256i {
     _mm256_broadcastsi128_si256(key128(block))
 }
 
 /// AES of `N` vectors, to which the first round key has been XORed.
 #[inline]
 #[target_feature(enable = "avx2,vaes")]
-fn aes256<const ROUNDS: usize, const N: usize>(
+pub(super) fn aes256<const ROUNDS: usize, const N: usize>(
     rounds: &[[u8; 16]; ROUNDS],
     mut blocks: [__m256i; N],
 ) -> [__m256i; N] {
@@ -175,7 +184,7 @@ fn aes256<const ROUNDS: usize, const N: usize>(
 /// Ones in the first `len` bytes of a vector.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn first256(len: usize) -> __m256i {
+pub(super) fn first256(len: usize) -> __m256i {
     static ONES: [u8; 64] = {
         let mut bytes = [0; 64];
         let mut at = 0;
