@@ -225,7 +225,6 @@ impl Ring {
         let text = lane.text_len();
         let shape = &SHAPES[text % SHAPES.len()];
         let first = lane.text().wrapping_sub(shape.free as usize);
-        let stream = self.streams[at % SLOTS].as_mut_ptr();
         self.works[at % SLOTS] = Work {
             stream_tag: from_u128(0),
             trailer: lane.text().wrapping_add(text),
@@ -233,7 +232,7 @@ impl Ring {
             first,
             vectors: vectors(lane) + 1,
         };
-        let cipher = Cipher::of(lane, shape, stream);
+        let cipher = Cipher::of(lane, shape);
         let packet = Packet {
             key: lane.key,
             start: lane.start(),
@@ -241,7 +240,6 @@ impl Ring {
             text,
             shape,
             first,
-            stream,
         };
         (cipher, packet)
     }
@@ -266,18 +264,20 @@ impl Ring {
     ) {
         let &Packet { key, shape, .. } = packet;
         let hashed = if ENCRYPT { at.wrapping_sub(1) } else { at };
-        let mut way = Way {
-            first: packet.first,
-            stream: packet.stream,
-            powers: key.powers.as_ptr().cast(),
-            near: key.near.as_ptr(),
-            taken: 0,
-            distance: distance(FIRST + CHUNK * chunks),
-        };
         let mut plain = if ENCRYPT {
             Plain::NONE
         } else {
             self.plain(at.wrapping_sub(LAG))
+        };
+        // Not before, since whoever borrows all of the ring ends what points into it.
+        cipher.to = self.streams[at % SLOTS].as_mut_ptr();
+        let mut way = Way {
+            first: packet.first,
+            stream: self.streams[hashed % SLOTS].as_ptr(),
+            powers: key.powers.as_ptr().cast(),
+            near: key.near.as_ptr(),
+            taken: 0,
+            distance: distance(FIRST + CHUNK * chunks),
         };
         let mut head = _mm512_setzero_si512();
         let mut sum = Product::ZERO;
@@ -486,9 +486,8 @@ struct Packet<'a, const ROUNDS: usize> {
     head: usize,
     text: usize,
     shape: &'static Shape,
-    /// Where its first vector and its keystream are.
+    /// Where its first vector is.
     first: *mut u8,
-    stream: *const MaybeUninit<__m512i>,
 }
 
 impl<const ROUNDS: usize> Packet<'_, ROUNDS> {
@@ -548,11 +547,7 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn of(
-        lane: &Lane<'_, GcmKey<ROUNDS>>,
-        shape: &'static Shape,
-        to: *mut MaybeUninit<__m512i>,
-    ) -> Self {
+    fn of(lane: &Lane<'_, GcmKey<ROUNDS>>, shape: &'static Shape) -> Self {
         let mut rounds = [start(lane); ROUNDS];
         for (to, from) in rounds[1..].iter_mut().zip(&lane.key.rounds[1..]) {
             *to = spread512(from);
@@ -561,7 +556,7 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
             rounds,
             counters: counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize),
             last: last_counters(lane),
-            to,
+            to: ptr::null_mut(),
             shape,
             written: 0,
         }
