@@ -69,7 +69,8 @@ impl Extras {
     }
 }
 
-/// VAES, and what GCM needs with it: there is no CPU that has one of them only.
+/// VAES, and what GCM needs with it: no CPU has one of them only, and where a hypervisor hides one,
+/// neither is used.
 fn has_vaes() -> bool {
     is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq")
 }

@@ -48,33 +48,34 @@
 //! and reads nothing but the head; where the places are not enough, a vector with the rest of it
 //! goes first.
 
+mod cipher;
+mod packet;
+mod shape;
+mod way;
+
 use core::arch::x86_64::{
-    __m128i, __m512i, _bzhi_u64, _mm_set_epi64x, _mm512_extracti32x4_epi32, _mm512_inserti32x4,
-    _mm512_loadu_si512, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64, _mm512_maskz_loadu_epi8,
-    _mm512_maskz_mov_epi8, _mm512_maskz_mov_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_storeu_si512, _mm512_xor_si512,
+    __m128i, __m512i, _mm512_extracti32x4_epi32, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64,
+    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512, _mm512_xor_si512,
 };
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr;
 
-use super::super::block::{GcmKey, POWERS};
+use self::cipher::Cipher;
+use self::packet::Packet;
+use self::shape::SHAPES;
+use self::way::{SECOND_HALF, Way, distance};
+use super::super::block::GcmKey;
 use super::super::clmul::from_u128;
-use super::super::ctr::{counters, spread512};
 use super::super::lane::{Lane, MAX_TEXT};
 use super::product::{Factor, Product, Whole, interleaved};
-use super::{GROUP, TEXT_COUNTER, ZERO, finish_tags, last_counters, start, swap};
+use super::{GROUP, finish_tags, swap};
 
 /// Vectors that are encrypted and hashed at once.
 const CHUNK: usize = 3;
 
 /// The longest packet, in vectors.
 const MAX_VECTORS: usize = MAX_TEXT / 64 + 1;
-
-/// Vectors behind a reduction in the middle of a packet that needs one, but for the last chunk.
-const SECOND_HALF: usize = 18;
-const _: () = assert!(SECOND_HALF <= POWERS && SECOND_HALF.is_multiple_of(CHUNK));
-const _: () = assert!(MAX_VECTORS + 1 - CHUNK - SECOND_HALF <= POWERS);
 
 /// Packets on their way: a group that waits for its tags, one that is hashed behind it, and one
 /// in AES; a power of two.
@@ -89,28 +90,6 @@ const _: () = assert!(LAG < SLOTS);
 pub(super) fn vectors<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> usize {
     (lane.text_len() + 15) / 64
 }
-
-/// How a text lies in its vectors, by its length modulo theirs.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Shape {
-    /// The bytes of the last vector that are text, if it is not the first.
-    last: u64,
-    /// The quarters of the first vector that are text.
-    first: u8,
-    /// Bytes of the first vector in front of the text.
-    free: u32,
-}
-
-static SHAPES: [Shape; 64] = {
-    let mut shapes = [Shape::of(0); 64];
-    let mut len = 0;
-    while len < 64 {
-        shapes[len] = Shape::of(len);
-        len += 1;
-    }
-    shapes
-};
 
 /// What is remembered of a packet until its tag is done.
 #[derive(Clone, Copy)]
@@ -472,235 +451,6 @@ impl Plain {
     fn write_all(&mut self) {
         while self.left > 0 {
             self.write::<1>();
-        }
-    }
-}
-
-/// A packet between its AES and its hash.
-#[derive(Clone, Copy)]
-struct Packet<'a, const ROUNDS: usize> {
-    key: &'a GcmKey<ROUNDS>,
-    /// Its first byte.
-    start: *mut u8,
-    /// The lengths of its head and its text, in bytes.
-    head: usize,
-    text: usize,
-    shape: &'static Shape,
-    /// Where its first vector is.
-    first: *mut u8,
-}
-
-impl<const ROUNDS: usize> Packet<'_, ROUNDS> {
-    /// What there is of the head in a vector in which it starts at byte `place`, which may be
-    /// outside.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a head has at most 64 bytes"
-    )]
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-    fn head_at(&self, place: isize) -> __m512i {
-        let head = _bzhi_u64(u64::MAX, self.head as u32);
-        let mask = if place < 0 {
-            // In two steps, because there may be 64 bytes.
-            head >> (-place / 2) >> (-place / 2)
-        } else {
-            head << place
-        };
-        // SAFETY: the mask is zero outside of the head.
-        unsafe { _mm512_maskz_loadu_epi8(mask, self.start.wrapping_offset(-place).cast()) }
-    }
-
-    /// Puts the lengths of head and text, in bits, into the last place.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn with_lengths(&self, blocks: __m512i) -> __m512i {
-        let bits = |bytes: usize| 8 * (bytes as u64).cast_signed();
-        let lengths = _mm_set_epi64x(bits(self.head), bits(self.text));
-        _mm512_inserti32x4::<3>(blocks, lengths)
-    }
-}
-
-/// AES of a packet.
-struct Cipher<const ROUNDS: usize> {
-    /// The round keys; the first with the nonce.
-    rounds: [__m512i; ROUNDS],
-    /// The counters of the first vector, and of the last.
-    counters: *const [u8; 16],
-    last: *const [u8; 16],
-    /// Where the keystream goes, and how it lies.
-    to: *mut MaybeUninit<__m512i>,
-    shape: &'static Shape,
-    /// Vectors that are written.
-    written: usize,
-}
-
-impl<const ROUNDS: usize> Cipher<ROUNDS> {
-    const NONE: Self = Self {
-        rounds: [ZERO; ROUNDS],
-        counters: ptr::null(),
-        last: ptr::null(),
-        to: ptr::null_mut(),
-        shape: &SHAPES[0],
-        written: 0,
-    };
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn of(lane: &Lane<'_, GcmKey<ROUNDS>>, shape: &'static Shape) -> Self {
-        let mut rounds = [start(lane); ROUNDS];
-        for (to, from) in rounds[1..].iter_mut().zip(&lane.key.rounds[1..]) {
-            *to = spread512(from);
-        }
-        Self {
-            rounds,
-            counters: counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize),
-            last: last_counters(lane),
-            to: ptr::null_mut(),
-            shape,
-            written: 0,
-        }
-    }
-
-    /// The next vectors, as they go into the rounds.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn begin<const N: usize, const IS_LAST: bool>(&self) -> [__m512i; N] {
-        let mut blocks = [self.rounds[0]; N];
-        for (i, block) in blocks.iter_mut().enumerate() {
-            let from = if IS_LAST && i == N - 1 {
-                self.last
-            } else {
-                self.counters.wrapping_add(4 * (self.written + i))
-            };
-            // SAFETY: a text has at most MAX_TEXT / 16 blocks.
-            *block = _mm512_xor_si512(*block, unsafe { _mm512_loadu_si512(from.cast()) });
-        }
-        blocks
-    }
-
-    /// Keeps them, as they come from the rounds; added to the text, if it is opened.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn end<const ENCRYPT: bool, const N: usize, const IS_FIRST: bool, const IS_LAST: bool>(
-        &mut self,
-        mut blocks: [__m512i; N],
-        text: [__m512i; N],
-    ) {
-        if IS_LAST {
-            let last = self.shape.last_of::<N, IS_FIRST>();
-            blocks[N - 1] = _mm512_maskz_mov_epi8(last, blocks[N - 1]);
-        }
-        if IS_FIRST && (N > 1 || !IS_LAST) {
-            blocks[0] = _mm512_maskz_mov_epi64(self.shape.first, blocks[0]);
-        }
-        for (i, (mut block, text)) in blocks.into_iter().zip(text).enumerate() {
-            if !ENCRYPT {
-                block = _mm512_xor_si512(block, text);
-            }
-            // SAFETY: a packet has at most MAX_VECTORS.
-            unsafe { (*self.to.add(self.written + i)).write(block) };
-        }
-        self.written += N;
-    }
-}
-
-/// The way of the hash through a packet.
-struct Way {
-    /// Where its first vector and its keystream are.
-    first: *mut u8,
-    stream: *const MaybeUninit<__m512i>,
-    /// The powers of the key by their distance, and those that are near.
-    powers: *const [i64; 2],
-    near: *const [u8; 16],
-    /// Vectors that are taken.
-    taken: usize,
-    /// Vectors in front of the last chunk, or of a reduction.
-    distance: usize,
-}
-
-impl Way {
-    /// Takes the next vectors, and encrypts them if `ENCRYPT`.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn take<const ENCRYPT: bool, const N: usize>(&mut self) -> [__m512i; N] {
-        let mut data = [_mm512_setzero_si512(); N];
-        for (i, data) in data.iter_mut().enumerate() {
-            // SAFETY: all vectors are between 48 bytes in front of the text, which are in the
-            // headroom, and 31 bytes behind it. AES has written the keystream.
-            unsafe {
-                let place = self.first.add(64 * (self.taken + i));
-                *data = _mm512_loadu_si512(place.cast());
-                if ENCRYPT {
-                    let stream = (*self.stream.add(self.taken + i)).assume_init();
-                    *data = _mm512_xor_si512(*data, stream);
-                    _mm512_storeu_si512(place.cast(), *data);
-                }
-            }
-        }
-        self.taken += N;
-        data
-    }
-
-    /// What the next vectors are multiplied by.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn powers<const N: usize, const IS_LAST: bool>(&mut self) -> [Factor; N] {
-        let mut factors = [Factor::ZERO; N];
-        if IS_LAST {
-            for (i, factor) in factors.iter_mut().enumerate() {
-                // SAFETY: there are those of CHUNK vectors, four to each.
-                let powers = unsafe {
-                    let near = self.near.add(4 * (CHUNK - N + i));
-                    _mm512_loadu_si512(near.cast())
-                };
-                *factor = Factor::each(powers);
-            }
-        } else {
-            debug_assert!((N..=POWERS).contains(&self.distance));
-            self.distance -= N;
-            for (i, factor) in factors.iter_mut().enumerate() {
-                // SAFETY: `distance` is at most POWERS.
-                let power = unsafe { self.powers.add(self.distance + N - 1 - i).read() };
-                *factor = Factor::all(power);
-            }
-        }
-        factors
-    }
-}
-
-/// How far the first vector is in front of the last chunk, or of a reduction, in a packet with so
-/// many vectors.
-#[inline]
-fn distance(vectors: usize) -> usize {
-    let distance = vectors.saturating_sub(CHUNK);
-    if distance > POWERS {
-        distance - SECOND_HALF
-    } else {
-        distance
-    }
-}
-
-impl Shape {
-    #[expect(clippy::cast_possible_truncation, reason = "they are below 64")]
-    const fn of(len: usize) -> Self {
-        let blocks = len.div_ceil(16);
-        let free = 16 * (!blocks & 3);
-        let behind = len + free - 64 * (blocks / 4);
-        Self {
-            last: !(u64::MAX << behind),
-            first: u8::MAX << (free / 8),
-            free: free as u32,
-        }
-    }
-
-    /// The bytes of the last vector that are text.
-    #[inline]
-    fn last_of<const N: usize, const IS_FIRST: bool>(&self) -> u64 {
-        if N == 1 && IS_FIRST {
-            self.last & u64::MAX << self.free
-        } else {
-            self.last
         }
     }
 }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! AES of a packet, a chunk at a time.
+
+use core::arch::x86_64::{
+    __m512i, _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_maskz_mov_epi64, _mm512_xor_si512,
+};
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use super::super::super::block::GcmKey;
+use super::super::super::ctr::{counters, spread512};
+use super::super::super::lane::Lane;
+use super::super::{TEXT_COUNTER, ZERO, last_counters, start};
+use super::shape::{SHAPES, Shape};
+
+/// AES of a packet.
+pub(super) struct Cipher<const ROUNDS: usize> {
+    /// The round keys; the first with the nonce.
+    pub(super) rounds: [__m512i; ROUNDS],
+    /// The counters of the first vector, and of the last.
+    pub(super) counters: *const [u8; 16],
+    pub(super) last: *const [u8; 16],
+    /// Where the keystream goes, and how it lies.
+    pub(super) to: *mut MaybeUninit<__m512i>,
+    pub(super) shape: &'static Shape,
+    /// Vectors that are written.
+    pub(super) written: usize,
+}
+
+impl<const ROUNDS: usize> Cipher<ROUNDS> {
+    pub(super) const NONE: Self = Self {
+        rounds: [ZERO; ROUNDS],
+        counters: ptr::null(),
+        last: ptr::null(),
+        to: ptr::null_mut(),
+        shape: &SHAPES[0],
+        written: 0,
+    };
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn of(lane: &Lane<'_, GcmKey<ROUNDS>>, shape: &'static Shape) -> Self {
+        let mut rounds = [start(lane); ROUNDS];
+        for (to, from) in rounds[1..].iter_mut().zip(&lane.key.rounds[1..]) {
+            *to = spread512(from);
+        }
+        Self {
+            rounds,
+            counters: counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize),
+            last: last_counters(lane),
+            to: ptr::null_mut(),
+            shape,
+            written: 0,
+        }
+    }
+
+    /// The next vectors, as they go into the rounds.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn begin<const N: usize, const IS_LAST: bool>(&self) -> [__m512i; N] {
+        let mut blocks = [self.rounds[0]; N];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let from = if IS_LAST && i == N - 1 {
+                self.last
+            } else {
+                self.counters.wrapping_add(4 * (self.written + i))
+            };
+            // SAFETY: a text has at most MAX_TEXT / 16 blocks.
+            *block = _mm512_xor_si512(*block, unsafe { _mm512_loadu_si512(from.cast()) });
+        }
+        blocks
+    }
+
+    /// Keeps them, as they come from the rounds; added to the text, if it is opened.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn end<
+        const ENCRYPT: bool,
+        const N: usize,
+        const IS_FIRST: bool,
+        const IS_LAST: bool,
+    >(
+        &mut self,
+        mut blocks: [__m512i; N],
+        text: [__m512i; N],
+    ) {
+        if IS_LAST {
+            let last = self.shape.last_of::<N, IS_FIRST>();
+            blocks[N - 1] = _mm512_maskz_mov_epi8(last, blocks[N - 1]);
+        }
+        if IS_FIRST && (N > 1 || !IS_LAST) {
+            blocks[0] = _mm512_maskz_mov_epi64(self.shape.first, blocks[0]);
+        }
+        for (i, (mut block, text)) in blocks.into_iter().zip(text).enumerate() {
+            if !ENCRYPT {
+                block = _mm512_xor_si512(block, text);
+            }
+            // SAFETY: a packet has at most MAX_VECTORS.
+            unsafe { (*self.to.add(self.written + i)).write(block) };
+        }
+        self.written += N;
+    }
+}
