@@ -105,6 +105,9 @@ struct Work {
     vectors: usize,
 }
 
+/// The keystream of a packet, zero where there is no text; of one that is opened, what it is then.
+type Stream = [MaybeUninit<__m512i>; MAX_VECTORS];
+
 /// What is remembered of packets on their way, each at the remainder of its number.
 struct Ring {
     /// How many have their tags, in whole groups.
@@ -112,8 +115,8 @@ struct Ring {
     works: [Work; SLOTS],
     /// What are their hashes once places are added and it is reduced.
     products: [MaybeUninit<Whole>; SLOTS],
-    /// Their keystream, zero where there is no text; of those that are opened, what they are then.
-    streams: [[MaybeUninit<__m512i>; MAX_VECTORS]; SLOTS],
+    /// Their streams. Not in here, so that nobody who borrows the ring borrows them.
+    streams: *mut Stream,
 }
 
 /// Seals if `ENCRYPT`, opens if not, the lanes at the numbers in `order`. All packets between the
@@ -129,11 +132,13 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     order: &[u8],
     ends: &[u8],
 ) {
+    let mut streams: [Stream; SLOTS] =
+        [const { [const { MaybeUninit::uninit() }; MAX_VECTORS] }; SLOTS];
     let mut ring = Ring {
         tagged: 0,
         works: [Work::EMPTY; SLOTS],
         products: [const { MaybeUninit::uninit() }; SLOTS],
-        streams: [const { [const { MaybeUninit::uninit() }; MAX_VECTORS] }; SLOTS],
+        streams: streams.as_mut_ptr(),
     };
     let mut start = 0;
     for end in ends {
@@ -211,7 +216,8 @@ impl Ring {
             first,
             vectors: vectors(lane) + 1,
         };
-        let cipher = Cipher::of(lane, shape);
+        let stream = self.stream(at);
+        let cipher = Cipher::of(lane, shape, stream);
         let packet = Packet {
             key: lane.key,
             start: lane.start(),
@@ -219,6 +225,7 @@ impl Ring {
             text,
             shape,
             first,
+            stream,
         };
         (cipher, packet)
     }
@@ -243,20 +250,18 @@ impl Ring {
     ) {
         let &Packet { key, shape, .. } = packet;
         let hashed = if ENCRYPT { at.wrapping_sub(1) } else { at };
-        let mut plain = if ENCRYPT {
-            Plain::NONE
-        } else {
-            self.plain(at.wrapping_sub(LAG))
-        };
-        // Not before, since whoever borrows all of the ring ends what points into it.
-        cipher.to = self.streams[at % SLOTS].as_mut_ptr();
         let mut way = Way {
             first: packet.first,
-            stream: self.streams[hashed % SLOTS].as_ptr(),
+            stream: packet.stream,
             powers: key.powers.as_ptr().cast(),
             near: key.near.as_ptr(),
             taken: 0,
             distance: distance(FIRST + CHUNK * chunks),
+        };
+        let mut plain = if ENCRYPT {
+            Plain::NONE
+        } else {
+            self.plain(at.wrapping_sub(LAG))
         };
         let mut head = _mm512_setzero_si512();
         let mut sum = Product::ZERO;
@@ -398,12 +403,18 @@ impl Ring {
         }
     }
 
+    /// Where the stream of the packet of this number is.
+    #[inline]
+    fn stream(&self, at: usize) -> *mut MaybeUninit<__m512i> {
+        self.streams.wrapping_add(at % SLOTS).cast()
+    }
+
     /// What is to be written of the packet of this number, whose tag was compared.
     #[inline]
     fn plain(&self, at: usize) -> Plain {
         let work = &self.works[at % SLOTS];
         Plain {
-            from: self.streams[at % SLOTS].as_ptr(),
+            from: self.stream(at),
             to: work.first,
             left: work.vectors,
         }

@@ -40,7 +40,11 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn of(lane: &Lane<'_, GcmKey<ROUNDS>>, shape: &'static Shape) -> Self {
+    pub(super) fn of(
+        lane: &Lane<'_, GcmKey<ROUNDS>>,
+        shape: &'static Shape,
+        to: *mut MaybeUninit<__m512i>,
+    ) -> Self {
         let mut rounds = [start(lane); ROUNDS];
         for (to, from) in rounds[1..].iter_mut().zip(&lane.key.rounds[1..]) {
             *to = spread512(from);
@@ -49,7 +53,7 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
             rounds,
             counters: counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize),
             last: last_counters(lane),
-            to: ptr::null_mut(),
+            to,
             shape,
             written: 0,
         }
