@@ -223,16 +223,16 @@ pub(super) fn interleaved<
         };
     }
     round!(1);
-    round!(2);
     product!(2);
+    round!(2);
     round!(3);
     round!(4);
-    round!(5);
     product!(1);
+    round!(5);
     round!(6);
     round!(7);
-    round!(8);
     product!(0);
+    round!(8);
     round!(9);
     round!(10);
     round!(11);
