@@ -221,7 +221,9 @@ impl AnsweredLine<'_> {
         Ok(Some(match ours {
             Ours::Sdes(ours) => {
                 let answered = self.media.section().attributes(Crypto::NAME);
-                let sdes = self.context.sdes(self.media.medium());
+                // Rules of access networks bound what was offered, and so what can be taken; who
+                // passes on the answer need not know the network.
+                let sdes = &self.context.policy.sdes;
                 let (send, receive) = sdes
                     .read_answer(ours, answered)
                     .map_err(MediaRefusal::Answer)?;
