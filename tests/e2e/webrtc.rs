@@ -180,6 +180,9 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
         // A thousand at once and 10 000 a second are looked at, beside those of the peer and of the
         // proxy.
         let most = 1000 + start.elapsed().as_millis() * 10;
+        if u128::from(sent) <= most {
+            eprintln!("NOT PROVED: the machine is too slow to flood a socket: {sent} of {most}");
+        }
         assert!(
             u128::from(read) < most + most / 10,
             "{read}, at most {most}"
