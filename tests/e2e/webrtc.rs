@@ -30,7 +30,7 @@ fn a_browser_calls_a_plain_phone_in_the_core() {
     let bed = Bed::new(&topology);
     for (name, family, options) in [
         ("passive", Family::V4, json!({})),
-        ("active", Family::V4, json!({ "DTLS": "active" })),
+        ("active", Family::V4, json!({ "DTLS-reverse": "active" })),
         ("ipv6", Family::V6, json!({})),
     ] {
         let mut peer = bed.peer();

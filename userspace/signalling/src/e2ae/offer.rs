@@ -114,7 +114,7 @@ impl OfferedLine<'_> {
             kept,
             passes_keys,
             ours,
-            is_active: handshakes.is_some_and(|handshakes| handshakes.is_active),
+            is_active: handshakes.and_then(|handshakes| handshakes.is_active) == Some(true),
             ice,
             is_applied: match self.context.asked {
                 None => true,
