@@ -247,7 +247,8 @@ fn a_call_is_rekeyed_without_the_loss_of_a_packet_and_the_old_key_retires() {
             _ => flow.egress.protect = Some(keys[1].clone()),
         });
         // They are for as long as the keys overlap, and no longer.
-        for (number, at) in numbers.by_ref().zip(0..20) {
+        // In this order: what ends first is asked first, and no number is lost.
+        for (at, number) in (0..20).zip(numbers.by_ref()) {
             let is_old = at < 5 && at % 2 == 0;
             let libsrtp = if is_old { &mut old } else { &mut new };
             let plain = media::numbered_rtp(SSRC, number, 160);

@@ -310,7 +310,8 @@ fn a_query_tells_how_long_both_ways_are_as_the_peers_report() {
         let whole = time(ssrc, "round-trip time");
         assert!(whole.abs_diff(there + back) <= Duration::from_micros(1));
         assert_eq!(quality(ssrc)["packet loss"], 0);
-        // How good it is depends on how long the ways are, and that on the machine.
+        // How good it is depends on how long the ways are, and that on the machine: exact scores
+        // are for the unit tests.
         let score = quality(ssrc)["MOS"].as_u64();
         assert!(
             score.is_some_and(|score| (10..=45).contains(&score)),

@@ -69,7 +69,7 @@ fn no_packet_is_lost_when_the_agent_is_killed_and_it_finds_its_sessions_again() 
 }
 
 #[test]
-fn media_is_back_at_once_when_the_data_plane_is_killed_and_no_index_is_used_twice() {
+fn media_is_back_when_the_data_plane_is_killed_and_no_index_is_used_twice() {
     if !require::root_and_namespaces() || !Libsrtp::is_there() {
         return;
     }

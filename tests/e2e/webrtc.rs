@@ -30,7 +30,7 @@ fn a_browser_calls_a_plain_phone_in_the_core() {
     let bed = Bed::new(&topology);
     for (name, family, options) in [
         ("passive", Family::V4, json!({})),
-        ("active", Family::V4, json!({ "DTLS": "active" })),
+        ("active", Family::V4, json!({ "DTLS-reverse": "active" })),
         ("ipv6", Family::V6, json!({})),
     ] {
         let mut peer = bed.peer();
@@ -180,6 +180,9 @@ fn a_flood_of_strangers_changes_nothing_and_costs_little() {
         // A thousand at once and 10 000 a second are looked at, beside those of the peer and of the
         // proxy.
         let most = 1000 + start.elapsed().as_millis() * 10;
+        if u128::from(sent) <= most {
+            eprintln!("NOT PROVED: the machine is too slow to flood a socket: {sent} of {most}");
+        }
         assert!(
             u128::from(read) < most + most / 10,
             "{read}, at most {most}"

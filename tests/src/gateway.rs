@@ -2,9 +2,10 @@
 
 //! A running `sallyport` in the middle of a [`Topology`].
 
-use std::fmt::Write as _;
+mod options;
+
 use std::fs::{self, File};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,38 +20,9 @@ use serde_json::Value;
 use crate::cleanup::{BPFFS, Cleanup, is_ending, temporary_folder, unique_name};
 use crate::netns::expect_success;
 use crate::patience::{PATIENCE, wait_until};
-use crate::{Family, Topology, binary};
+use crate::{Topology, binary};
 
-/// What a test sets in the configuration file.
-#[derive(Clone, Debug)]
-pub struct GatewayOptions {
-    /// Media ports of both realms, inclusive; 40000 to 49999 by default.
-    pub ports: [u16; 2],
-    /// Media addresses of the two realms, access and core, beside those that the topology has; they
-    /// must be the NICs' already.
-    pub more_addresses: [Vec<IpAddr>; 2],
-    /// Further lines of the section `[realm.access]`, such as `vlan = [100]`.
-    pub access: String,
-    /// Further lines of the section `[realm.core]`.
-    pub core: String,
-    /// Further lines of the section `[dataplane]`, such as `queues = 2`.
-    pub dataplane: String,
-    /// Further lines of the section `[agent]`.
-    pub agent: String,
-}
-
-impl Default for GatewayOptions {
-    fn default() -> Self {
-        Self {
-            ports: [40_000, 49_999],
-            more_addresses: [Vec::new(), Vec::new()],
-            access: String::new(),
-            core: String::new(),
-            dataplane: String::new(),
-            agent: String::new(),
-        }
-    }
-}
+pub use options::GatewayOptions;
 
 /// A session as the gateway described it when it was created.
 #[derive(Clone, Debug)]
@@ -124,7 +96,7 @@ impl<'a> Gateway<'a> {
             // Without their pins and their process the links detach.
             let _ = fs::remove_dir_all(pins);
         });
-        fs::write(folder.join(CONFIG), configuration(options, &folder, &pin))
+        fs::write(folder.join(CONFIG), options.to_toml(&folder, &pin))
             .expect("write the configuration file");
         let process = Process::default();
         let doomed = Arc::clone(&process);
@@ -481,43 +453,6 @@ const CONFIG: &str = "sallyport.toml";
 const LOG: &str = "log";
 /// Every gateway has a namespace, and so a loopback interface, of its own.
 const LISTEN: &str = "127.0.0.1:8080";
-
-fn configuration(options: &GatewayOptions, folder: &Path, pin: &Path) -> String {
-    let [first, last] = options.ports;
-    let mut toml = "version = 1\n".to_owned();
-    let access = Family::BOTH.map(Topology::access_address);
-    let core = Family::BOTH.map(Topology::core_side_address);
-    let [more_access, more_core] = &options.more_addresses;
-    for (realm, nic, addresses, more, further) in [
-        (
-            "access",
-            Topology::ACCESS_NIC,
-            access,
-            more_access,
-            &options.access,
-        ),
-        ("core", Topology::CORE_NIC, core, more_core, &options.core),
-    ] {
-        let addresses = addresses.iter().chain(more);
-        let addresses: Vec<_> = addresses.map(|address| format!("\"{address}\"")).collect();
-        let _ = writeln!(
-            toml,
-            "[realm.{realm}]\nnic = \"{nic}\"\naddresses = [{}]\n\
-             ports = [{first}, {last}]\n{further}",
-            addresses.join(", "),
-        );
-    }
-    let _ = writeln!(
-        toml,
-        "[dataplane]\nsocket = \"{folder}/flow.sock\"\npin = \"{pin}\"\n{}\n\
-         [agent]\nlisten = \"{LISTEN}\"\nstore = \"{folder}/sessions.redb\"\n{}",
-        options.dataplane,
-        options.agent,
-        folder = folder.display(),
-        pin = pin.display(),
-    );
-    toml
-}
 
 fn mount_bpffs() {
     let mounted = statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);

@@ -238,9 +238,11 @@ impl NgCalls {
     /// What becomes of ICE and DTLS.
     fn handshakes(&self, options: &Options, is_answer: bool) -> Handshakes {
         let has = |flag| options.flags.contains(&flag);
-        // In both messages it is about who made the offer: who answers ours chooses its role itself
-        // (RFC 8842 section 5.2). `DTLS-reverse` is the older name for it in an offer.
-        let role = options.dtls_reverse.or(options.dtls);
+        // `DTLS-reverse` is about who made the offer, `DTLS` about who gets the SDP: in an offer that
+        // is who answers ours, and chooses its role itself (RFC 8842 section 5.2).
+        let to_receiver = options.dtls.filter(|_| is_answer);
+        let mut roles = [to_receiver, options.dtls_reverse].into_iter().flatten();
+        let role = roles.find(|role| *role != Dtls::Off);
         // What the offer decided about DTLS the answer does not change.
         let takes_dtls = is_answer || options.dtls != Some(Dtls::Off);
         let hash = match options.dtls_fingerprint {
@@ -262,7 +264,7 @@ impl NgCalls {
             fingerprint: self.manager.fingerprint(hash).filter(|_| takes_dtls),
             no_sdes: options.sdes.off,
             prefers_sdes: options.sdes.prefer,
-            is_active: role == Some(Dtls::Active),
+            is_active: role.map(|role| role == Dtls::Active),
             no_tls_id: has(Flag::NoTlsId),
         }
     }

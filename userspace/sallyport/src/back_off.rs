@@ -9,7 +9,7 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Who lived this long did not die of its start.
-const GOOD_LIFE: Duration = Duration::from_secs(10);
+pub(crate) const GOOD_LIFE: Duration = Duration::from_secs(10);
 
 /// How long the next wait is.
 #[derive(Debug, Default)]

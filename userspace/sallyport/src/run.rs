@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio::{join, select};
 use tracing::{error, info, warn};
 
-use crate::back_off::BackOff;
+use crate::back_off::{BackOff, GOOD_LIFE};
 use crate::config::{Config, Host};
 use crate::dataplane::Ladder;
 use crate::failure::{Failure, MISCONFIGURED};
@@ -87,9 +87,9 @@ impl Role {
     /// Starts the child, and starts it again whenever it dies, until told to stop.
     ///
     /// # Errors
-    /// Only when the first start fails: the child cannot be started, or says itself that it
-    /// cannot go on. Everybody is told to stop then. Once media may flow, nothing stops them: not
-    /// a file that is spoilt later, either.
+    /// Only when the first start fails: the child cannot be started, or says itself within
+    /// [`GOOD_LIFE`] that it cannot go on. Everybody is told to stop then. Once media may flow,
+    /// nothing stops them: not a file that is spoilt later, either.
     async fn keep(&self, stop: &watch::Sender<bool>) -> Result<(), Failure> {
         let mut stopped = stop.subscribe();
         let mut back_off = BackOff::default();
@@ -106,12 +106,16 @@ impl Role {
                 },
                 Err(cause) => Err(cause),
             };
-            if is_first && let Some(failure) = self.failure(&life) {
+            let lived = born.elapsed();
+            if is_first
+                && lived < GOOD_LIFE
+                && let Some(failure) = self.failure(&life)
+            {
                 stop.send_replace(true);
                 return Err(failure);
             }
             is_first = false;
-            let wait = back_off.after(born.elapsed());
+            let wait = back_off.after(lived);
             let when = match wait {
                 Duration::ZERO => "at once".to_owned(),
                 wait => format!("in {wait:?}"),
@@ -195,7 +199,7 @@ fn nobody_serves(socket: &Path, listen: SocketAddr) -> Result<(), Failure> {
 mod tests {
     use std::fs;
 
-    use tokio::time::sleep;
+    use tokio::time;
 
     use super::*;
 
@@ -300,6 +304,25 @@ mod tests {
         let (stop, _) = watch::channel(false);
         let (kept, ()) = join!(role.keep(&stop), async {
             wait_for_lines(&file, 3).await;
+            stop.send_replace(true);
+        });
+        assert!(kept.is_ok(), "{kept:?}");
+        fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_child_that_fails_after_a_good_life_is_started_again() {
+        let until_told =
+            "echo >> $1; until test $(wc -l < $1) -gt 1; do sleep 0.01; done; exit 101";
+        let (role, file) = script("late", until_told);
+        let (stop, _) = watch::channel(false);
+        let (kept, ()) = join!(role.keep(&stop), async {
+            wait_for_lines(&file, 1).await;
+            time::pause();
+            time::advance(GOOD_LIFE).await;
+            time::resume();
+            fs::write(&file, "\n\n").unwrap();
+            wait_for_lines(&file, 4).await;
             stop.send_replace(true);
         });
         assert!(kept.is_ok(), "{kept:?}");

@@ -400,7 +400,7 @@ impl Case {
                             fingerprint: asks("DTLS").then(fingerprint),
                             no_sdes: asks("no-SDES"),
                             prefers_sdes: asks("prefer-SDES"),
-                            is_active: asks("active"),
+                            is_active: asks("active").then_some(true),
                             no_tls_id: asks("no-tls-id"),
                         },
                     });

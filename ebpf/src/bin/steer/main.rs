@@ -48,6 +48,10 @@ static SOCKETS: XskMap = XskMap::pinned(SOCKETS_LEN, 0);
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(VERDICTS_LEN, 0);
 
 #[xdp]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the entry that `xdp` makes passes it so"
+)]
 fn steer(context: XdpContext) -> u32 {
     let nic = NIC.load();
     let tables = Kernel { context: &context };

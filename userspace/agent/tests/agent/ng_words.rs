@@ -326,7 +326,7 @@ fn who_offered_is_answered_as_is_asked_for_in_either_message() {
             browser(""),
             to_plain(&json!({ "DTLS": "active" })),
             json!({}),
-            &["a=setup:active\r\n"],
+            &["a=setup:passive\r\n"],
             &[],
         ),
         (
@@ -339,8 +339,22 @@ fn who_offered_is_answered_as_is_asked_for_in_either_message() {
         (
             browser(""),
             to_plain(&json!({})),
-            json!({ "DTLS": "active" }),
+            json!({ "DTLS": "active", "DTLS-reverse": "passive" }),
             &["a=setup:active\r\n"],
+            &[],
+        ),
+        (
+            browser(""),
+            to_plain(&json!({})),
+            json!({ "DTLS": "off", "DTLS-reverse": "active" }),
+            &["a=setup:active\r\n"],
+            &[],
+        ),
+        (
+            browser(""),
+            to_plain(&json!({ "DTLS-reverse": "active" })),
+            json!({ "DTLS": "passive" }),
+            &["a=setup:passive\r\n"],
             &[],
         ),
         (

@@ -189,8 +189,8 @@ impl AnsweredLine<'_> {
             // Who has started goes on as who has (RFC 8842 section 5.3).
             (Some(dtls::Setup::ActPass), Some(before)) => before.is_client,
             (Some(dtls::Setup::ActPass), None) => {
-                let asked = self.handshakes();
-                offered.is_active || asked.is_some_and(|asked| asked.is_active)
+                let asked = self.handshakes().and_then(|asked| asked.is_active);
+                asked.unwrap_or(offered.is_active)
             }
             (Some(dtls::Setup::Active) | None, _) => false,
         };
@@ -221,7 +221,9 @@ impl AnsweredLine<'_> {
         Ok(Some(match ours {
             Ours::Sdes(ours) => {
                 let answered = self.media.section().attributes(Crypto::NAME);
-                let sdes = self.context.sdes(self.media.medium());
+                // Rules of access networks bound what was offered, and so what can be taken; who
+                // passes on the answer need not know the network.
+                let sdes = &self.context.policy.sdes;
                 let (send, receive) = sdes
                     .read_answer(ours, answered)
                     .map_err(MediaRefusal::Answer)?;

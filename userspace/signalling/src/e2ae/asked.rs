@@ -64,8 +64,9 @@ pub struct Handshakes {
     pub no_sdes: bool,
     /// Keys in an offer are taken, though it has a fingerprint and the profile of DTLS.
     pub prefers_sdes: bool,
-    /// Where the offerer leaves it to us, we start the handshake.
-    pub is_active: bool,
+    /// Whether we start the handshake where the offerer leaves it to us. What an answer says of it
+    /// counts before what the offer said; by default we do not.
+    pub is_active: Option<bool>,
     /// No `a=tls-id`.
     pub no_tls_id: bool,
 }

@@ -114,7 +114,7 @@ impl OfferedLine<'_> {
             kept,
             passes_keys,
             ours,
-            is_active: handshakes.is_some_and(|handshakes| handshakes.is_active),
+            is_active: handshakes.and_then(|handshakes| handshakes.is_active) == Some(true),
             ice,
             is_applied: match self.context.asked {
                 None => true,
@@ -159,8 +159,14 @@ impl OfferedLine<'_> {
         theirs: Option<&Theirs>,
         random: &mut impl Random,
     ) -> Result<Vec<Crypto>, Fault> {
+        let sdes = self.context.sdes(self.media.medium());
         let before = self.far_leg().and_then(|leg| leg.protection.as_ref());
-        if let Some(before) = before.and_then(Protection::keys) {
+        // A UE that nobody says has moved is where it was, and so are its rules.
+        let may_stay = |keys: &&Keys| {
+            self.context.access_network.is_none()
+                || sdes.suites.as_slice().contains(&keys.send.suite)
+        };
+        if let Some(before) = before.and_then(Protection::keys).filter(may_stay) {
             // The same keys again, so that what flows goes on (RFC 4568 section 7.1.4).
             return Ok(vec![before.send.clone()]);
         }
@@ -168,7 +174,6 @@ impl OfferedLine<'_> {
             Some(Theirs::Sdes(theirs)) => Some(theirs.parameters.relaxed),
             Some(Theirs::Dtls(_)) | None => None,
         };
-        let sdes = self.context.sdes(self.media.medium());
         let ours = sdes.offer(without.unwrap_or_default(), random)?;
         if ours.is_empty() {
             return Err(MediaRefusal::NoSuite.into());

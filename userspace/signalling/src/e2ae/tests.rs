@@ -8,9 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mediasec::Mechanisms;
-use crate::policy::{E2ae, Rule};
+use crate::policy::{AccessNetwork, E2ae, Rule};
 use crate::random::testing::Counting;
 use crate::random::{Random, RandomError, SystemRandom};
+use crate::sdes::{Sdes, Suite, Suites};
 use crate::sdp::Sdp;
 
 const KEY: &str = "inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
@@ -314,5 +315,75 @@ proptest! {
             }
             call = after;
         }
+    }
+}
+
+/// On a WLAN one suite, elsewhere another.
+fn rules_of_networks() -> Policy {
+    let rule = |network: Option<&str>, suite| Rule {
+        medium: None,
+        access_network: network.map(AccessNetwork::parse),
+        e2ae: E2ae::Required,
+        suites: Some(vec![suite]),
+    };
+    let suites = [Suite::AeadAes256Gcm, Suite::AesCm128HmacSha1_80];
+    Policy {
+        rules: vec![rule(Some("IEEE-802.11"), suites[0]), rule(None, suites[1])],
+        sdes: Sdes {
+            suites: Suites::new(suites).unwrap(),
+            ..Sdes::default()
+        },
+        ..Policy::default()
+    }
+}
+
+#[test]
+fn what_was_offered_under_the_rules_of_a_network_may_be_answered_whoever_knows_it() {
+    let policy = rules_of_networks();
+    let lte = AccessNetwork::parse("3GPP-E-UTRAN-FDD");
+    let known = Context {
+        access_network: Some(&lte),
+        ..context(&policy)
+    };
+    let unknown = context(&policy);
+    let core = sdp("m=audio 4002 RTP/AVP 0\n");
+    let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}\n");
+    let ue = sdp(&format!("m=audio 4000 RTP/SAVP 0\n{crypto}"));
+    let mut random = Counting::default();
+    let mut call = Call::new();
+    // The core offers again what it offered, and nobody says where the UE is.
+    for context in [&known, &unknown] {
+        let offer = call.offer(Side::Core, &core, &ports(), context, &mut random);
+        call = offer.unwrap().0;
+        for context in [&known, &unknown] {
+            assert!(call.answer(&ue, context, &mut random).is_ok());
+        }
+        call = call.answer(&ue, &unknown, &mut random).unwrap().0;
+    }
+}
+
+#[test]
+fn a_ue_that_moves_to_a_network_of_other_suites_is_offered_those() {
+    let policy = rules_of_networks();
+    let mut random = Counting::default();
+    let mut call = Call::new();
+    let core = sdp("m=audio 4002 RTP/AVP 0\n");
+    let key_of_256 = format!("inline:{}", "A".repeat(59));
+    for (network, suite, key) in [
+        ("3GPP-E-UTRAN-FDD", "AES_CM_128_HMAC_SHA1_80", KEY),
+        ("IEEE-802.11", "AEAD_AES_256_GCM", &key_of_256),
+    ] {
+        let network = AccessNetwork::parse(network);
+        let context = Context {
+            access_network: Some(&network),
+            ..context(&policy)
+        };
+        let offer = call.offer(Side::Core, &core, &ports(), &context, &mut random);
+        let (offered, passed) = offer.unwrap();
+        let passed = passed.sdp.write();
+        let crypto = format!("a=crypto:1 {suite} ");
+        assert!(passed.as_str().contains(&crypto), "{}", passed.as_str());
+        let ue = sdp(&format!("m=audio 4000 RTP/SAVP 0\n{crypto}{key}\n"));
+        call = offered.answer(&ue, &context, &mut random).unwrap().0;
     }
 }

@@ -47,9 +47,9 @@ pub struct Options {
     pub ice: Option<Ice>,
     /// `ICE-lite`.
     pub ice_lite: Option<IceLite>,
-    /// `DTLS`, and which role we rather have towards who made the offer.
+    /// `DTLS`, and which role we rather have towards who gets this SDP.
     pub dtls: Option<Dtls>,
-    /// `DTLS-reverse`: an older name for the role.
+    /// `DTLS-reverse`: which role we rather have where DTLS was offered to us.
     pub dtls_reverse: Option<Dtls>,
     /// `DTLS-fingerprint`.
     pub dtls_fingerprint: Option<DtlsHash>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Every key and every flag that proxies may say with an offer or an answer, and whether it is done.
+//! Every key and every flag that proxies may say with an offer or an answer, and whether it is read.
+//! What comes of those that are is for the tests of the agent (`userspace/agent/tests/agent`).
 
 use sallyport_signalling::ng::{Command, Options, Why};
 
@@ -22,11 +23,15 @@ enum Fate {
 use Fate::{Counted, Done, SoAnyhow, Unknown};
 
 /// Keys and their values, in an offer and in an answer.
-const KEYS: [(&str, Fate, Fate); 80] = [
+const KEYS: [(&str, Fate, Fate); 91] = [
     (r#""via-branch": "z9hG4bK1""#, Done, Done),
     (r#""received-from": ["IP4", "192.0.2.7"]"#, Done, Done),
     (r#""direction": ["access", "core"]"#, Done, Done),
+    (r#""interface": "core""#, Done, Done),
+    (r#""from-interface": "access""#, Done, Done),
+    (r#""to-interface": "core""#, Done, Done),
     (r#""flags": []"#, SoAnyhow, SoAnyhow),
+    (r#""rtpp-flags": "symmetric ICE=force""#, Done, Done),
     (r#""replace": ["origin"]"#, Done, Done),
     (r#""replace": ["origin-full"]"#, Done, Done),
     (r#""replace": ["session name"]"#, Done, Done),
@@ -101,7 +106,22 @@ const KEYS: [(&str, Fate, Fate); 80] = [
     (r#""codec": {"strip": ["G729"]}"#, Done, Done),
     (r#""codec": {"transcode": ["opus"]}"#, Counted, Counted),
     (r#""extmap": {"strip": ["all"]}"#, Done, Done),
+    (
+        r#""sdp-attr": {"audio": {"add": ["ptime:20"]}}"#,
+        Done,
+        Done,
+    ),
+    (
+        r#""sdp-attr": {"none": {"remove": ["x-tool:s"]}}"#,
+        Done,
+        Done,
+    ),
     (r#""generate RTCP": "on""#, Counted, Counted),
+    (r#""peer": "core""#, Counted, Counted),
+    (r#""inbound-peer": "access""#, Counted, Counted),
+    (r#""outbound-peer": "core""#, Counted, Counted),
+    (r#""template": "webrtc""#, Counted, Counted),
+    (r#""xmlrpc-callback": "192.0.2.7""#, Counted, Counted),
     (r#""bundle": ["reject"]"#, SoAnyhow, SoAnyhow),
     (r#""bundle": ["accept"]"#, Counted, Counted),
     (r#""T.38": ["decode"]"#, Counted, Counted),
