@@ -47,6 +47,9 @@ pub(crate) struct Dialog {
     pub(super) offerer_reach: Option<Box<Reach>>,
     /// The offer of the other side that the latest one crossed, until either is answered.
     pub(super) crossed: Option<Box<Crossed>>,
+    /// Which dialog of the call, now or ever.
+    pub(super) number: u32,
+    /// Of its first stream. Another when it moves to other ports, which are other flows.
     pub(super) slot: u16,
     pub(crate) call: e2ae::Call,
     /// What peers have proved, by m-line and side.

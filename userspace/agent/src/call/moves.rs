@@ -2,7 +2,7 @@
 
 //! The ports that an offer needs: those of new streams, and others for who can no longer be reached
 //! at the ones it has, or is to be led to others. Media flows through the old ones until there is an
-//! answer.
+//! answer, and goes on to if there is none.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ impl Offered<'_> {
         &self,
         take_ports: &mut TakePorts<'_>,
     ) -> Result<BTreeMap<usize, Ports>, CallError> {
-        let own: Vec<_> = self.call.ports().zip(self.call.setups()).collect();
+        let own: Vec<_> = self.call.kept_ports().zip(self.call.setups()).collect();
         let (near, far) = (self.near, self.near.opposite());
         let mut take = |side: Side, wanted| {
             let ends = take_ports(self.realms[side as usize], wanted)?;
