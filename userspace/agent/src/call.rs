@@ -47,7 +47,7 @@ use sallyport_signalling::sdp::Sdp;
 use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use branch::{Branch, Dialog};
+pub(crate) use branch::{Branch, Dialog, FlowPlace};
 pub(crate) use party::{About, Echoes, Learning, Party, Reach};
 pub(crate) use request::{Answer, Dscp, Offer, Part, Registration, Tags, Terms};
 
