@@ -47,7 +47,7 @@ use sallyport_signalling::sdp::Sdp;
 use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use branch::{Branch, Dialog};
+pub(crate) use branch::{Branch, Dialog, FlowPlace};
 pub(crate) use party::{About, Echoes, Learning, Party, Reach};
 pub(crate) use request::{Answer, Dscp, Offer, Part, Registration, Tags, Terms};
 
@@ -86,7 +86,7 @@ pub(crate) struct Call {
     /// Whether RTP is dropped, as the client said.
     is_silenced: bool,
     /// How many dialogs it ever had.
-    dialogs: u16,
+    dialogs: u32,
 }
 
 /// Where ports come from: those of a realm.
@@ -259,6 +259,7 @@ impl Call {
             dialog: dialog_at,
             by_offerer,
         } = self.place_of_answer(answer, take_ports)?;
+        let slot = self.free_slot();
         let branch = &mut self.branches[at];
         let offerer = branch.side_of_offerer(by_offerer);
         let realms = branch.realms();
@@ -308,7 +309,7 @@ impl Call {
         branch.shapes = shapes;
         check_families(&after)?;
         if Self::moves(&dialog.call, &after) {
-            dialog.slot = next_slot(&mut self.dialogs)?;
+            dialog.slot = slot?;
         }
         dialog.settle(after, answerer);
         let party = if by_offerer {
@@ -473,7 +474,7 @@ impl Call {
 
     /// A dialog for one more who answers.
     fn fork(&mut self, at: usize, take_ports: &mut TakePorts<'_>) -> Result<usize, CallError> {
-        let slot = next_slot(&mut self.dialogs)?;
+        let (number, slot) = (self.dialogs, self.free_slot()?);
         let branch = &mut self.branches[at];
         let offered = branch.offered.as_ref().ok_or(CallError::Dialogue)?;
         let mut own = BTreeMap::new();
@@ -487,15 +488,18 @@ impl Call {
             answerer: None,
             offerer_reach: None,
             crossed: None,
+            number,
             slot,
             call: offered.fork(&own),
             outcomes: BTreeMap::new(),
         });
+        self.dialogs = number.wrapping_add(1);
         Ok(branch.dialogs.len() - 1)
     }
 
     fn add_branch(&mut self, offer: &Offer, now: Duration) -> Result<Place, CallError> {
-        let slot = next_slot(&mut self.dialogs)?;
+        let (number, slot) = (self.dialogs, self.free_slot()?);
+        self.dialogs = number.wrapping_add(1);
         let Tags { from, to, via, .. } = &offer.tags;
         let [near, far] = offer.realms();
         // What went this way before was refused, and whoever comes now is tried in its place.
@@ -515,6 +519,7 @@ impl Call {
                 answerer: to.clone().map(|tag| Party::new(tag, far, now)),
                 offerer_reach: None,
                 crossed: None,
+                number,
                 slot,
                 call: e2ae::Call::new(),
                 outcomes: BTreeMap::new(),
@@ -530,16 +535,17 @@ impl Call {
             by_offerer: true,
         })
     }
-}
 
-fn next_slot(dialogs: &mut u16) -> Result<u16, CallError> {
-    /// A session has 2^14 streams of four flows.
-    const DIALOGS: u16 = (1 << 14) / MAX_STREAMS;
-    if *dialogs >= DIALOGS {
-        return Err(CallError::Dialogs { max: DIALOGS });
+    /// The first slot of those that no dialog has.
+    fn free_slot(&self) -> Result<u16, CallError> {
+        /// A session has 2^14 streams of four flows.
+        const DIALOGS: u16 = (1 << 14) / MAX_STREAMS;
+        let dialogs = self.branches.iter().flat_map(|branch| &branch.dialogs);
+        let taken: BTreeSet<_> = dialogs.map(|dialog| dialog.slot).collect();
+        let mut slots = (0..DIALOGS).map(|at| at * MAX_STREAMS);
+        let free = slots.find(|slot| !taken.contains(slot));
+        free.ok_or(CallError::Dialogs { max: DIALOGS })
     }
-    *dialogs += 1;
-    Ok((*dialogs - 1) * MAX_STREAMS)
 }
 
 /// Where both who talk are on the access side, both have protected media if policy wants that

@@ -185,9 +185,14 @@ impl Manager {
         self.did_by(entry, state, flows)
     }
 
-    fn did_by(&self, entry: &Entry, state: Arc<State>, flows: Vec<FlowStatistics>) -> Did {
-        let mut qualities = lock(&entry.watch).qualities.clone();
+    fn did_by(&self, entry: &Entry, state: Arc<State>, mut flows: Vec<FlowStatistics>) -> Did {
+        let watch = lock(&entry.watch);
+        let mut qualities = watch.qualities.clone();
         qualities.finish(&flows, self.now());
+        if let Some(call) = state.call() {
+            watch.past.add_to(entry.id, call, &mut flows);
+        }
+        drop(watch);
         Did {
             id: entry.id,
             state,
@@ -337,8 +342,12 @@ impl Manager {
                 },
             );
         });
-        self.change(entry, Some(State::Call(Box::new(call))), taken)
-            .await?;
+        let before = entry.state();
+        let call = State::Call(Box::new(call));
+        let removed = self.change(entry, Some(call), taken).await?;
+        if let Some(before) = before.as_deref().and_then(State::call) {
+            lock(&entry.watch).past.learn(entry.id, before, removed);
+        }
         Ok(sdp)
     }
 

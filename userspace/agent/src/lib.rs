@@ -15,6 +15,9 @@ mod config;
 /// The HTTP front end, version 1.
 mod http;
 
+/// What flows did that are no longer.
+mod past;
+
 /// Who may ask.
 mod peers;
 

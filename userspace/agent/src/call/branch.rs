@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use std::iter;
 use std::time::Duration;
 
-use sallyport_flow::Realm;
+use sallyport_flow::{Carries, FlowId, Realm};
 use sallyport_signalling::e2ae::{self, Side};
 use sallyport_signalling::shape::Shape;
 use serde::{Deserialize, Serialize};
 
+use super::MAX_STREAMS;
 use super::handshakes::Outcome;
 use super::party::{About, Echoes, Party, Reach};
+use crate::flows::{MAX_FLOWS, number};
+use crate::session::SessionId;
 
 /// One way that the offer of a call took.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -47,10 +50,20 @@ pub(crate) struct Dialog {
     pub(super) offerer_reach: Option<Box<Reach>>,
     /// The offer of the other side that the latest one crossed, until either is answered.
     pub(super) crossed: Option<Box<Crossed>>,
+    /// Which dialog of the call, now or ever.
+    pub(super) number: u32,
+    /// Of its first stream. Another when it moves to other ports, which are other flows.
     pub(super) slot: u16,
     pub(crate) call: e2ae::Call,
     /// What peers have proved, by m-line and side.
     pub(super) outcomes: BTreeMap<u16, [Outcome; 2]>,
+}
+
+/// Which flow of a dialog: the same one on other ports, too.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct FlowPlace {
+    dialog: u32,
+    at: u64,
 }
 
 /// An offer whose place one of the other side has taken while it was still under way. Most peers
@@ -138,6 +151,17 @@ impl Branch {
 }
 
 impl Dialog {
+    /// The place of a flow, if it is the dialog's.
+    pub(super) fn place_of_flow(&self, session: SessionId, flow: FlowId) -> Option<FlowPlace> {
+        let first = number(session, self.slot, 0, Carries::Rtp);
+        let at = flow.0.checked_sub(first.0)?;
+        let is_here = at < u64::from(MAX_STREAMS) * MAX_FLOWS as u64;
+        is_here.then_some(FlowPlace {
+            dialog: self.number,
+            at,
+        })
+    }
+
     /// The slot of its first stream.
     pub(crate) const fn slot(&self) -> u16 {
         self.slot

@@ -2,15 +2,15 @@
 
 //! How a call flows: its streams, as the data plane has them.
 
-use sallyport_flow::{Crypto, Gate, MasterKey, Secret};
+use sallyport_flow::{Crypto, FlowId, Gate, MasterKey, Secret};
 use sallyport_signalling::e2ae::{self, Protection, Side};
 use sallyport_signalling::sdes;
 
 use super::Call;
-use super::branch::{Branch, Dialog};
+use super::branch::{Branch, Dialog, FlowPlace};
 use super::handshakes::{Outcome, is_checked};
 use super::party::{Party, checked_peer, peer};
-use crate::session::Ends;
+use crate::session::{Ends, SessionId};
 use crate::stream::{Handshakes, Stream, StreamLeg, clock};
 
 impl Call {
@@ -30,6 +30,12 @@ impl Call {
                 })
             })
             .collect()
+    }
+
+    /// The place of a flow, if it is the call's.
+    pub(crate) fn place_of_flow(&self, session: SessionId, flow: FlowId) -> Option<FlowPlace> {
+        let mut dialogs = self.branches.iter().flat_map(|branch| &branch.dialogs);
+        dialogs.find_map(|dialog| dialog.place_of_flow(session, flow))
     }
 
     fn stream(

@@ -9,9 +9,9 @@ use sallyport_signalling::dtls::{Dtls, Fingerprint};
 use sallyport_signalling::e2ae::{self, Leg, Protection, Setup, Side};
 use serde::{Deserialize, Serialize};
 
+use super::Call;
 use super::branch::{Branch, Dialog};
 use super::party::{origin, said};
-use super::{Call, MAX_STREAMS};
 use crate::session::{Ends, SessionId};
 use crate::webrtc::{Fact, Place, Terms, Wanted};
 
@@ -74,7 +74,8 @@ impl Call {
                 for side in [Side::Access, Side::Core] {
                     let place = Place {
                         session,
-                        slot: dialog.slot + index,
+                        dialog: dialog.number,
+                        index,
                         side,
                         is_rtcp: false,
                     };
@@ -91,17 +92,14 @@ impl Call {
             .branches
             .iter_mut()
             .flat_map(|branch| &mut branch.dialogs);
-        let is_of =
-            |dialog: &&mut Dialog| (dialog.slot..dialog.slot + MAX_STREAMS).contains(&place.slot);
-        let Some(dialog) = dialogs.find(is_of) else {
+        let Some(dialog) = dialogs.find(|dialog| dialog.number == place.dialog) else {
             return false;
         };
-        let index = place.slot - dialog.slot;
-        let setup = dialog.call.setups().nth(index.into()).flatten();
+        let setup = dialog.call.setups().nth(place.index.into()).flatten();
         let Some(leg) = setup.map(|setup| setup.leg(place.side)) else {
             return false;
         };
-        let outcomes = dialog.outcomes.entry(index).or_default();
+        let outcomes = dialog.outcomes.entry(place.index).or_default();
         let outcome = &mut outcomes[place.side as usize];
         match fact {
             Fact::Nominated(at) => {
@@ -181,7 +179,7 @@ fn add(wanted: &mut Wanted, branch: &Branch, dialog: &Dialog, place: Place, leg:
     if dtls.is_none() && ice.is_none() {
         return;
     }
-    let outcome = dialog.outcome(place.slot - dialog.slot, place.side);
+    let outcome = dialog.outcome(place.index, place.side);
     let party = branch.party(dialog, place.side);
     let remote = leg.remote.map(|remote| Ends {
         rtp: remote.rtp,

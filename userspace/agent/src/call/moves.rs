@@ -2,7 +2,7 @@
 
 //! The ports that an offer needs: those of new streams, and others for who can no longer be reached
 //! at the ones it has, or is to be led to others. Media flows through the old ones until there is an
-//! answer.
+//! answer, and goes on to if there is none.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,9 @@ impl Offered<'_> {
         &self,
         take_ports: &mut TakePorts<'_>,
     ) -> Result<BTreeMap<usize, Ports>, CallError> {
-        let own: Vec<_> = self.call.ports().zip(self.call.setups()).collect();
+        // The same offer once more, of which nothing came, is passed on with the same ports.
+        let own = self.call.kept_ports().zip(self.call.ports());
+        let own: Vec<_> = own.zip(self.call.setups()).collect();
         let (near, far) = (self.near, self.near.opposite());
         let mut take = |side: Side, wanted| {
             let ends = take_ports(self.realms[side as usize], wanted)?;
@@ -47,14 +49,20 @@ impl Offered<'_> {
             if media.port() == 0 || !media.profile().is_rtp() {
                 continue;
             }
-            let (own, setup) = own.get(index).copied().unwrap_or_default();
-            let near_stays = own
-                .map(|own| own.of(near))
-                .filter(|ends| !self.moves_near(index, media, *ends, setup));
-            let far_stays = own
-                .map(|own| own.of(far))
-                .filter(|ends| self.offer.version.is_none_or(|wanted| is_of(*ends, wanted)));
-            if near_stays.is_some() && far_stays.is_some() {
+            let ((kept, next), setup) = own.get(index).copied().unwrap_or_default();
+            let known = |side: Side| {
+                [kept, next]
+                    .into_iter()
+                    .flatten()
+                    .map(move |it| it.of(side))
+            };
+            let near_stays = known(near).find(|ends| !self.moves_near(index, media, *ends, setup));
+            let far_stays = known(far)
+                .find(|ends| self.offer.version.is_none_or(|wanted| is_of(*ends, wanted)));
+            if kept.is_some()
+                && near_stays == kept.map(|kept| kept.of(near))
+                && far_stays == kept.map(|kept| kept.of(far))
+            {
                 continue;
             }
             let ip = self.sdp.connection(media).and_then(|at| at.ip());

@@ -2,10 +2,14 @@
 
 //! Calls as they come, from the first offer to the last answer.
 
+/// Ports that move, or would have.
+mod moves;
 /// What is remembered of them.
 mod records;
 /// Lines that only one side has.
 mod shape;
+
+use std::net::Ipv6Addr;
 
 use sallyport_signalling::e2ae::Asked;
 use sallyport_signalling::policy::Rule;
@@ -115,10 +119,11 @@ impl Played {
     ) -> Result<Sdp, CallError> {
         let mut call = self.call.clone();
         let next = &mut self.next;
-        let passed = event(&mut call, &mut |realm, _| {
-            let ip: IpAddr = match realm {
-                Realm::Access => [192, 0, 2, 1].into(),
-                Realm::Core => [10, 0, 0, 1].into(),
+        let passed = event(&mut call, &mut |realm, wanted| {
+            let ip: IpAddr = match (realm, wanted) {
+                (_, super::Wanted::Exactly(IpVersion::V6)) => Ipv6Addr::LOCALHOST.into(),
+                (Realm::Access, _) => [192, 0, 2, 1].into(),
+                (Realm::Core, _) => [10, 0, 0, 1].into(),
             };
             *next += 2;
             Ok(Ends {

@@ -13,6 +13,7 @@ use super::{Manager, lock};
 use crate::data_plane::{DataPlane, DataPlaneError};
 use crate::flows::{find, update};
 use crate::marks::{FlowMarks, loses_key};
+use crate::past::Past;
 use crate::quality::Qualities;
 use crate::session::SessionId;
 use crate::state::State;
@@ -36,6 +37,8 @@ pub(crate) struct Watch {
     pub(crate) flows: Vec<FlowId>,
     pub(crate) marks: FlowMarks,
     pub(crate) qualities: Qualities,
+    /// What flows did that are no longer.
+    pub(crate) past: Past,
     /// When media last arrived, since the UNIX epoch.
     pub(crate) last_media: Option<Duration>,
     /// When it is looked at again.

@@ -61,7 +61,7 @@ impl Manager {
         if !call.prove(place, fact) {
             return true;
         }
-        debug!(session = %entry.id, slot = place.slot, side = ?place.side, "proved");
+        debug!(session = %entry.id, index = place.index, side = ?place.side, "proved");
         let call = State::Call(Box::new(call));
         match self.change(&entry, Some(call), self.taken()).await {
             Ok(_) => true,

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::session::SessionId;
 
 /// The version of a record's layout: of everything that [`State`] is made of.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;
 
 /// What a record is sealed under: its version and session.
 pub(super) fn name(id: SessionId) -> [u8; 9] {

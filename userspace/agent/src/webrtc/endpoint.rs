@@ -46,8 +46,10 @@ const MAX_KNOWN: usize = 8;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Place {
     pub(crate) session: SessionId,
-    /// The slot of the stream.
-    pub(crate) slot: u16,
+    /// Which dialog of the call: its own as long as it lasts, whatever ports it moves to.
+    pub(crate) dialog: u32,
+    /// Which m-line.
+    pub(crate) index: u16,
     pub(crate) side: Side,
     /// It is the port of RTCP alone.
     pub(crate) is_rtcp: bool,
@@ -483,7 +485,7 @@ mod tests {
 
     const PEER: &str = "127.0.0.1:9";
 
-    fn terms(slot: u16, certificate: u8) -> Terms {
+    fn terms(dialog: u32, certificate: u8) -> Terms {
         let peer = DtlsPeer {
             fingerprints: vec![Fingerprint {
                 hash: Hash::Sha256,
@@ -495,7 +497,8 @@ mod tests {
         Terms {
             place: Place {
                 session: "00000000000a0000".parse().unwrap(),
-                slot,
+                dialog,
+                index: 0,
                 side: Side::Access,
                 is_rtcp: false,
             },
@@ -560,7 +563,7 @@ mod tests {
     async fn nothing_of_one_who_answers_counts_for_another() {
         for (other, is_another) in [
             (terms(0, 1), false),
-            (terms(64, 1), true),
+            (terms(1, 1), true),
             (terms(0, 2), true),
         ] {
             let peer = PEER.parse().unwrap();

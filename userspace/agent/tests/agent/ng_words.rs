@@ -540,12 +540,17 @@ fn who_moves_is_led_to_other_ports_if_that_is_asked_for_or_the_version_of_ip_nee
             let marks = |crypto: &Option<_>| Vec::from_iter(crypto.as_ref().map(|_| sent));
             let did = FlowStatistics {
                 id: flow.id,
+                packets_in: 10,
+                bytes_in: 2000,
                 unprotect: marks(&flow.ingress.unprotect),
                 protect: marks(&flow.egress.protect),
                 ..FlowStatistics::default()
             };
             data_plane.state().statistics.insert(flow.id, did);
         }
+        let query = json!({ "command": "query", "call-id": "c" });
+        let totals = agent.ng(&query)["totals"].clone();
+        assert_eq!(totals["RTP"]["bytes"], 4000, "{totals}");
 
         for (key, value) in options.as_object().expect("options") {
             all[key] = value.clone();
@@ -559,6 +564,7 @@ fn who_moves_is_led_to_other_ports_if_that_is_asked_for_or_the_version_of_ip_nee
         let (after, [new_near, new_far]) = locals(&data_plane);
         assert_eq!((new_near != near, new_far), (moves, far), "{options}");
         assert!(answered.contains(&format!("m=audio {} ", new_near.port())));
+        assert_eq!(agent.ng(&query)["totals"], totals, "{options}");
         for crypto in after
             .iter()
             .flat_map(|flow| [&flow.ingress.unprotect, &flow.egress.protect])

@@ -75,6 +75,12 @@ impl Call {
         self.streams.iter().map(|stream| stream.ports)
     }
 
+    /// The ports that an offer leaves each `m=` line, unless it brings others; `None` where there are
+    /// none yet.
+    pub fn kept_ports(&self) -> impl Iterator<Item = Option<Ports>> {
+        self.streams.iter().map(Stream::kept)
+    }
+
     /// What the latest offer, which has no answer yet, makes us expect: for each `m=` line the side
     /// that may send under new keys already, and those.
     pub fn expected(&self) -> impl Iterator<Item = Option<(Side, &Crypto)>> {
@@ -137,7 +143,7 @@ impl Call {
             let before = self.streams.get(index);
             let setup = before.and_then(|stream| stream.setup.clone());
             let ports = ports.get(&index).copied();
-            let ports = ports.or_else(|| before.and_then(|stream| stream.ports));
+            let kept = before.and_then(Stream::kept);
             let line = OfferedLine {
                 from,
                 offer,
@@ -162,9 +168,10 @@ impl Call {
             let stream = Stream {
                 medium: media.medium().clone(),
                 ports: match offered {
-                    Offer::Anchored(_) => Some(ports.ok_or(Refusal::NoPorts { index })?),
-                    _ => before.and_then(|stream| stream.ports),
+                    Offer::Anchored(_) => Some(ports.or(kept).ok_or(Refusal::NoPorts { index })?),
+                    _ => kept,
                 },
+                flowing: before.and_then(|stream| stream.flowing),
                 setup,
                 offer: offered,
             };
@@ -244,6 +251,7 @@ impl Call {
             if setup.is_none() {
                 stream.ports = None;
             }
+            stream.flowing = stream.ports;
             decisions.push(StreamDecision {
                 medium: media.medium().clone(),
                 treatment: match &setup {
@@ -271,8 +279,8 @@ impl Call {
             .streams
             .iter_mut()
             .map(|stream| match (&stream.setup, stream.ports.take()) {
-                (Some(setup), ports) => {
-                    stream.ports = ports;
+                (Some(setup), _) => {
+                    stream.ports = stream.flowing;
                     let from = self.offerer.unwrap_or(Side::Access);
                     match stream.action_on_offer(from) {
                         // What was expected beside it no longer is.

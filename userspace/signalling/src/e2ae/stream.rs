@@ -16,7 +16,10 @@ use crate::sdp::{Medium, Profile};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Stream {
     pub(super) medium: Medium,
+    /// From the next answer on.
     pub(super) ports: Option<Ports>,
+    /// Those that the latest answer led media to.
+    pub(super) flowing: Option<Ports>,
     /// How media flows by now.
     pub(super) setup: Option<Setup>,
     pub(super) offer: Offer,
@@ -109,6 +112,12 @@ impl Offer {
 }
 
 impl Stream {
+    /// The ports that an offer leaves it, unless it brings others: those of an offer that was
+    /// refused are not the stream's.
+    pub(super) fn kept(&self) -> Option<Ports> {
+        self.flowing.or(self.ports)
+    }
+
     /// What the offerer may send under already, other than by now.
     pub(super) fn expected(&self, from: Side) -> Option<&Crypto> {
         let (Offer::Anchored(anchored), Some(setup)) = (&self.offer, &self.setup) else {

@@ -129,11 +129,14 @@ fn other_ports_take_the_place_of_those_that_a_stream_has_once_there_is_an_answer
     assert_eq!(held(&offered), [40000, 40200, 50000].into());
     assert_eq!(locals(&answered), [40200, 50000]);
     assert_eq!(held(&answered), [40200, 50000].into());
-    // Refused, they are those of the next offer.
+    // Refused, they are nobody's, whoever makes the next offer and whether anybody says so or not.
     let rejected = offered.reject().0;
-    assert_eq!(held(&rejected), [40000, 40200, 50000].into());
-    let (_, after) = play(&rejected, &BTreeMap::new());
-    assert_eq!(locals(&after), [40200, 50000]);
+    assert_eq!(held(&rejected), [40000, 50000].into());
+    for call in [&rejected, &offered] {
+        let (again, after) = play(call, &BTreeMap::new());
+        assert_eq!(held(&again), [40000, 50000].into());
+        assert_eq!(locals(&after), [40000, 50000]);
+    }
 }
 
 #[test]

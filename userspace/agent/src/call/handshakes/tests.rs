@@ -156,7 +156,7 @@ fn media_goes_where_the_peer_has_nominated() {
         ..place
     };
     assert!(!played.call.prove(elsewhere, &Fact::Nominated(at)));
-    let nobody = Place { slot: 640, ..place };
+    let nobody = Place { dialog: 9, ..place };
     assert!(!played.call.prove(nobody, &Fact::Nominated(at)));
 }
 
@@ -224,4 +224,26 @@ fn who_answers_in_place_of_another_has_to_nominate_for_itself() {
         assert_eq!(socket.peer, Some(peer), "{ufrag} {is_reset}");
         played.call.prove(socket.place, &Fact::Nominated(at));
     }
+}
+
+#[test]
+fn a_handshake_goes_on_while_who_is_on_the_other_side_moves() {
+    let mut played = Played::new();
+    call(&mut played, FIRST, None, 0);
+    let before = socket(&played);
+    let slot = played.call.streams()[0].slot;
+    let elsewhere = sdp("10.0.0.9", "m=audio 6100 RTP/AVP 0");
+    let mut again = offer(tags("as", Some("ue"), None), elsewhere, "RTP/AVP");
+    again.terms = asked(Some("UDP/TLS/RTP/SAVPF"));
+    again.moves_ports = true;
+    played.offer(&again, 10).unwrap();
+    let text = browser(FIRST).write().replace("actpass", "active");
+    let mut taken = answer(again.tags, Sdp::parse(text.as_bytes()).unwrap());
+    taken.terms = asked(None);
+    played.answer(&taken, 11).unwrap();
+    assert_ne!(played.call.streams()[0].slot, slot, "other flows");
+    assert_eq!(socket(&played).place, before.place);
+    let agreed = Fact::Keys(Box::new(before.dtls.unwrap()), Box::new(keys()));
+    assert!(played.call.prove(before.place, &agreed));
+    assert!(socket(&played).has_keys);
 }
