@@ -33,9 +33,11 @@ impl Classes {
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn of<const ROUNDS: usize>(lanes: &[Lane<'_, GcmKey<ROUNDS>>]) -> Self {
         let mut classes = [0; MAX_BURST];
+        let mut present = 0u64;
         for (class, lane) in classes.iter_mut().zip(lanes) {
             let number = short::vectors(lane).unwrap_or_else(|| LONG + long::vectors(lane));
             *class = narrow(number);
+            present |= 1 << (number % 64);
         }
         let mut all = Self {
             order: [0; MAX_BURST],
@@ -43,28 +45,28 @@ impl Classes {
             long_ends: List::new(),
             len: 0,
         };
-        let mut left = u64::MAX >> (MAX_BURST - lanes.len());
         for class in 1..LONG {
-            left &= !all.take(same(&classes, narrow(class)));
+            all.take(same(&classes, narrow(class)));
             all.short_ends[class] = narrow(all.len);
         }
         let first_long = all.len;
+        let mut left = present >> LONG << LONG;
         while left != 0 {
-            let class = classes[left.trailing_zeros() as usize];
-            left &= !all.take(same(&classes, class));
+            all.take(same(&classes, narrow(left.trailing_zeros() as usize)));
             all.long_ends.push(narrow(all.len - first_long));
+            left &= left - 1;
         }
         all
     }
 
     /// Appends the numbers of these bits.
     #[inline]
-    fn take(&mut self, bits: u64) -> u64 {
+    fn take(&mut self, bits: u64) {
         if bits & bits.wrapping_add(1) == 0 && self.len == 0 {
             // All of a burst, most of the time: their numbers are in order already.
             self.order = IN_ORDER;
             self.len = bits.trailing_ones() as usize;
-            return bits;
+            return;
         }
         let mut left = bits;
         while left != 0 {
@@ -72,7 +74,6 @@ impl Classes {
             left &= left - 1;
             self.len += 1;
         }
-        bits
     }
 
     /// The short packets of so many vectors.

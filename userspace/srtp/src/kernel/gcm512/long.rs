@@ -54,7 +54,7 @@ mod shape;
 mod way;
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm512_extracti32x4_epi32, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64,
+    __m128i, __m512i, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64,
     _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512, _mm512_xor_si512,
 };
 use core::mem::MaybeUninit;
@@ -95,13 +95,19 @@ pub(super) fn vectors<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> u
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Work {
-    /// What the tag is encrypted with.
-    stream_tag: __m128i,
     /// Where the tag is, and where to say that it was right.
     trailer: *mut u8,
     authentic: *mut bool,
-    /// Where the first vector is, and how many are to be written when it is opened.
-    first: *mut u8,
+    /// What is to be written when it is opened.
+    plain: Plain,
+}
+
+/// A text that was opened.
+#[derive(Clone, Copy)]
+struct Plain {
+    /// Where it is, and where it goes.
+    from: *const u8,
+    to: *mut u8,
     vectors: usize,
 }
 
@@ -113,10 +119,14 @@ struct Ring {
     /// How many have their tags, in whole groups.
     tagged: usize,
     works: [Work; SLOTS],
+    /// What their tags are encrypted with.
+    tag_streams: [__m128i; SLOTS],
     /// What are their hashes once places are added and it is reduced.
     products: [MaybeUninit<Whole>; SLOTS],
     /// Their streams. Not in here, so that nobody who borrows the ring borrows them.
     streams: *mut Stream,
+    /// For packets of which nothing is to be written.
+    nowhere: Plain,
 }
 
 /// Seals if `ENCRYPT`, opens if not, the lanes at the numbers in `order`. All packets between the
@@ -134,11 +144,19 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
 ) {
     let mut streams: [Stream; SLOTS] =
         [const { [const { MaybeUninit::uninit() }; MAX_VECTORS] }; SLOTS];
+    let mut unused = [_mm512_setzero_si512(); CHUNK];
+    let nowhere = Plain {
+        from: unused.as_ptr().cast(),
+        to: unused.as_mut_ptr().cast(),
+        vectors: CHUNK,
+    };
     let mut ring = Ring {
         tagged: 0,
-        works: [Work::EMPTY; SLOTS],
+        works: [Work::none(nowhere); SLOTS],
+        tag_streams: [from_u128(0); SLOTS],
         products: [const { MaybeUninit::uninit() }; SLOTS],
         streams: streams.as_mut_ptr(),
+        nowhere,
     };
     let mut start = 0;
     for end in ends {
@@ -157,7 +175,7 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     }
     if !ENCRYPT {
         for at in order.len().saturating_sub(LAG)..order.len() {
-            ring.plain(at).write_all();
+            ring.works[at % SLOTS].plain.write_all();
         }
     }
 }
@@ -175,11 +193,11 @@ impl Ring {
     ) {
         let Range { start, end } = places;
         if ENCRYPT {
-            let (cipher, mut before) = self.enter(lanes, order, start);
+            let (cipher, mut before) = self.enter::<ENCRYPT, ROUNDS>(lanes, order, start);
             self.step::<ENCRYPT, ROUNDS, true, false, FIRST>(start, cipher, &before, chunks);
             for at in start + 1..end {
                 self.tag_if_due::<ENCRYPT>(at - 1);
-                let (cipher, packet) = self.enter(lanes, order, at);
+                let (cipher, packet) = self.enter::<ENCRYPT, ROUNDS>(lanes, order, at);
                 self.step::<ENCRYPT, ROUNDS, true, true, FIRST>(at, cipher, &before, chunks);
                 before = packet;
             }
@@ -188,7 +206,7 @@ impl Ring {
         } else {
             for at in start..end {
                 self.tag_if_due::<ENCRYPT>(at);
-                let (cipher, packet) = self.enter(lanes, order, at);
+                let (cipher, packet) = self.enter::<ENCRYPT, ROUNDS>(lanes, order, at);
                 self.step::<ENCRYPT, ROUNDS, true, true, FIRST>(at, cipher, &packet, chunks);
             }
         }
@@ -197,7 +215,7 @@ impl Ring {
     /// Takes the packet of this number.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn enter<'a, const ROUNDS: usize>(
+    fn enter<'a, const ENCRYPT: bool, const ROUNDS: usize>(
         &mut self,
         lanes: &mut [Lane<'a, GcmKey<ROUNDS>>],
         order: &[u8],
@@ -209,15 +227,18 @@ impl Ring {
         let text = lane.text_len();
         let shape = &SHAPES[text % SHAPES.len()];
         let first = lane.text().wrapping_sub(shape.free as usize);
+        let stream = self.stream(at);
         self.works[at % SLOTS] = Work {
-            stream_tag: from_u128(0),
             trailer: lane.text().wrapping_add(text),
             authentic: lane.authentic,
-            first,
-            vectors: vectors(lane) + 1,
+            plain: Plain {
+                from: stream,
+                to: first,
+                vectors: vectors(lane) + 1,
+            },
         };
-        let stream = self.stream(at);
-        let cipher = Cipher::of(lane, shape, stream);
+        let to = if ENCRYPT { first } else { stream };
+        let cipher = Cipher::of(lane, shape, first, to);
         let packet = Packet {
             key: lane.key,
             start: lane.start(),
@@ -225,7 +246,6 @@ impl Ring {
             text,
             shape,
             first,
-            stream,
         };
         (cipher, packet)
     }
@@ -252,17 +272,12 @@ impl Ring {
         let hashed = if ENCRYPT { at.wrapping_sub(1) } else { at };
         let mut way = Way {
             first: packet.first,
-            stream: packet.stream,
             powers: key.powers.as_ptr().cast(),
             near: key.near.as_ptr(),
             taken: 0,
             distance: distance(FIRST + CHUNK * chunks),
         };
-        let mut plain = if ENCRYPT {
-            Plain::NONE
-        } else {
-            self.plain(at.wrapping_sub(LAG))
-        };
+        let plain = self.works[at.wrapping_sub(LAG) % SLOTS].plain;
         let mut head = _mm512_setzero_si512();
         let mut sum = Product::ZERO;
         if HASH {
@@ -286,12 +301,10 @@ impl Ring {
                 if AES {
                     blocks = cipher.begin::<$n, $is_last>();
                 }
-                let mut text = [_mm512_setzero_si512(); $n];
-                let mut data = text;
+                let mut data = [_mm512_setzero_si512(); $n];
                 let mut factors = [Factor::ZERO; $n];
                 if HASH {
-                    text = way.take::<ENCRYPT, $n>();
-                    data = text;
+                    data = way.take::<$n>();
                     if $is_first && ($n > 1 || !$is_last) {
                         data[0] = _mm512_mask_mov_epi64(head, shape.first, data[0]);
                     }
@@ -325,13 +338,13 @@ impl Ring {
                 );
                 if AES {
                     if $is_last {
-                        self.works[at % SLOTS].stream_tag =
+                        self.tag_streams[at % SLOTS] =
                             _mm512_extracti32x4_epi32::<3>(blocks[$n - 1]);
                     }
-                    cipher.end::<ENCRYPT, $n, $is_first, $is_last>(blocks, text);
+                    cipher.end::<$n, $is_first, $is_last>(blocks);
                 }
                 if !ENCRYPT {
-                    plain.write::<$n>();
+                    plain.write::<$n>(way.taken - $n);
                 }
                 if HASH {
                     for product in products {
@@ -348,9 +361,6 @@ impl Ring {
                 chunk!(CHUNK, false, false);
             }
             chunk!(CHUNK, false, true);
-        }
-        if !ENCRYPT {
-            plain.write_all();
         }
         if HASH {
             self.products[hashed % SLOTS].write(sum.with_middle().whole());
@@ -385,7 +395,7 @@ impl Ring {
             }
         });
         let works = &mut self.works[slot..slot + GROUP];
-        let streams = [0, 1, 2, 3].map(|i| works[i].stream_tag);
+        let streams = [0, 1, 2, 3].map(|i| self.tag_streams[slot + i]);
         let tags = finish_tags(products, streams);
         for (work, tag) in works.iter_mut().zip(tags).take(hashed - first) {
             // SAFETY: the tag is in the tailroom behind the text, and the place for the result is
@@ -397,7 +407,9 @@ impl Ring {
                     // All bytes at once, so in constant time.
                     let is_right = tag == work.trailer.cast::<u128>().read_unaligned();
                     work.authentic.write(is_right);
-                    work.vectors *= usize::from(is_right);
+                    if !is_right || work.plain.vectors < CHUNK {
+                        work.close(is_right, self.nowhere);
+                    }
                 }
             }
         }
@@ -405,73 +417,62 @@ impl Ring {
 
     /// Where the stream of the packet of this number is.
     #[inline]
-    fn stream(&self, at: usize) -> *mut MaybeUninit<__m512i> {
+    fn stream(&self, at: usize) -> *mut u8 {
         self.streams.wrapping_add(at % SLOTS).cast()
     }
-
-    /// What is to be written of the packet of this number, whose tag was compared.
-    #[inline]
-    fn plain(&self, at: usize) -> Plain {
-        let work = &self.works[at % SLOTS];
-        Plain {
-            from: self.stream(at),
-            to: work.first,
-            left: work.vectors,
-        }
-    }
-}
-
-/// A text that is written.
-struct Plain {
-    from: *const MaybeUninit<__m512i>,
-    to: *mut u8,
-    /// Vectors that are not yet written.
-    left: usize,
 }
 
 impl Plain {
-    const NONE: Self = Self {
-        from: ptr::null(),
-        to: ptr::null_mut(),
-        left: 0,
-    };
-
-    /// Writes the next vectors, if there are so many.
+    /// Writes some vectors of a text, which has at least [`CHUNK`], in step with those of another
+    /// packet, of which so many are done: the last ones over and over where it has fewer than that
+    /// packet. So no branch depends on its length.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn write<const N: usize>(&mut self) {
-        if self.left < N {
-            return;
+    fn write<const N: usize>(&self, done: usize) {
+        self.copy::<N>(done.min(self.vectors - CHUNK));
+    }
+
+    /// Writes all of a text.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn write_all(&self) {
+        for at in 0..self.vectors {
+            self.copy::<1>(at);
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn copy<const N: usize>(&self, at: usize) {
         for i in 0..N {
             // SAFETY: the vectors are between 48 bytes in front of the text and 31 behind it, and
             // so many are in the ring.
             unsafe {
-                let text = (*self.from.add(i)).assume_init();
-                _mm512_storeu_si512(self.to.add(64 * i).cast(), text);
+                let text = _mm512_loadu_si512(self.from.add(64 * at + 64 * i).cast());
+                _mm512_storeu_si512(self.to.add(64 * at + 64 * i).cast(), text);
             }
-        }
-        self.left -= N;
-        self.from = self.from.wrapping_add(N);
-        self.to = self.to.wrapping_add(64 * N);
-    }
-
-    /// Writes all that are left.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn write_all(&mut self) {
-        while self.left > 0 {
-            self.write::<1>();
         }
     }
 }
 
 impl Work {
-    const EMPTY: Self = Self {
-        stream_tag: from_u128(0),
-        trailer: ptr::null_mut(),
-        authentic: ptr::null_mut(),
-        first: ptr::null_mut(),
-        vectors: 0,
-    };
+    /// Leaves nothing to be written beside a later packet: a text that is not right is not written,
+    /// and one that is shorter than a chunk is written now.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f")]
+    fn close(&mut self, is_right: bool, nowhere: Plain) {
+        if is_right {
+            self.plain.write_all();
+        }
+        self.plain = nowhere;
+    }
+
+    /// No packet.
+    const fn none(plain: Plain) -> Self {
+        Self {
+            trailer: ptr::null_mut(),
+            authentic: ptr::null_mut(),
+            plain,
+        }
+    }
 }

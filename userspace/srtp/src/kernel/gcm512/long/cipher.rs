@@ -3,9 +3,9 @@
 //! AES of a packet, a chunk at a time.
 
 use core::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_maskz_mov_epi64, _mm512_xor_si512,
+    __m512i, _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_maskz_mov_epi64,
+    _mm512_storeu_si512, _mm512_xor_si512,
 };
-use core::mem::MaybeUninit;
 use core::ptr;
 
 use super::super::super::block::GcmKey;
@@ -21,8 +21,9 @@ pub(super) struct Cipher<const ROUNDS: usize> {
     /// The counters of the first vector, and of the last.
     pub(super) counters: *const [u8; 16],
     pub(super) last: *const [u8; 16],
-    /// Where the keystream goes, and how it lies.
-    pub(super) to: *mut MaybeUninit<__m512i>,
+    /// Where the first vector is in the frame, and where it goes.
+    pub(super) from: *const u8,
+    pub(super) to: *mut u8,
     pub(super) shape: &'static Shape,
     /// Vectors that are written.
     pub(super) written: usize,
@@ -33,6 +34,7 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
         rounds: [ZERO; ROUNDS],
         counters: ptr::null(),
         last: ptr::null(),
+        from: ptr::null(),
         to: ptr::null_mut(),
         shape: &SHAPES[0],
         written: 0,
@@ -43,7 +45,8 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
     pub(super) fn of(
         lane: &Lane<'_, GcmKey<ROUNDS>>,
         shape: &'static Shape,
-        to: *mut MaybeUninit<__m512i>,
+        from: *const u8,
+        to: *mut u8,
     ) -> Self {
         let mut rounds = [start(lane); ROUNDS];
         for (to, from) in rounds[1..].iter_mut().zip(&lane.key.rounds[1..]) {
@@ -53,6 +56,7 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
             rounds,
             counters: counters(TEXT_COUNTER).wrapping_byte_sub(shape.free as usize),
             last: last_counters(lane),
+            from,
             to,
             shape,
             written: 0,
@@ -76,18 +80,12 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
         blocks
     }
 
-    /// Keeps them, as they come from the rounds; added to the text, if it is opened.
+    /// Writes them, as they come from the rounds, added to their text.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn end<
-        const ENCRYPT: bool,
-        const N: usize,
-        const IS_FIRST: bool,
-        const IS_LAST: bool,
-    >(
+    pub(super) fn end<const N: usize, const IS_FIRST: bool, const IS_LAST: bool>(
         &mut self,
         mut blocks: [__m512i; N],
-        text: [__m512i; N],
     ) {
         if IS_LAST {
             let last = self.shape.last_of::<N, IS_FIRST>();
@@ -96,12 +94,14 @@ impl<const ROUNDS: usize> Cipher<ROUNDS> {
         if IS_FIRST && (N > 1 || !IS_LAST) {
             blocks[0] = _mm512_maskz_mov_epi64(self.shape.first, blocks[0]);
         }
-        for (i, (mut block, text)) in blocks.into_iter().zip(text).enumerate() {
-            if !ENCRYPT {
-                block = _mm512_xor_si512(block, text);
+        for (i, block) in blocks.into_iter().enumerate() {
+            let at = 64 * (self.written + i);
+            // SAFETY: all vectors are between 48 bytes in front of the text, which are in the
+            // headroom, and 31 bytes behind it; the ring has room for as many.
+            unsafe {
+                let text = _mm512_loadu_si512(self.from.add(at).cast());
+                _mm512_storeu_si512(self.to.add(at).cast(), _mm512_xor_si512(block, text));
             }
-            // SAFETY: a packet has at most MAX_VECTORS.
-            unsafe { (*self.to.add(self.written + i)).write(block) };
         }
         self.written += N;
     }

@@ -5,7 +5,6 @@
 use core::arch::x86_64::{
     __m512i, _bzhi_u64, _mm_set_epi64x, _mm512_inserti32x4, _mm512_maskz_loadu_epi8,
 };
-use core::mem::MaybeUninit;
 
 use super::super::super::block::GcmKey;
 use super::shape::Shape;
@@ -20,9 +19,8 @@ pub(super) struct Packet<'a, const ROUNDS: usize> {
     pub(super) head: usize,
     pub(super) text: usize,
     pub(super) shape: &'static Shape,
-    /// Where its first vector and its keystream are.
+    /// Where its first vector is.
     pub(super) first: *mut u8,
-    pub(super) stream: *const MaybeUninit<__m512i>,
 }
 
 impl<const ROUNDS: usize> Packet<'_, ROUNDS> {

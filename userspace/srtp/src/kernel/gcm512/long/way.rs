@@ -2,10 +2,7 @@
 
 //! The way of the hash through a packet, a chunk at a time.
 
-use core::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_xor_si512,
-};
-use core::mem::MaybeUninit;
+use core::arch::x86_64::{__m512i, _mm512_loadu_si512, _mm512_setzero_si512};
 
 use super::super::super::block::POWERS;
 use super::super::product::Factor;
@@ -18,9 +15,8 @@ const _: () = assert!(MAX_VECTORS + 1 - CHUNK - SECOND_HALF <= POWERS);
 
 /// The way of the hash through a packet.
 pub(super) struct Way {
-    /// Where its first vector and its keystream are.
-    pub(super) first: *mut u8,
-    pub(super) stream: *const MaybeUninit<__m512i>,
+    /// Where its first vector is.
+    pub(super) first: *const u8,
     /// The powers of the key by their distance, and those that are near.
     pub(super) powers: *const [i64; 2],
     pub(super) near: *const [u8; 16],
@@ -31,23 +27,15 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Takes the next vectors, and encrypts them if `ENCRYPT`.
+    /// Takes the next vectors.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn take<const ENCRYPT: bool, const N: usize>(&mut self) -> [__m512i; N] {
+    pub(super) fn take<const N: usize>(&mut self) -> [__m512i; N] {
         let mut data = [_mm512_setzero_si512(); N];
         for (i, data) in data.iter_mut().enumerate() {
             // SAFETY: all vectors are between 48 bytes in front of the text, which are in the
-            // headroom, and 31 bytes behind it. AES has written the keystream.
-            unsafe {
-                let place = self.first.add(64 * (self.taken + i));
-                *data = _mm512_loadu_si512(place.cast());
-                if ENCRYPT {
-                    let stream = (*self.stream.add(self.taken + i)).assume_init();
-                    *data = _mm512_xor_si512(*data, stream);
-                    _mm512_storeu_si512(place.cast(), *data);
-                }
-            }
+            // headroom, and 31 bytes behind it.
+            *data = unsafe { _mm512_loadu_si512(self.first.add(64 * (self.taken + i)).cast()) };
         }
         self.taken += N;
         data
