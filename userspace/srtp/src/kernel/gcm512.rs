@@ -48,17 +48,16 @@ mod classes;
 mod long;
 mod product;
 mod short;
+mod tags;
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_xor_si128, _mm512_broadcast_i32x4, _mm512_extracti32x4_epi32,
-    _mm512_set_epi64, _mm512_shuffle_epi8, _mm512_xor_si512,
+    __m512i, _mm512_broadcast_i32x4, _mm512_set_epi64, _mm512_shuffle_epi8, _mm512_xor_si512,
 };
 use core::mem;
 
 use self::classes::Classes;
-use self::product::Whole;
 use super::block::GcmKey;
-use super::clmul::{from_u128, into_u128};
+use super::clmul::from_u128;
 use super::ctr::spread512;
 use super::lane::{Lane, MAX_TEXT};
 
@@ -104,21 +103,6 @@ fn run<const ENCRYPT: bool, const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<RO
     if let (order @ [_, ..], ends) = classes.long() {
         long::run::<ENCRYPT, ROUNDS>(lanes, order, ends);
     }
-}
-
-/// The tags of a group, from its hashes and what tags are encrypted with.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-fn finish_tags(products: [&Whole; GROUP], streams: [__m128i; GROUP]) -> [u128; GROUP] {
-    let hashes = Whole::add_places(products).reduce();
-    let hashes = _mm512_shuffle_epi8(hashes, swap());
-    let [a, b, c, d] = streams;
-    [
-        into_u128(_mm_xor_si128(_mm512_extracti32x4_epi32::<0>(hashes), a)),
-        into_u128(_mm_xor_si128(_mm512_extracti32x4_epi32::<1>(hashes), b)),
-        into_u128(_mm_xor_si128(_mm512_extracti32x4_epi32::<2>(hashes), c)),
-        into_u128(_mm_xor_si128(_mm512_extracti32x4_epi32::<3>(hashes), d)),
-    ]
 }
 
 /// The counters of the last vector, by the blocks of text: those of three blocks, and that of what

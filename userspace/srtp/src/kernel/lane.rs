@@ -179,23 +179,24 @@ impl<'a, K> Lane<'a, K> {
         self.len - self.head
     }
 
+    /// Where the trailer is.
+    #[inline]
+    pub(super) fn trailer_at(&self) -> *mut u8 {
+        self.start.wrapping_add(self.len)
+    }
+
     /// The 16 bytes behind the text: the tag, and some bytes of the tailroom.
     #[inline]
     pub(super) fn trailer(&self) -> u128 {
         // SAFETY: there are 80 bytes behind the text, see `fits`.
-        unsafe { self.start.add(self.len).cast::<u128>().read_unaligned() }
+        unsafe { self.trailer_at().cast::<u128>().read_unaligned() }
     }
 
     /// Writes the 16 bytes behind the text.
     #[inline]
     pub(super) fn set_trailer(&mut self, bytes: u128) {
         // SAFETY: there are 80 bytes behind the text, see `fits`.
-        unsafe {
-            self.start
-                .add(self.len)
-                .cast::<u128>()
-                .write_unaligned(bytes);
-        }
+        unsafe { self.trailer_at().cast::<u128>().write_unaligned(bytes) }
     }
 }
 

@@ -54,8 +54,9 @@ mod shape;
 mod way;
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_mov_epi8, _mm512_mask_mov_epi64,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512, _mm512_xor_si512,
+    __m128i, __m512i, _mm_storeu_si128, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
+    _mm512_mask_mov_epi8, _mm512_mask_mov_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8,
+    _mm512_storeu_si512, _mm512_xor_si512,
 };
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -69,7 +70,8 @@ use super::super::block::GcmKey;
 use super::super::clmul::from_u128;
 use super::super::lane::{Lane, MAX_TEXT};
 use super::product::{Factor, Product, Whole, interleaved};
-use super::{GROUP, finish_tags, swap};
+use super::tags::{Tags, gather};
+use super::{GROUP, swap};
 
 /// Vectors that are encrypted and hashed at once.
 const CHUNK: usize = 3;
@@ -120,7 +122,9 @@ struct Ring {
     tagged: usize,
     works: [Work; SLOTS],
     /// What their tags are encrypted with.
-    tag_streams: [__m128i; SLOTS],
+    tag_streams: [[__m128i; GROUP]; SLOTS / GROUP],
+    /// Whether there are texts shorter than a chunk.
+    any_small: bool,
     /// What are their hashes once places are added and it is reduced.
     products: [MaybeUninit<Whole>; SLOTS],
     /// Their streams. Not in here, so that nobody who borrows the ring borrows them.
@@ -153,7 +157,8 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     let mut ring = Ring {
         tagged: 0,
         works: [Work::none(nowhere); SLOTS],
-        tag_streams: [from_u128(0); SLOTS],
+        tag_streams: [[from_u128(0); GROUP]; SLOTS / GROUP],
+        any_small: vectors(&lanes[usize::from(order[0])]) + 1 < CHUNK,
         products: [const { MaybeUninit::uninit() }; SLOTS],
         streams: streams.as_mut_ptr(),
         nowhere,
@@ -229,7 +234,7 @@ impl Ring {
         let first = lane.text().wrapping_sub(shape.free as usize);
         let stream = self.stream(at);
         self.works[at % SLOTS] = Work {
-            trailer: lane.text().wrapping_add(text),
+            trailer: lane.trailer_at(),
             authentic: lane.authentic,
             plain: Plain {
                 from: stream,
@@ -338,7 +343,7 @@ impl Ring {
                 );
                 if AES {
                     if $is_last {
-                        self.tag_streams[at % SLOTS] =
+                        self.tag_streams[at % SLOTS / GROUP][at % GROUP] =
                             _mm512_extracti32x4_epi32::<3>(blocks[$n - 1]);
                     }
                     cipher.end::<$n, $is_first, $is_last>(blocks);
@@ -394,23 +399,32 @@ impl Ring {
                 &Whole::ZERO
             }
         });
+        // SAFETY: four blocks are a vector.
+        let streams = unsafe {
+            let streams = &self.tag_streams[slot / GROUP];
+            _mm512_loadu_si512(streams.as_ptr().cast())
+        };
+        let tags = Tags::new(products, streams);
         let works = &mut self.works[slot..slot + GROUP];
-        let streams = [0, 1, 2, 3].map(|i| self.tag_streams[slot + i]);
-        let tags = finish_tags(products, streams);
-        for (work, tag) in works.iter_mut().zip(tags).take(hashed - first) {
-            // SAFETY: the tag is in the tailroom behind the text, and the place for the result is
-            // that of a lane; both are borrowed by the lanes.
-            unsafe {
-                if ENCRYPT {
-                    work.trailer.cast::<u128>().write_unaligned(tag);
-                } else {
-                    // All bytes at once, so in constant time.
-                    let is_right = tag == work.trailer.cast::<u128>().read_unaligned();
-                    work.authentic.write(is_right);
-                    if !is_right || work.plain.vectors < CHUNK {
-                        work.close(is_right, self.nowhere);
-                    }
-                }
+        if ENCRYPT {
+            for (work, tag) in works.iter().zip(tags.each()).take(hashed - first) {
+                // SAFETY: the tag is in the tailroom behind the text, which the lanes borrow.
+                unsafe { _mm_storeu_si128(work.trailer.cast(), tag) }
+            }
+            return;
+        }
+        let trailers = [0, 1, 2, 3].map(|i| works[i].trailer.cast_const());
+        // SAFETY: as above; where there is no packet, it is that of one before.
+        let verdict = tags.compare(unsafe { gather(trailers) });
+        if verdict.all_right() && first + GROUP <= hashed && !self.any_small {
+            for work in works {
+                // SAFETY: the place for the result is that of a lane, which borrows it.
+                unsafe { work.authentic.write(true) }
+            }
+        } else {
+            let works = &mut works[..GROUP.min(hashed - first)];
+            for (place, work) in works.iter_mut().enumerate() {
+                work.settle(verdict.is_right(place), self.nowhere);
             }
         }
     }
@@ -456,21 +470,26 @@ impl Plain {
 }
 
 impl Work {
-    /// Leaves nothing to be written beside a later packet: a text that is not right is not written,
-    /// and one that is shorter than a chunk is written now.
+    /// Says whether a packet is authentic. Leaves nothing to be written beside a later packet if it
+    /// is not, or if its text is shorter than a chunk, which is written now.
     #[inline(never)]
     #[target_feature(enable = "avx512f")]
-    fn close(&mut self, is_right: bool, nowhere: Plain) {
-        if is_right {
+    fn settle(&mut self, is_right: bool, nowhere: Plain) {
+        // SAFETY: the place for the result is that of a lane, which borrows it.
+        unsafe { self.authentic.write(is_right) }
+        let is_small = self.plain.vectors < CHUNK;
+        if is_right && is_small {
             self.plain.write_all();
         }
-        self.plain = nowhere;
+        if !is_right || is_small {
+            self.plain = nowhere;
+        }
     }
 
     /// No packet.
     const fn none(plain: Plain) -> Self {
         Self {
-            trailer: ptr::null_mut(),
+            trailer: plain.to,
             authentic: ptr::null_mut(),
             plain,
         }

@@ -18,7 +18,7 @@
 //! behind it, so that no step waits for what it needs.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm512_loadu_si512, _mm512_mask_loadu_epi64, _mm512_mask_mov_epi64,
+    __m512i, _mm_storeu_si128, _mm512_loadu_si512, _mm512_mask_loadu_epi64, _mm512_mask_mov_epi64,
     _mm512_mask_shuffle_epi8, _mm512_mask_storeu_epi8, _mm512_mask_storeu_epi64,
     _mm512_mask_xor_epi64, _mm512_maskz_loadu_epi8, _mm512_maskz_loadu_epi64, _mm512_setzero_si512,
     _mm512_shuffle_epi8, _mm512_storeu_si512, _mm512_xor_si512,
@@ -26,10 +26,12 @@ use core::arch::x86_64::{
 use core::mem::MaybeUninit;
 
 use super::super::block::{GcmKey, NEAR};
+use super::super::clmul::into_u128;
 use super::super::ctr::{aes512, counters, spread512};
 use super::super::lane::Lane;
 use super::product::{Factor, Product, Whole, interleaved};
-use super::{GROUP, LAST_PLACE, TEXT_COUNTER, finish_tags, last_counters, start, swap};
+use super::tags::{Tags, gather};
+use super::{GROUP, LAST_PLACE, TEXT_COUNTER, last_counters, start, swap};
 
 /// The head of a short packet, in bytes: a header of RTP with nothing added.
 const HEAD: usize = 12;
@@ -148,15 +150,16 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize, const VECTORS: usize
             }
         }
         if let Some(first) = step.checked_sub(2 * GROUP) {
-            for (at, tag) in (first..len).zip(ring.tags(first)) {
+            for (at, tag) in (first..len).zip(ring.tags(first).each()) {
                 // SAFETY: as above.
                 let lane =
                     unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(at))) };
                 if ENCRYPT {
-                    lane.set_trailer(tag);
+                    // SAFETY: there are 80 bytes behind the text.
+                    unsafe { _mm_storeu_si128(lane.trailer_at().cast(), tag) }
                 } else {
                     // All bytes at once, so in constant time.
-                    *lane.authentic = tag == lane.trailer();
+                    *lane.authentic = into_u128(tag) == lane.trailer();
                     if *lane.authentic {
                         ring.decrypt(at, lane);
                     }
@@ -387,21 +390,16 @@ impl<const VECTORS: usize> Ring<VECTORS> {
     /// The tags of the group that starts with this packet.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq,bmi2")]
-    fn tags(&self, first: usize) -> [u128; GROUP] {
+    fn tags(&self, first: usize) -> Tags {
         let (_, streams) = self.streams.split_at(first % (GROUPS * GROUP));
         let products = &self.products[first / GROUP % GROUPS];
         // SAFETY: `begin` and `hash` or `leave_out` have written them. Four blocks are a vector.
         unsafe {
-            let stream = |at: usize| {
-                streams[at][VECTORS - 1]
-                    .as_ptr()
-                    .cast::<__m128i>()
-                    .add(3)
-                    .read()
-            };
-            finish_tags(
+            let streams = [0, 1, 2, 3]
+                .map(|at: usize| streams[at][VECTORS - 1].as_ptr().cast::<u8>().add(48));
+            Tags::new(
                 products.each_ref().map(|product| product.assume_init_ref()),
-                [stream(0), stream(1), stream(2), stream(3)],
+                gather(streams),
             )
         }
     }
