@@ -65,7 +65,7 @@ impl Verdict {
     /// Whether the tag at this place is right.
     #[inline]
     pub(super) fn is_right(self, place: usize) -> bool {
-        self.wrong >> (2 * place) & 0b11 == 0
+        (self.wrong >> (2 * place)).trailing_zeros() >= 2
     }
 }
 
