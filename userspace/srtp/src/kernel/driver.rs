@@ -6,7 +6,7 @@
 //! blocks that SHA-1 has to process, and takes groups of as many as it has lanes:
 //!
 //! * seal: encrypt, pad, hash all, write the tags;
-//! * open: keep the tag, pad, hash all, put the tag back, compare, decrypt what is authentic.
+//! * open: keep the tag, pad, hash all, compare, decrypt what is authentic, put the tag back.
 //!
 //! Padding is written straight behind the text, over the tag and into the tailroom, so that SHA-1
 //! never meets a block that is in two places.
@@ -110,11 +110,12 @@ macro_rules! counter_mode {
                 $macs(lanes, group, &mut tags);
                 for ((at, tag), trailer) in group.iter().zip(&tags).zip(&trailers) {
                     let lane = &mut lanes[usize::from(*at)];
-                    lane.set_trailer(*trailer);
                     *lane.authentic = lane.is_tag(*tag, *trailer);
                     if *lane.authentic {
                         $ctr(lane);
                     }
+                    // Last, because the cipher reads whole vectors, and would wait for it.
+                    lane.set_trailer(*trailer);
                 }
             }
         }
