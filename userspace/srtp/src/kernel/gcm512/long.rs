@@ -16,12 +16,13 @@
 //!
 //! Neither waits for the other, and both kinds of work are always at hand for a CPU that looks
 //! ahead no further than two chunks. Packets come sorted by their vectors, so that one has as many
-//! chunks as the other; where it has not, both go alone.
+//! chunks as the other; where it has not, both go alone. What is sealed goes into the packet, from
+//! where the hash takes it.
 //!
-//! To open a packet, its hash need not wait for its AES: both are of the same packet, and what it
-//! is decrypted to goes into a ring. From there it is written [`LAG`] packets later, when the tag
-//! is known to be right, a chunk beside each chunk of that packet: alone, each vector would take
-//! two or three cycles.
+//! To open a packet, its hash need not wait for its AES: both are of the same packet. What it is
+//! decrypted to goes into a ring, and from there into the packet [`LAG`] packets later, when the
+//! tag is known to be right, a chunk beside each chunk of that packet: alone, each vector would
+//! take two or three cycles.
 //!
 //! # The powers
 //!
@@ -50,13 +51,14 @@
 
 mod cipher;
 mod packet;
+mod plain;
 mod shape;
 mod way;
 
 use core::arch::x86_64::{
     __m128i, __m512i, _mm_storeu_si128, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
     _mm512_mask_mov_epi8, _mm512_mask_mov_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_storeu_si512, _mm512_xor_si512,
+    _mm512_xor_si512,
 };
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -64,6 +66,7 @@ use core::ptr;
 
 use self::cipher::Cipher;
 use self::packet::Packet;
+use self::plain::Plain;
 use self::shape::SHAPES;
 use self::way::{SECOND_HALF, Way, distance};
 use super::super::block::GcmKey;
@@ -104,17 +107,8 @@ struct Work {
     plain: Plain,
 }
 
-/// A text that was opened.
-#[derive(Clone, Copy)]
-struct Plain {
-    /// Where it is, and where it goes.
-    from: *const u8,
-    to: *mut u8,
-    vectors: usize,
-}
-
-/// The keystream of a packet, zero where there is no text; of one that is opened, what it is then.
-type Stream = [MaybeUninit<__m512i>; MAX_VECTORS];
+/// The vectors of a packet that is opened.
+type Opened = [MaybeUninit<__m512i>; MAX_VECTORS];
 
 /// What is remembered of packets on their way, each at the remainder of its number.
 struct Ring {
@@ -127,8 +121,9 @@ struct Ring {
     any_small: bool,
     /// What are their hashes once places are added and it is reduced.
     products: [MaybeUninit<Whole>; SLOTS],
-    /// Their streams. Not in here, so that nobody who borrows the ring borrows them.
-    streams: *mut Stream,
+    /// What they are once they are opened. Not in here, so that nobody who borrows the ring borrows
+    /// it.
+    opened: *mut Opened,
     /// For packets of which nothing is to be written.
     nowhere: Plain,
 }
@@ -146,21 +141,23 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     order: &[u8],
     ends: &[u8],
 ) {
-    let mut streams: [Stream; SLOTS] =
+    let mut opened: [Opened; SLOTS] =
         [const { [const { MaybeUninit::uninit() }; MAX_VECTORS] }; SLOTS];
     let mut unused = [_mm512_setzero_si512(); CHUNK];
+    let unused = unused.as_mut_ptr().cast::<u8>();
     let nowhere = Plain {
-        from: unused.as_ptr().cast(),
-        to: unused.as_mut_ptr().cast(),
+        from: unused,
+        to: unused,
         vectors: CHUNK,
     };
     let mut ring = Ring {
         tagged: 0,
         works: [Work::none(nowhere); SLOTS],
         tag_streams: [[from_u128(0); GROUP]; SLOTS / GROUP],
+        // They come first.
         any_small: vectors(&lanes[usize::from(order[0])]) + 1 < CHUNK,
         products: [const { MaybeUninit::uninit() }; SLOTS],
-        streams: streams.as_mut_ptr(),
+        opened: opened.as_mut_ptr(),
         nowhere,
     };
     let mut start = 0;
@@ -232,17 +229,17 @@ impl Ring {
         let text = lane.text_len();
         let shape = &SHAPES[text % SHAPES.len()];
         let first = lane.text().wrapping_sub(shape.free as usize);
-        let stream = self.stream(at);
+        let opened = self.opened(at);
         self.works[at % SLOTS] = Work {
             trailer: lane.trailer_at(),
             authentic: lane.authentic,
             plain: Plain {
-                from: stream,
+                from: opened,
                 to: first,
                 vectors: vectors(lane) + 1,
             },
         };
-        let to = if ENCRYPT { first } else { stream };
+        let to = if ENCRYPT { first } else { opened };
         let cipher = Cipher::of(lane, shape, first, to);
         let packet = Packet {
             key: lane.key,
@@ -429,43 +426,10 @@ impl Ring {
         }
     }
 
-    /// Where the stream of the packet of this number is.
+    /// Where the packet of this number is opened.
     #[inline]
-    fn stream(&self, at: usize) -> *mut u8 {
-        self.streams.wrapping_add(at % SLOTS).cast()
-    }
-}
-
-impl Plain {
-    /// Writes some vectors of a text, which has at least [`CHUNK`], in step with those of another
-    /// packet, of which so many are done: the last ones over and over where it has fewer than that
-    /// packet. So no branch depends on its length.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn write<const N: usize>(&self, done: usize) {
-        self.copy::<N>(done.min(self.vectors - CHUNK));
-    }
-
-    /// Writes all of a text.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn write_all(&self) {
-        for at in 0..self.vectors {
-            self.copy::<1>(at);
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn copy<const N: usize>(&self, at: usize) {
-        for i in 0..N {
-            // SAFETY: the vectors are between 48 bytes in front of the text and 31 behind it, and
-            // so many are in the ring.
-            unsafe {
-                let text = _mm512_loadu_si512(self.from.add(64 * at + 64 * i).cast());
-                _mm512_storeu_si512(self.to.add(64 * at + 64 * i).cast(), text);
-            }
-        }
+    fn opened(&self, at: usize) -> *mut u8 {
+        self.opened.wrapping_add(at % SLOTS).cast()
     }
 }
 

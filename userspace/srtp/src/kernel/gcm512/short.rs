@@ -150,14 +150,20 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize, const VECTORS: usize
             }
         }
         if let Some(first) = step.checked_sub(2 * GROUP) {
-            for (at, tag) in (first..len).zip(ring.tags(first).each()) {
-                // SAFETY: as above.
-                let lane =
-                    unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(at))) };
-                if ENCRYPT {
-                    // SAFETY: there are 80 bytes behind the text.
-                    unsafe { _mm_storeu_si128(lane.trailer_at().cast(), tag) }
-                } else {
+            let tags = (first..len).zip(ring.tags(first).each());
+            if ENCRYPT {
+                for (at, tag) in tags {
+                    // SAFETY: as above; there are 80 bytes behind the text.
+                    unsafe {
+                        let lane = lanes.get_unchecked(usize::from(*order.get_unchecked(at)));
+                        _mm_storeu_si128(lane.trailer_at().cast(), tag);
+                    }
+                }
+            } else {
+                for (at, tag) in tags {
+                    // SAFETY: as above.
+                    let lane =
+                        unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(at))) };
                     // All bytes at once, so in constant time.
                     *lane.authentic = into_u128(tag) == lane.trailer();
                     if *lane.authentic {
