@@ -17,7 +17,7 @@
 //!    one.
 //!
 //! Nearly all packets are *plain* ([`ContextSet::is_plain`]) and on time
-//! ([`ContextSet::index_ahead`]): for them the steps are the same, only shorter. Where session keys
+//! ([`Run::index_ahead`](crate::run::Run::index_ahead)): for them the steps are the same, only shorter. Where session keys
 //! depend on the index, or the kind of tag does, packets are processed before all others, one
 //! after the other. No other set knows of that.
 
@@ -93,8 +93,8 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
             }
             if let Some(set) = sets.set_of(job, Direction::Send)
                 && let Some((header, index)) = ahead(set, job, job.len, set.plain_tag_len())
+                && set.run().take(header.ssrc, index)
             {
-                set.advance_to(index);
                 let len = job.len;
                 job.len += set.plain_tag_len();
                 batch.push(item(set, job, len, header, index), authentic);
@@ -122,7 +122,7 @@ fn ahead(set: &ContextSet, job: &Job<'_>, len: usize, growth: usize) -> Option<(
     }
     let bytes = job.packet(growth).ok()?.get(..len)?;
     let header = RtpHeader::parse(bytes).ok()?;
-    let index = set.index_ahead(header.ssrc, header.sequence)?;
+    let index = set.run().index_ahead(header.ssrc, header.sequence)?;
     Some((header, index))
 }
 
@@ -283,8 +283,7 @@ fn settle(
     index: u64,
     authentic: bool,
 ) -> Result<(), Refusal> {
-    if authentic && set.is_ahead(ssrc, index) {
-        set.advance_to(index);
+    if authentic && set.run().take(ssrc, index) {
         job.len -= set.plain_tag_len();
         return Ok(());
     }
