@@ -352,10 +352,25 @@ impl ContextSet {
         }
     }
 
-    /// The plain packets that are on time.
+    /// The index of a plain packet that is on time, see [`Run::index_ahead`]. `None` for any other,
+    /// about which [`Self::admit`] knows more.
     #[inline]
-    pub(crate) fn run(&self) -> &Run {
-        &self.run
+    pub(crate) fn index_ahead(&self, ssrc: u32, sequence: u16) -> Option<u64> {
+        self.run.index_ahead(ssrc, sequence)
+    }
+
+    /// Takes note of a plain packet that is about to be sent, or that has authenticated, if its
+    /// index is the next; says whether it is.
+    #[inline]
+    pub(crate) fn take(&self, ssrc: u32, index: u64) -> bool {
+        self.run.take(ssrc, index)
+    }
+
+    /// The same of a packet that [`Self::index_ahead`] gave its index, where others are missing in
+    /// front of it.
+    pub(crate) fn take_after_gap(&self, ssrc: u32, index: u64) -> bool {
+        self.hear();
+        self.run.skip_to(ssrc, index) && self.run.take(ssrc, index)
     }
 
     /// Says which index a packet may use, if it may; changes nothing.

@@ -9,6 +9,9 @@
 //! a packet is taken, whether the key is spent or indices are used up, was asked when the run
 //! began: it has an index to stop at.
 //!
+//! Where packets are missing the run goes on behind them. There are fewer left than it has indices
+//! then, and it stops early.
+//!
 //! Any other packet is judged by the contexts. If it is taken, and of SRTP, a new run begins behind
 //! the highest index of its SSRC.
 
@@ -58,6 +61,18 @@ impl Run {
             self.end.set(end + 1);
         }
         is_next
+    }
+
+    /// Leaves out all indices in front of one that is ahead; says whether it is. The packets before
+    /// were told.
+    pub(crate) fn skip_to(&self, ssrc: u32, index: u64) -> bool {
+        let is_ahead =
+            ssrc == self.ssrc.get() && index >= self.end.get() && index < self.stop.get();
+        if is_ahead {
+            self.end.set(index);
+            self.told.set(index);
+        }
+        is_ahead
     }
 
     /// The SSRC and the indices of the packets that were not told yet, if there are any.
