@@ -64,11 +64,12 @@ impl Contestant for Ours {
         let mut refused = 0;
         let frames = pool.frames.chunks_mut(burst);
         for (frames, packets) in frames.zip(pool.packets.chunks(burst)) {
-            let jobs = frames.iter_mut().zip(packets).map(|(frame, packet)| {
-                let len = packet.len + self.trailer;
-                Job::new(&mut frame.0, START, len, Kind::Rtp, self.ids[packet.stream])
-            });
-            let mut jobs: ArrayVec<_, MAX_BURST> = jobs.collect();
+            // In place: to collect them would be to copy them, which no packet needs.
+            let mut jobs = ArrayVec::<_, MAX_BURST>::new();
+            for (frame, packet) in frames.iter_mut().zip(packets) {
+                let (len, id) = (packet.len + self.trailer, self.ids[packet.stream]);
+                jobs.push(Job::new(&mut frame.0, START, len, Kind::Rtp, id));
+            }
             match self.operation {
                 Operation::Protect => self.sets.protect(&mut jobs),
                 Operation::Unprotect => self.sets.unprotect(&mut jobs),

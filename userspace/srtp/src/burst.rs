@@ -93,12 +93,13 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
             }
             if let Some(set) = sets.set_of(job, Direction::Send)
                 && let Some((header, index)) = ahead(set, job, job.len, set.plain_tag_len())
+                && set.take(header.ssrc, index)
             {
-                set.advance_to(index);
                 let len = job.len;
                 job.len += set.plain_tag_len();
                 batch.push(item(set, job, len, header, index), authentic);
             } else {
+                // Packets behind a gap as well: one call fewer in this loop.
                 assign_other(sets, at, job, &mut others, &mut batch, authentic);
             }
         }
@@ -126,7 +127,7 @@ fn ahead(set: &ContextSet, job: &Job<'_>, len: usize, growth: usize) -> Option<(
     Some((header, index))
 }
 
-/// Protects any other packet that does not have to be alone, or refuses it.
+/// Protects a packet behind a gap, and any other that does not have to be alone, or refuses it.
 #[inline(never)]
 fn assign_other<'a>(
     sets: &'a ContextSets,
@@ -141,6 +142,14 @@ fn assign_other<'a>(
         return;
     };
     if set.is_alone() {
+        return;
+    }
+    if let Some((header, index)) = ahead(set, job, job.len, set.plain_tag_len())
+        && set.take_after_gap(header.ssrc, index)
+    {
+        let len = job.len;
+        job.len += set.plain_tag_len();
+        batch.push(item(set, job, len, header, index), authentic);
         return;
     }
     match assign(set, job) {
@@ -283,12 +292,11 @@ fn settle(
     index: u64,
     authentic: bool,
 ) -> Result<(), Refusal> {
-    if authentic && set.is_ahead(ssrc, index) {
-        set.advance_to(index);
+    if authentic && set.take(ssrc, index) {
         job.len -= set.plain_tag_len();
         return Ok(());
     }
-    settle_late(set, job, index, authentic)
+    settle_late(set, job, ssrc, index, authentic)
 }
 
 /// See [`settle`].
@@ -296,9 +304,14 @@ fn settle(
 fn settle_late(
     set: &ContextSet,
     job: &mut Job<'_>,
+    ssrc: u32,
     index: u64,
     authentic: bool,
 ) -> Result<(), Refusal> {
+    if authentic && set.take_after_gap(ssrc, index) {
+        job.len -= set.plain_tag_len();
+        return Ok(());
+    }
     let other = Other {
         packet: received(set, job)?,
         index: Ok(index),

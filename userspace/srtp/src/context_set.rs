@@ -7,7 +7,7 @@ use core::mem::offset_of;
 use core::{fmt, slice};
 
 use crate::around::Crypto;
-use crate::contexts::{At, Contexts, Latest, Records};
+use crate::contexts::{At, Contexts};
 #[cfg(test)]
 use crate::derivation::SessionKey;
 use crate::index::{RTCP_END, RTP_END, estimate};
@@ -16,6 +16,7 @@ use crate::key_set::check;
 use crate::master_key::Mki;
 use crate::one_or_more::OneOrMore;
 use crate::packet::{Claim, Format};
+use crate::run::Run;
 use crate::session::{Session, Sessions};
 use crate::{KeySetError, Kind, Mark, MasterKey, Policy, Refusal, TooManySsrcs, Usage};
 
@@ -25,10 +26,6 @@ const FIRST_RTCP: u64 = 1;
 /// How far a sender's SRTCP index moves on after a restart: more packets than a stream sends
 /// between two looks at its [`Mark`].
 const RTCP_RESUME_STEP: u64 = 1 << 21;
-
-/// How far a packet may be ahead of the one before it and still be on time: any number below a half
-/// of all sequence numbers, which keeps the index nearest to the highest (RFC 3711 section 3.3.1).
-const MAX_AHEAD: u16 = 1 << 14;
 
 /// The crypto contexts of one leg in one direction: one master key, or several with MKIs, and one
 /// context per SSRC.
@@ -41,17 +38,13 @@ pub struct ContextSet {
     direction: Direction,
     manner: Manner,
     rtp_tag_len: u8,
-    /// Whether there are plain packets that may be on time: `latest` has an SSRC, and the key may
-    /// protect more.
-    open: Cell<bool>,
-    /// The SSRC that `latest` is of.
-    latest_ssrc: Cell<u32>,
-    latest: Latest,
-    /// SRTP packets that the key of plain packets may still protect.
-    left: Cell<u64>,
+    /// Of plain packets.
+    run: Run,
     keys: OneOrMore<Key>,
-    records: Records,
-    /// What each master key has protected, but for plain packets.
+    /// All but what `run` has not told yet: not to be used but by [`ContextSet::contexts`].
+    contexts: Contexts,
+    /// What each master key has protected, but for what `run` has not told yet: not to be used but
+    /// by [`ContextSet::packets`].
     packets: OneOrMore<Packets>,
     /// The number of the key of the last packet; senders stay with it.
     current: Cell<usize>,
@@ -171,8 +164,7 @@ impl ContextSet {
             self.protected(key, Kind::Rtp),
             self.protected(key, Kind::Rtcp),
         );
-        let rtp_limit = self.lifetime.min(RTP_END);
-        let rtcp_limit = self.lifetime.min(RTCP_END);
+        let (rtp_limit, rtcp_limit) = (self.limit(Kind::Rtp), self.limit(Kind::Rtcp));
         let contexts = self.contexts();
         let near = |count: u64, limit: u64| count >= limit - limit / 8;
         // RFC 4568 section 6.4.2, on keys that several SSRCs share.
@@ -219,8 +211,9 @@ impl ContextSet {
             let end = furthest.map_or(0, |index| u64::from(index) + 1);
             self.first_rtcp = (end + RTCP_RESUME_STEP).min(RTCP_END);
         }
+        let contexts = self.contexts();
+        self.run.stop();
         for mark in marks {
-            let contexts = self.contexts();
             let at = contexts.find_or_add(mark.ssrc).ok_or(TooManySsrcs)?;
             let rtp_end = mark.rtp.map_or(0, |index| index.min(RTP_END - 1) + 1);
             let rtcp_end = mark
@@ -228,8 +221,8 @@ impl ContextSet {
                 .map_or(0, |index| u64::from(index) + 1)
                 .min(RTCP_END);
             for key in 0..self.keys.len() {
-                self.count(key, Kind::Rtp, rtp_end);
-                self.count(key, Kind::Rtcp, rtcp_end);
+                self.packets(key).add(Kind::Rtp, rtp_end);
+                self.packets(key).add(Kind::Rtcp, rtcp_end);
             }
             contexts.raise(at, Kind::Rtp, rtp_end);
             contexts.raise(
@@ -359,38 +352,25 @@ impl ContextSet {
         }
     }
 
-    /// The index of a plain packet that is on time, as nearly all are: of the same SSRC as the one
-    /// before it, and ahead of all of them by no more than a few. `None` for any other, about which
-    /// [`Self::admit`] knows more.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower bits of an index are the sequence number"
-    )]
+    /// The index of a plain packet that is on time, see [`Run::index_ahead`]. `None` for any other,
+    /// about which [`Self::admit`] knows more.
     #[inline]
     pub(crate) fn index_ahead(&self, ssrc: u32, sequence: u16) -> Option<u64> {
-        let end = self.latest.end();
-        let ahead = sequence.wrapping_sub(end as u16);
-        let index = end + u64::from(ahead);
-        let is_on_time = self.open.get() && ssrc == self.latest_ssrc.get() && ahead < MAX_AHEAD;
-        (is_on_time && index < RTP_END).then_some(index)
+        self.run.index_ahead(ssrc, sequence)
     }
 
-    /// Whether an index that [`Self::index_ahead`] gave still is ahead.
+    /// Takes note of a plain packet that is about to be sent, or that has authenticated, if its
+    /// index is the next; says whether it is.
     #[inline]
-    pub(crate) fn is_ahead(&self, ssrc: u32, index: u64) -> bool {
-        self.open.get() && ssrc == self.latest_ssrc.get() && index >= self.latest.end()
+    pub(crate) fn take(&self, ssrc: u32, index: u64) -> bool {
+        self.run.take(ssrc, index)
     }
 
-    /// Takes note of a plain packet that is about to be sent, or that has authenticated, with an
-    /// index that [`Self::is_ahead`].
-    #[inline]
-    pub(crate) fn advance_to(&self, index: u64) {
-        self.latest.mark(index);
-        let left = self.left.get().wrapping_sub(1);
-        self.left.set(left);
-        if left == 0 {
-            self.open.set(false);
-        }
+    /// The same of a packet that [`Self::index_ahead`] gave its index, where others are missing in
+    /// front of it.
+    pub(crate) fn take_after_gap(&self, ssrc: u32, index: u64) -> bool {
+        self.hear();
+        self.run.skip_to(ssrc, index) && self.run.take(ssrc, index)
     }
 
     /// Says which index a packet may use, if it may; changes nothing.
@@ -444,29 +424,44 @@ impl ContextSet {
     /// about to be sent.
     pub(crate) fn commit(&self, admission: Admission) {
         let Admission { kind, key, .. } = admission;
-        let at = (admission
-            .at
-            .or_else(|| self.contexts().find_or_add(admission.ssrc)))
-        .expect("an SSRC without room is not admitted");
         let contexts = self.contexts();
-        let open = match kind {
-            Kind::Rtp => {
-                self.latest_ssrc.set(admission.ssrc);
-                contexts.make_latest(at)
-            }
-            Kind::Rtcp => self.open.get(),
-        };
-        contexts.mark(at, kind, admission.index);
+        let at = (admission.at)
+            .or_else(|| contexts.find_or_add(admission.ssrc))
+            .expect("an SSRC without room is not admitted");
+        contexts.mark(at, kind, admission.index..admission.index + 1);
+        self.packets(key).add(kind, 1);
         self.current.set(key);
-        self.count(key, kind, 1);
-        self.open.set(open && self.is_plain() && !self.is_spent(0));
+        if self.is_spent(0) {
+            self.run.stop();
+        } else if self.is_plain() && kind == Kind::Rtp {
+            let left = self.limit(kind) - self.protected(0, kind);
+            let end = contexts.end(at, Kind::Rtp);
+            self.run.begin(admission.ssrc, end, left);
+        }
     }
 
+    /// The contexts as they are after all packets.
     #[inline]
-    fn contexts(&self) -> Contexts<'_> {
-        Contexts {
-            latest: &self.latest,
-            records: &self.records,
+    fn contexts(&self) -> &Contexts {
+        self.hear();
+        &self.contexts
+    }
+
+    /// What a master key has protected, all packets included.
+    #[inline]
+    fn packets(&self, key: usize) -> &Packets {
+        self.hear();
+        &self.packets[key]
+    }
+
+    /// Has the run tell what it has not told yet.
+    #[inline]
+    fn hear(&self) {
+        if let Some((ssrc, indices)) = self.run.tell() {
+            self.packets[0].add(Kind::Rtp, indices.end - indices.start);
+            let at = self.contexts.find(ssrc);
+            let at = at.expect("a run begins with an SSRC that has a context");
+            self.contexts.mark(at, Kind::Rtp, indices);
         }
     }
 
@@ -524,22 +519,18 @@ impl ContextSet {
         } else {
             Manner::Together
         };
-        let lifetime = policy.lifetime.unwrap_or(u64::MAX);
         Self {
             direction,
             manner,
             rtp_tag_len: rtp_tag_len.expect("a tag has at most 16 bytes"),
-            open: Cell::new(false),
-            latest_ssrc: Cell::new(0),
-            latest: Latest::default(),
-            left: Cell::new(lifetime.min(RTP_END)),
-            records: Records::new(policy.ssrc_limit, policy.replay_window),
+            run: Run::default(),
+            contexts: Contexts::new(policy.ssrc_limit, policy.replay_window),
             packets: OneOrMore::new(
                 Packets::default(),
                 keys.iter().skip(1).map(|_| Packets::default()),
             ),
             current: Cell::new(0),
-            lifetime,
+            lifetime: policy.lifetime.unwrap_or(u64::MAX),
             keys,
             first_rtcp: FIRST_RTCP,
             expected_ssrc: Cell::new(0),
@@ -551,42 +542,30 @@ impl ContextSet {
     /// Whether a master key has protected as many packets as it may.
     #[inline]
     fn is_spent(&self, key: usize) -> bool {
-        self.protected(key, Kind::Rtp) >= self.lifetime.min(RTP_END)
-            || self.protected(key, Kind::Rtcp) >= self.lifetime.min(RTCP_END)
+        [Kind::Rtp, Kind::Rtcp]
+            .into_iter()
+            .any(|kind| self.protected(key, kind) >= self.limit(kind))
+    }
+
+    /// How many packets a master key may protect.
+    #[inline]
+    fn limit(&self, kind: Kind) -> u64 {
+        self.lifetime.min(match kind {
+            Kind::Rtp => RTP_END,
+            Kind::Rtcp => RTCP_END,
+        })
     }
 
     /// How many packets a master key has protected.
     #[inline]
     fn protected(&self, key: usize, kind: Kind) -> u64 {
-        if self.counts_down(kind) {
-            self.lifetime.min(RTP_END) - self.left.get()
-        } else {
-            self.packets[key].of(kind).get()
-        }
-    }
-
-    /// Whether [`ContextSet::left`] counts them: packets are plain, and there is one key.
-    #[inline]
-    fn counts_down(&self, kind: Kind) -> bool {
-        kind == Kind::Rtp && self.is_plain()
-    }
-
-    /// Counts so many more.
-    #[inline]
-    fn count(&self, key: usize, kind: Kind, packets: u64) {
-        if self.counts_down(kind) {
-            self.left.set(self.left.get().saturating_sub(packets));
-        } else {
-            self.packets[key].add(kind, packets);
-        }
+        self.packets(key).of(kind).get()
     }
 
     #[cfg(test)]
     pub(crate) fn state(&self) -> State {
         State {
-            latest: (self.latest_ssrc.get(), self.latest.clone()),
-            left: self.left.get(),
-            records: self.records.clone(),
+            contexts: self.contexts().clone(),
             packets: self.packets.clone(),
             current: self.current.get(),
         }
@@ -595,7 +574,7 @@ impl ContextSet {
     /// Has the next packet take the long way, on time or not.
     #[cfg(test)]
     pub(crate) fn close(&self) {
-        self.open.set(false);
+        self.run.stop();
     }
 
     #[cfg(test)]
@@ -608,9 +587,7 @@ impl ContextSet {
 #[cfg(test)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
-    latest: (u32, Latest),
-    left: u64,
-    records: Records,
+    contexts: Contexts,
     packets: OneOrMore<Packets>,
     current: usize,
 }

@@ -76,6 +76,7 @@ mod packet;
 mod policy;
 mod rcc;
 mod replay;
+mod run;
 mod session;
 mod suite;
 #[cfg(test)]

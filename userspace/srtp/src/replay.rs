@@ -8,6 +8,7 @@
 
 use core::cell::Cell;
 use core::fmt;
+use core::ops::Range;
 
 use crate::Refusal;
 
@@ -79,33 +80,28 @@ pub(crate) fn check(end: u64, seen: &[Cell<u64>], index: u64) -> Result<(), Refu
     Ok(())
 }
 
-/// Takes note of an index that [`check`] let pass, and returns the new end.
-#[inline]
+/// Takes note of indices that [`check`] let pass, and returns the new end.
 #[must_use]
-pub(crate) fn mark(end: u64, seen: &[Cell<u64>], index: u64) -> u64 {
-    if index > end {
-        forget(seen, end, index);
+pub(crate) fn mark(end: u64, seen: &[Cell<u64>], indices: Range<u64>) -> u64 {
+    if indices.start > end {
+        // The bits were those of indices now out of the window.
+        change(seen, end..indices.start, |word, bits| word & !bits);
     }
-    let word = word(seen, index);
-    word.set(word.get() | bit(index));
-    end.max(index + 1)
+    let end = end.max(indices.end);
+    change(seen, indices, |word, bits| word | bits);
+    end
 }
 
-/// Clears the bits of `from..to`, which were those of indices now out of the window.
-fn forget(seen: &[Cell<u64>], from: u64, to: u64) {
-    if to - from >= 64 * seen.len() as u64 {
-        for word in seen {
-            word.set(0);
-        }
-        return;
-    }
-    // At most one turn of the ring, a word at a time.
-    let mut at = from;
-    while at < to {
+/// Changes the bits of some indices, a word at a time.
+fn change(seen: &[Cell<u64>], indices: Range<u64>, change: impl Fn(u64, u64) -> u64) {
+    // At most one turn of the ring.
+    let size = 64 * seen.len() as u64;
+    let mut at = indices.start.max(indices.end.saturating_sub(size));
+    while at < indices.end {
         let first = at % 64;
-        let count = (64 - first).min(to - at);
+        let count = (64 - first).min(indices.end - at);
         let word = word(seen, at);
-        word.set(word.get() & !((u64::MAX >> (64 - count)) << first));
+        word.set(change(word.get(), (u64::MAX >> (64 - count)) << first));
         at += count;
     }
 }
@@ -144,7 +140,7 @@ mod tests {
 
         fn take(&mut self, index: u64) -> Result<(), Refusal> {
             check(self.end, &self.seen, index)?;
-            self.end = mark(self.end, &self.seen, index);
+            self.end = mark(self.end, &self.seen, index..index + 1);
             Ok(())
         }
     }

@@ -13,6 +13,7 @@ mod rate;
 mod rcc;
 mod resume;
 mod round_trip;
+mod runs;
 mod short_way;
 mod streams;
 mod vectors;
