@@ -8,7 +8,7 @@ use super::clmul::from_u128;
 use super::ctr::ctr128;
 use super::driver::{GROUP, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
-use super::{Kernel, gcm128, sha_ni};
+use super::{Kernel, gcm128, lone, sha_ni};
 
 /// See [`super::seal`].
 pub(super) fn seal(lanes: &mut Lanes<'_>) {
@@ -28,7 +28,7 @@ pub(super) fn open(lanes: &mut Lanes<'_>) {
     }
 }
 
-counter_mode!("aes,sha,ssse3,sse4.1", GROUP, ctr, sha_ni::macs);
+counter_mode!("aes,sha,ssse3,sse4.1", GROUP, ctr, sha_ni::macs, lone::seal);
 
 #[inline]
 #[target_feature(enable = "aes")]

@@ -14,7 +14,7 @@ use super::ctr::ctr256;
 use super::driver::{GROUP, Tags, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
 use super::sha1_x8::LANES;
-use super::{Kernel, gcm128, gcm256, sha_ni, sha1_x8};
+use super::{Kernel, gcm128, gcm256, lone, sha_ni, sha1_x8};
 
 /// From so many packets on, eight lanes are faster than four after four, even if some of
 /// them are empty.
@@ -167,21 +167,27 @@ mod none {
 }
 
 mod sha {
-    use super::{CmKey, LANES, Lane, counter_mode, ctr, macs};
+    use super::{CmKey, LANES, Lane, counter_mode, ctr, lone, macs};
 
-    counter_mode!("avx2,aes,sha", LANES, ctr, macs);
+    counter_mode!("avx2,aes,sha", LANES, ctr, macs, lone::seal);
 }
 
 mod vaes {
-    use super::{CmKey, LANES, Lane, counter_mode, macs, wide_ctr};
+    use super::{CmKey, LANES, Lane, counter_mode, lone, macs, wide_ctr};
 
-    counter_mode!("avx2,aes,sha,vaes", LANES, wide_ctr, macs);
+    counter_mode!("avx2,aes,sha,vaes", LANES, wide_ctr, macs, lone::seal);
 }
 
 mod fast_sha {
-    use super::{CmKey, GROUP, Lane, counter_mode, sha_ni, wide_ctr};
+    use super::{CmKey, GROUP, Lane, counter_mode, lone, sha_ni, wide_ctr};
 
-    counter_mode!("avx2,aes,sha,vaes", GROUP, wide_ctr, sha_ni::macs);
+    counter_mode!(
+        "avx2,aes,sha,vaes",
+        GROUP,
+        wide_ctr,
+        sha_ni::macs,
+        lone::seal
+    );
 }
 
 #[inline]

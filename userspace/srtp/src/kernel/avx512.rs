@@ -9,7 +9,7 @@ use super::clmul::from_u128;
 use super::ctr::ctr512;
 use super::driver::{GROUP, Tags, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
-use super::{gcm512, sha_ni, sha1_x16};
+use super::{gcm512, lone, sha_ni, sha1_x16};
 
 /// From so many packets on, sixteen lanes are faster than four after four, even if most
 /// of them are empty.
@@ -37,7 +37,8 @@ counter_mode!(
     "avx512f,avx512bw,avx512dq,avx512vl,vaes,sha",
     GROUP,
     ctr,
-    macs
+    macs,
+    lone::seal
 );
 
 #[inline]

@@ -18,6 +18,7 @@ use core::arch::x86_64::{
     _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_storeu_si512,
     _mm512_xor_si512,
 };
+use core::array;
 
 use super::clmul::from_u128;
 use super::lane::MAX_TEXT;
@@ -181,20 +182,22 @@ pub(super) fn aes256<const ROUNDS: usize, const N: usize>(
     blocks
 }
 
+/// 64 bytes of ones, then zeros.
+static ONES: [u8; 128] = {
+    let mut bytes = [0; 128];
+    let mut at = 0;
+    while at < 64 {
+        bytes[at] = u8::MAX;
+        at += 1;
+    }
+    bytes
+};
+
 /// Ones in the first `len` bytes of a vector.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn first256(len: usize) -> __m256i {
-    static ONES: [u8; 64] = {
-        let mut bytes = [0; 64];
-        let mut at = 0;
-        while at < 32 {
-            bytes[at] = u8::MAX;
-            at += 1;
-        }
-        bytes
-    };
-    let bytes = &ONES[32 - len.min(32)..][..32];
+    let bytes = &ONES[64 - len.min(32)..][..32];
     // SAFETY: 32 bytes are a vector.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
@@ -308,6 +311,25 @@ pub(super) unsafe fn ctr128<const ROUNDS: usize>(
         blocks!(1, u128::MAX >> (128 - 8 * (len - at)));
     }
     _ = at;
+}
+
+/// Four blocks of counters from the one for `counter` on.
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(super) fn counters128(counter: isize) -> [__m128i; 4] {
+    debug_assert!((-4..=(MAX_TEXT / 16 + LATE).cast_signed() - 4).contains(&counter));
+    // SAFETY: a text has at most MAX_TEXT / 16 blocks, so that its counters are in the table, and
+    // so are those behind them that SHA-1 makes a whole block of.
+    array::from_fn(|i| unsafe { _mm_loadu_si128(counters(counter).add(i).cast()) })
+}
+
+/// Ones in the first `len` bytes of four blocks.
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(super) fn first128(len: usize) -> [__m128i; 4] {
+    let bytes = &ONES[64 - len.min(64)..][..64];
+    // SAFETY: 64 bytes are four blocks.
+    array::from_fn(|i| unsafe { _mm_loadu_si128(bytes.as_ptr().add(16 * i).cast()) })
 }
 
 /// A round key, or a counter.

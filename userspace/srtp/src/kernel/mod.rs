@@ -17,8 +17,9 @@
 //!
 //! `block` has the keys as the vector kernels want them, `lane` a packet whose room was checked,
 //! `driver` the order of work of a burst. Then come the instructions: `sha_ni` hashes one to four
-//! packets, `sha1_x16` and `sha1_x8` as many as their names say, `ctr` encrypts, `gcm512`,
-//! `gcm256` and `gcm128` do both at once. [`avx512`], [`avx2`] and [`aesni`] put them together.
+//! packets, `sha1_x16` and `sha1_x8` as many as their names say, `ctr` encrypts, `lone` does both
+//! at once to one packet, and so do `gcm512`, `gcm256` and `gcm128`. [`avx512`], [`avx2`] and
+//! [`aesni`] put them together.
 
 #![cfg_attr(
     target_arch = "x86_64",
@@ -53,6 +54,8 @@ mod gcm256;
 mod gcm512;
 #[cfg(target_arch = "x86_64")]
 mod lane;
+#[cfg(target_arch = "x86_64")]
+mod lone;
 #[cfg(target_arch = "x86_64")]
 mod sha1_x16;
 #[cfg(target_arch = "x86_64")]

@@ -23,8 +23,9 @@ use super::clmul::into_u128;
 use super::driver::Tags;
 use super::lane::Lane;
 
+/// What a hash has come to after some blocks.
 #[derive(Clone, Copy)]
-struct State {
+pub(super) struct State {
     abcd: __m128i,
     e: __m128i,
 }
@@ -72,8 +73,18 @@ fn hmac<const N: usize, const ROUNDS: usize>(lanes: [&Lane<'_, CmKey<ROUNDS>>; N
             _ => hash::<1, ROUNDS>(lanes, states, blocks),
         }
     }
+    outer(lanes, states)
+}
+
+/// The tags of `N` packets, of which the inner hash is done.
+#[inline]
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+pub(super) fn outer<const N: usize, const ROUNDS: usize>(
+    lanes: [&Lane<'_, CmKey<ROUNDS>>; N],
+    inner: [State; N],
+) -> [u128; N] {
     let outer = lanes.map(|lane| State::new(&lane.key.states, 5));
-    let states = compress(outer, states.map(|state| outer_message(state)));
+    let states = compress(outer, inner.map(|state| outer_message(state)));
     states.map(|state| into_u128(_mm_shuffle_epi8(state.abcd, reverse())))
 }
 
@@ -104,9 +115,13 @@ fn outer_message(inner: State) -> [__m128i; 4] {
     ]
 }
 
+/// The words of a block.
 #[inline]
 #[target_feature(enable = "ssse3")]
-fn load<const ROUNDS: usize>(lane: &Lane<'_, CmKey<ROUNDS>>, block: usize) -> [__m128i; 4] {
+pub(super) fn load<const ROUNDS: usize>(
+    lane: &Lane<'_, CmKey<ROUNDS>>,
+    block: usize,
+) -> [__m128i; 4] {
     debug_assert!(block < lane.blocks());
     array::from_fn(|i| {
         // SAFETY: all blocks of a padded lane are in the room of its packet.
@@ -118,9 +133,10 @@ fn load<const ROUNDS: usize>(lane: &Lane<'_, CmKey<ROUNDS>>, block: usize) -> [_
     })
 }
 
+/// A shuffle: words are big-endian, and the first is on top.
 #[inline]
 #[target_feature(enable = "sse2")]
-fn reverse() -> __m128i {
+pub(super) fn reverse() -> __m128i {
     _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 }
 
@@ -128,7 +144,7 @@ impl State {
     /// The state of five words from `at` on.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn new(words: &[u32; 16], at: usize) -> Self {
+    pub(super) fn new(words: &[u32; 16], at: usize) -> Self {
         let w: [_; 5] = array::from_fn(|i| words[at + i].cast_signed());
         Self {
             abcd: _mm_set_epi32(w[0], w[1], w[2], w[3]),
@@ -140,7 +156,7 @@ impl State {
 /// SHA-1 of one block in each of `N` lanes (FIPS 180-4 section 6.1.2).
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn compress<const N: usize>(states: [State; N], mut m: [[__m128i; 4]; N]) -> [State; N] {
+pub(super) fn compress<const N: usize>(states: [State; N], mut m: [[__m128i; 4]; N]) -> [State; N] {
     let mut abcd = states.map(|state| state.abcd);
     // What e is made from after the next four rounds.
     let mut before = abcd;
