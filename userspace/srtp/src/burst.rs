@@ -37,7 +37,7 @@ enum Guess<'s> {
     /// A plain one that is on time.
     Ahead {
         set: &'s ContextSet,
-        header: RtpHeader,
+        ssrc: u32,
         index: u64,
     },
     /// Any other one, by its number among them.
@@ -92,8 +92,8 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                 continue;
             }
             if let Some(set) = sets.set_of(job, Direction::Send)
-                && let Some((header, index)) = ahead(set, job, job.len, set.plain_tag_len())
-                && set.take(header.ssrc, index)
+                && let Some(header) = rtp_header(job, job.len, set.plain_tag_len())
+                && let Some(index) = set.take_next(header.ssrc, header.sequence)
             {
                 let len = job.len;
                 job.len += set.plain_tag_len();
@@ -113,18 +113,15 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     }
 }
 
-/// The header and the index of a plain packet, so long without its tag, that is ahead and has room
-/// to grow.
+/// The header of an SRTP packet, so long without its tag, that has room to grow; `None` if it has
+/// not, or is none.
 #[expect(clippy::inline_always, reason = "on the way of every packet")]
 #[inline(always)]
-fn ahead(set: &ContextSet, job: &Job<'_>, len: usize, growth: usize) -> Option<(RtpHeader, u64)> {
+fn rtp_header(job: &Job<'_>, len: usize, growth: usize) -> Option<RtpHeader> {
     if job.kind != Kind::Rtp {
         return None;
     }
-    let bytes = job.packet(growth).ok()?.get(..len)?;
-    let header = RtpHeader::parse(bytes).ok()?;
-    let index = set.index_ahead(header.ssrc, header.sequence)?;
-    Some((header, index))
+    RtpHeader::parse(job.packet(growth).ok()?.get(..len)?).ok()
 }
 
 /// Protects a packet behind a gap, and any other that does not have to be alone, or refuses it.
@@ -144,7 +141,8 @@ fn assign_other<'a>(
     if set.is_alone() {
         return;
     }
-    if let Some((header, index)) = ahead(set, job, job.len, set.plain_tag_len())
+    if let Some(header) = rtp_header(job, job.len, set.plain_tag_len())
+        && let Some(index) = set.index_ahead(header.ssrc, header.sequence)
         && set.take_after_gap(header.ssrc, index)
     {
         let len = job.len;
@@ -175,15 +173,6 @@ fn assign(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
 
 fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     let mut guesses = [Guess::Nothing; MAX_BURST];
-    for (job, guess) in burst.iter().zip(&mut guesses) {
-        if let Some(set) = sets.set_of(job, Direction::Receive)
-            && let Some(len) = job.len.checked_sub(set.plain_tag_len())
-            && let Some((header, index)) = ahead(set, job, len, 0)
-        {
-            *guess = Guess::Ahead { set, header, index };
-        }
-    }
-
     let mut others = ArrayVec::<(&ContextSet, Other), MAX_BURST>::new();
     let mut authentic = [false; MAX_BURST];
     {
@@ -191,9 +180,18 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
         let results = guesses.iter_mut().zip(&mut authentic);
         for (job, (guess, authentic)) in burst.iter_mut().zip(results) {
             if job.outcome.is_err() {
-                *guess = Guess::Nothing;
-            } else if let Guess::Ahead { set, header, index } = *guess {
-                let len = job.len - set.plain_tag_len();
+                continue;
+            }
+            if let Some(set) = sets.set_of(job, Direction::Receive)
+                && let Some(len) = job.len.checked_sub(set.plain_tag_len())
+                && let Some(header) = rtp_header(job, len, 0)
+                && let Some(index) = set.index_ahead(header.ssrc, header.sequence)
+            {
+                *guess = Guess::Ahead {
+                    set,
+                    ssrc: header.ssrc,
+                    index,
+                };
                 batch.push(item(set, job, len, header, index), authentic);
             } else if let Some(other) = guess_other(sets, job, &mut batch, authentic) {
                 *guess = Guess::Other(others.len());
@@ -206,7 +204,7 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
     for ((job, guess), authentic) in burst.iter_mut().zip(&guesses).zip(&authentic) {
         let result = match *guess {
             Guess::Nothing => continue,
-            Guess::Ahead { set, header, index } => settle(set, job, header.ssrc, index, *authentic),
+            Guess::Ahead { set, ssrc, index } => settle(set, job, ssrc, index, *authentic),
             Guess::Other(at) => {
                 let (set, other) = &others[at];
                 settle_other(set, job, other, *authentic)

@@ -359,8 +359,14 @@ impl ContextSet {
         self.run.index_ahead(ssrc, sequence)
     }
 
-    /// Takes note of a plain packet that is about to be sent, or that has authenticated, if its
-    /// index is the next; says whether it is.
+    /// Takes note of a plain packet that is about to be sent, if its index is the next.
+    #[inline]
+    pub(crate) fn take_next(&self, ssrc: u32, sequence: u16) -> Option<u64> {
+        self.run.take_next(ssrc, sequence)
+    }
+
+    /// Takes note of a plain packet that has authenticated, if its index is the next; says whether
+    /// it is.
     #[inline]
     pub(crate) fn take(&self, ssrc: u32, index: u64) -> bool {
         self.run.take(ssrc, index)

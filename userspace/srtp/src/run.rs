@@ -52,6 +52,21 @@ impl Run {
         (ssrc == self.ssrc.get() && ahead < MAX_AHEAD && index < self.stop.get()).then_some(index)
     }
 
+    /// Takes a packet if it is the next one; answers its index.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower bits of an index are the sequence number"
+    )]
+    #[inline]
+    pub(crate) fn take_next(&self, ssrc: u32, sequence: u16) -> Option<u64> {
+        let end = self.end.get();
+        let is_next = ssrc == self.ssrc.get() && sequence == end as u16 && end < self.stop.get();
+        is_next.then(|| {
+            self.end.set(end + 1);
+            end
+        })
+    }
+
     /// Takes the packet with this index if it is the next one; says whether it is.
     #[inline]
     pub(crate) fn take(&self, ssrc: u32, index: u64) -> bool {
