@@ -78,7 +78,8 @@ pub(crate) fn packet(
 ) -> Result<&[u8], Refusal> {
     let from = frame.get(start..).ok_or(Refusal::TooBig)?;
     let packet = from.get(..len).ok_or(Refusal::TooBig)?;
-    if start < HEADROOM || len > MAX_LEN || from.len() - len < growth + TAILROOM {
+    let behind = from.len() - len;
+    if start < HEADROOM || len > MAX_LEN || behind < TAILROOM || behind - TAILROOM < growth {
         return Err(Refusal::TooBig);
     }
     Ok(packet)

@@ -36,8 +36,6 @@ pub(super) struct Lane<'a, K> {
     pub(super) len: usize,
     /// Salt, SSRC and index.
     pub(super) nonce: u128,
-    /// Upper 32 bits of the index, as they are hashed.
-    roc: [u8; 4],
     /// Where to say that the tag was right.
     pub(super) authentic: &'a mut bool,
     frame: PhantomData<&'a mut [u8]>,
@@ -151,14 +149,12 @@ impl<'a, K> Lane<'a, K> {
             index,
             ..
         } = item;
-        let [_, _, roc @ .., _, _] = index.to_be_bytes();
         Self {
             key,
             start: frame.as_mut_ptr().wrapping_add(start),
             head,
             len,
             nonce: salt ^ (u128::from(ssrc) << 48) ^ u128::from(index),
-            roc,
             authentic,
             frame: PhantomData,
         }
@@ -212,7 +208,7 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
     #[inline]
     pub(super) fn pad(&mut self) {
         let bits = 8 * (64 + self.len as u64 + 4);
-        let [a, b, c, d] = self.roc;
+        let [a, b, c, d] = self.roc();
         let front = u128::from_le_bytes([a, b, c, d, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let behind = 64 * self.blocks();
         // SAFETY: padding takes between 13 and 76 bytes behind the text, of the 80 that are there.
@@ -223,6 +219,14 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
             let length = self.start.add(behind - 8).cast::<[u8; 8]>();
             length.write_unaligned(bits.to_be_bytes());
         }
+    }
+
+    /// Upper 32 bits of the index, as they are hashed.
+    #[inline]
+    fn roc(&self) -> [u8; 4] {
+        let index = self.nonce ^ self.key.salt;
+        let [.., a, b, c, d, _, _] = index.to_be_bytes();
+        [a, b, c, d]
     }
 
     /// Whether the bytes behind the text, of which the first are its tag, begin with this one.
