@@ -99,7 +99,7 @@ fn protect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
                 job.len += set.plain_tag_len();
                 batch.push(item(set, job, len, header, index), authentic);
             } else {
-                // Packets behind a gap as well: one call fewer in this loop.
+                // Packets behind a gap as well: another call here would cost all others registers.
                 assign_other(sets, at, job, &mut others, &mut batch, authentic);
             }
         }

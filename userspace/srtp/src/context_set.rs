@@ -16,6 +16,7 @@ use crate::key_set::check;
 use crate::master_key::Mki;
 use crate::one_or_more::OneOrMore;
 use crate::packet::{Claim, Format};
+use crate::packets::Packets;
 use crate::run::Run;
 use crate::session::{Session, Sessions};
 use crate::{KeySetError, Kind, Mark, MasterKey, Policy, Refusal, TooManySsrcs, Usage};
@@ -41,10 +42,10 @@ pub struct ContextSet {
     /// Of plain packets.
     run: Run,
     keys: OneOrMore<Key>,
-    /// All but what `run` has not told yet: not to be used but by [`ContextSet::contexts`].
+    /// All but what `run` has not told yet: others use [`ContextSet::contexts`].
     contexts: Contexts,
-    /// What each master key has protected, but for what `run` has not told yet: not to be used but
-    /// by [`ContextSet::packets`].
+    /// What each master key has protected, but for what `run` has not told yet: others use
+    /// [`ContextSet::packets`].
     packets: OneOrMore<Packets>,
     /// The number of the key of the last packet; senders stay with it.
     current: Cell<usize>,
@@ -97,30 +98,6 @@ pub(crate) enum Direction {
     Send,
     /// They are unprotected.
     Receive,
-}
-
-/// How many packets a master key has protected.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct Packets {
-    rtp: Cell<u64>,
-    rtcp: Cell<u64>,
-}
-
-impl Packets {
-    #[inline]
-    fn of(&self, kind: Kind) -> &Cell<u64> {
-        match kind {
-            Kind::Rtp => &self.rtp,
-            Kind::Rtcp => &self.rtcp,
-        }
-    }
-
-    /// Counts so many more.
-    #[inline]
-    fn add(&self, kind: Kind, packets: u64) {
-        let count = self.of(kind);
-        count.set(count.get().saturating_add(packets));
-    }
 }
 
 impl ContextSet {
@@ -376,7 +353,7 @@ impl ContextSet {
     /// front of it.
     pub(crate) fn take_after_gap(&self, ssrc: u32, index: u64) -> bool {
         self.hear();
-        self.run.skip_to(ssrc, index) && self.run.take(ssrc, index)
+        self.run.take_ahead(ssrc, index)
     }
 
     /// Says which index a packet may use, if it may; changes nothing.

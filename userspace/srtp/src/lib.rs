@@ -73,6 +73,7 @@ mod mark;
 mod master_key;
 mod one_or_more;
 mod packet;
+mod packets;
 mod policy;
 mod rcc;
 mod replay;

@@ -9,8 +9,8 @@
 //! a packet is taken, whether the key is spent or indices are used up, was asked when the run
 //! began: it has an index to stop at.
 //!
-//! Where packets are missing the run goes on behind them. There are fewer left than it has indices
-//! then, and it stops early.
+//! Where packets are missing the run goes on behind them. It has fewer indices left then than the
+//! key has packets, and stops early.
 //!
 //! Any other packet is judged by the contexts. If it is taken, and of SRTP, a new run begins behind
 //! the highest index of its SSRC.
@@ -78,13 +78,14 @@ impl Run {
         is_next
     }
 
-    /// Leaves out all indices in front of one that is ahead; says whether it is. The packets before
-    /// were told.
-    pub(crate) fn skip_to(&self, ssrc: u32, index: u64) -> bool {
+    /// Takes the packet with this index if it is ahead, and leaves out all in front of it; says
+    /// whether it is. The packets before were told.
+    pub(crate) fn take_ahead(&self, ssrc: u32, index: u64) -> bool {
+        debug_assert_eq!(self.told, self.end);
         let is_ahead =
             ssrc == self.ssrc.get() && index >= self.end.get() && index < self.stop.get();
         if is_ahead {
-            self.end.set(index);
+            self.end.set(index + 1);
             self.told.set(index);
         }
         is_ahead

@@ -5,7 +5,8 @@
 /// How much of a master key's life is over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Usage {
-    /// SRTP packets that the key has protected.
+    /// SRTP packets that the key has protected. Those before a restart count too, up to their
+    /// marks, so that it may be more than the limit.
     pub rtp_packets: u64,
     /// How many it may.
     pub rtp_limit: u64,

@@ -8,7 +8,7 @@
 //! * seal: encrypt, pad, hash all, write the tags;
 //! * open: keep the tag, pad, hash all, compare, decrypt what is authentic, put the tag back.
 //!
-//! A packet that is alone is not sealed so but in one pass, see `lone`.
+//! A lone packet is not sealed so but in one pass, see `lone`.
 //!
 //! Padding is written straight behind the text, over the tag and into the tailroom, so that SHA-1
 //! never meets a block that is in two places.
@@ -79,7 +79,7 @@ pub(super) use each_kind;
 
 /// Functions `seal_cm` and `open_cm` for one kernel. `ctr` XORs the keystream to the text of a
 /// lane; `macs` hashes a group of lanes, at most so many, that are padded. `lone`, if there is
-/// one, seals a packet that is alone.
+/// one, seals a lone packet.
 macro_rules! counter_mode {
     ($features:literal, $group:expr, $ctr:path, $macs:path $(, $lone:path)?) => {
         #[target_feature(enable = $features)]

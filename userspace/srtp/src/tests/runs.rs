@@ -3,7 +3,7 @@
 //! What a run of packets means to replay lists and keys is only made up for when somebody asks:
 //! nobody ever sees a difference.
 
-use super::{Leg, Passage, pass, rtcp, rtp};
+use super::{Leg, Passage, Way, pass, rtcp, rtp};
 use crate::{Kind, Mark, Policy, Refusal, ReplayWindow, Suite};
 
 const SUITES: [Suite; 3] = [
@@ -167,8 +167,8 @@ fn what_a_run_has_left_out_is_taken_until_the_window_has_moved_on() {
                     assert!(outcomes(&mut leg, &packets, 64).iter().all(Result::is_ok));
                     let [plain, wire] = self::packets(suite, [late]);
                     let late = match leg.way {
-                        super::Way::Protect => plain,
-                        super::Way::Unprotect => wire,
+                        Way::Protect => plain,
+                        Way::Unprotect => wire,
                     };
                     let expected = (beyond >= window).then_some(Refusal::TooOld);
                     let found = outcomes(&mut leg, &late, 1);
@@ -235,5 +235,11 @@ fn a_set_may_be_resumed_in_the_middle_of_a_run() {
         let outcome = leg.pass(Kind::Rtp, &rtp(7, 151, 20));
         assert_eq!(outcome, Err(Refusal::Replayed));
         assert!(leg.pass(Kind::Rtp, &rtp(7, 152, 20)).is_ok());
+        // One that uses up the key ends the run.
+        assert!(!leg.set().expired());
+        leg.set_mut().resume(&[mark(999)]).unwrap();
+        assert!(leg.set().expired());
+        let outcome = leg.pass(Kind::Rtp, &rtp(7, 1000, 20));
+        assert_eq!(outcome, Err(Refusal::KeyExpired));
     }
 }

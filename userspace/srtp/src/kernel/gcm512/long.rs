@@ -141,6 +141,7 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize>(
     order: &[u8],
     ends: &[u8],
 ) {
+    debug_assert!(order.is_sorted_by_key(|at| vectors(&lanes[usize::from(*at)])));
     let mut opened: [Opened; SLOTS] =
         [const { [const { MaybeUninit::uninit() }; MAX_VECTORS] }; SLOTS];
     let mut unused = [_mm512_setzero_si512(); CHUNK];
@@ -411,7 +412,7 @@ impl Ring {
             return;
         }
         let trailers = [0, 1, 2, 3].map(|i| works[i].trailer.cast_const());
-        // SAFETY: as above; where there is no packet, it is that of one before.
+        // SAFETY: as above; where there is no packet, it is that of one before, or `nowhere`.
         let verdict = tags.compare(unsafe { gather(trailers) });
         if verdict.all_right() && first + GROUP <= hashed && !self.any_small {
             for work in works {
@@ -450,7 +451,7 @@ impl Work {
         }
     }
 
-    /// No packet.
+    /// No packet. Only works of packets are settled.
     const fn none(plain: Plain) -> Self {
         Self {
             trailer: plain.to,

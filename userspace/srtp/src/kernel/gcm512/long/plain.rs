@@ -39,7 +39,8 @@ impl Plain {
     fn copy<const N: usize>(&self, at: usize) {
         for i in 0..N {
             // SAFETY: vectors are between 48 bytes in front of the text, which are in the
-            // headroom, and 31 behind it. All of them were opened.
+            // headroom, and 31 behind it. All of them were opened. Or they are a chunk that is
+            // there for packets of which nothing is written.
             unsafe {
                 let text = _mm512_loadu_si512(self.from.add(64 * at + 64 * i).cast());
                 _mm512_storeu_si512(self.to.add(64 * at + 64 * i).cast(), text);
