@@ -349,8 +349,8 @@ impl ContextSet {
         self.run.take(ssrc, index)
     }
 
-    /// The same of a packet that [`Self::index_ahead`] gave its index, where others are missing in
-    /// front of it.
+    /// Takes note of a plain packet that [`Self::index_ahead`] gave its index and that is about to be
+    /// sent, or has authenticated, where others are missing in front of it; says whether it is ahead.
     pub(crate) fn take_after_gap(&self, ssrc: u32, index: u64) -> bool {
         self.hear();
         self.run.take_ahead(ssrc, index)

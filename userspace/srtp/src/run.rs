@@ -40,27 +40,20 @@ pub(crate) struct Run {
 impl Run {
     /// The index of a packet that is on time: of this SSRC, and ahead of all of its packets by no
     /// more than a few. Until a packet says otherwise, it may be taken.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower bits of an index are the sequence number"
-    )]
     #[inline]
     pub(crate) fn index_ahead(&self, ssrc: u32, sequence: u16) -> Option<u64> {
         let end = self.end.get();
-        let ahead = sequence.wrapping_sub(end as u16);
+        let ahead = sequence.wrapping_sub(sequence_of(end));
         let index = end + u64::from(ahead);
         (ssrc == self.ssrc.get() && ahead < MAX_AHEAD && index < self.stop.get()).then_some(index)
     }
 
     /// Takes a packet if it is the next one; answers its index.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower bits of an index are the sequence number"
-    )]
     #[inline]
     pub(crate) fn take_next(&self, ssrc: u32, sequence: u16) -> Option<u64> {
         let end = self.end.get();
-        let is_next = ssrc == self.ssrc.get() && sequence == end as u16 && end < self.stop.get();
+        let is_next =
+            ssrc == self.ssrc.get() && sequence == sequence_of(end) && end < self.stop.get();
         is_next.then(|| {
             self.end.set(end + 1);
             end
@@ -112,4 +105,14 @@ impl Run {
     pub(crate) fn stop(&self) {
         self.stop.set(0);
     }
+}
+
+/// The sequence number of a packet with this index.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower bits of an index are the sequence number"
+)]
+#[inline]
+fn sequence_of(index: u64) -> u16 {
+    index as u16
 }

@@ -18,8 +18,8 @@
 //! `block` has the keys as the vector kernels want them, `lane` a packet whose room was checked,
 //! `driver` the order of work of a burst. Then come the instructions: `sha_ni` hashes one to four
 //! packets, `sha1_x16` and `sha1_x8` as many as their names say, `ctr` encrypts, `lone` does both
-//! at once to one packet, and so do `gcm512`, `gcm256` and `gcm128`. [`avx512`], [`avx2`] and
-//! [`aesni`] put them together.
+//! at once to a single packet. `gcm512`, `gcm256` and `gcm128` do both for GCM. [`avx512`],
+//! [`avx2`] and [`aesni`] put them together.
 
 #![cfg_attr(
     target_arch = "x86_64",
