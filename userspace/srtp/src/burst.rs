@@ -6,49 +6,28 @@
 //! Protecting, that is simple: every packet gets its index, in order, and then all are encrypted.
 //!
 //! Unprotecting, what an index is may depend on the packets before it in the same burst, of which
-//! nobody knows yet whether they authenticate. So there are three steps:
+//! nobody knows yet whether they authenticate. Nearly always they do, and each packet is the next
+//! one of its [run](crate::run). So a burst is taken for one like that: each packet is counted in
+//! its run as soon as it is read, all are opened with one call into the kernel, and if all tags are
+//! right nothing is left to do. If one is wrong, or a packet is not the next, whatever was counted is
+//! given back, before anybody can have seen it, and all is done anew, step by step, as [`guesses`]
+//! has it. So what a burst leaves behind comes from packets that are authentic, and from no other.
 //!
-//! 1. *Guess*: read each packet and take its index from the state as it is before the burst.
-//! 2. *Open* all packets that have an index, with one call into the kernel.
-//! 3. *Settle*, in order: admit each packet anew, to the state that the packets before it have
-//!    left. The answer is nearly always that of step 1, and then the packet is accepted or refused
-//!    by what step 2 found. Where the answer differs (a second copy, a new SSRC, SEQ far ahead)
-//!    it counts: what was opened is taken back, and opened again with the new index if there is
-//!    one.
-//!
-//! Nearly all packets are *plain* ([`ContextSet::is_plain`]) and on time
-//! ([`ContextSet::index_ahead`]): for them the steps are the same, only shorter. Where session keys
-//! depend on the index, or the kind of tag does, packets are processed before all others, one
-//! after the other. No other set knows of that.
+//! Where session keys depend on the index, or the kind of tag does, packets are processed before
+//! all others, one after the other. No other set knows of that.
+
+mod guesses;
+
+use core::iter::once;
 
 use arrayvec::ArrayVec;
 
+use self::guesses::Guesses;
 use crate::context_set::Direction;
 use crate::header::RtpHeader;
-use crate::kernel::{self, Batch, Item, Operation};
+use crate::kernel::{Batch, Item, Operation};
 use crate::packet::{Packet, Tag};
 use crate::{ContextSet, ContextSets, Job, Kernel, Kind, MAX_BURST, Refusal};
-
-/// What was guessed of a packet.
-#[derive(Clone, Copy)]
-enum Guess<'s> {
-    /// Nothing: it is not to be processed, or was refused.
-    Nothing,
-    /// A plain one that is on time.
-    Ahead {
-        set: &'s ContextSet,
-        ssrc: u32,
-        index: u64,
-    },
-    /// Any other one, by its number among them.
-    Other(usize),
-}
-
-/// A packet that is not plain or not on time, with its index, or why it may not have one.
-struct Other {
-    packet: Packet,
-    index: Result<u64, Refusal>,
-}
 
 /// Why there is a set.
 const KNOWN: &str = "the first step refuses packets without a set";
@@ -172,81 +151,49 @@ fn assign(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
 }
 
 fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
-    let mut guesses = [Guess::Nothing; MAX_BURST];
-    let mut others = ArrayVec::<(&ContextSet, Other), MAX_BURST>::new();
+    let mut counted = [None; MAX_BURST];
+    let mut guesses = Guesses::default();
     let mut authentic = [false; MAX_BURST];
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Open);
-        let results = guesses.iter_mut().zip(&mut authentic);
-        for (job, (guess, authentic)) in burst.iter_mut().zip(results) {
-            if job.outcome.is_err() {
-                continue;
-            }
-            if let Some(set) = sets.set_of(job, Direction::Receive)
-                && let Some(len) = job.len.checked_sub(set.plain_tag_len())
-                && let Some(header) = rtp_header(job, len, 0)
-                && let Some(index) = set.index_ahead(header.ssrc, header.sequence)
+        let mut jobs = burst.iter_mut().zip(&mut authentic).enumerate();
+        while let Some((at, (job, authentic))) = jobs.next() {
+            if job.outcome.is_ok()
+                && let Some(set) = sets.set_of(job, Direction::Receive)
+                && let Some((len, header)) = received_plain(set, job)
+                && let Some(index) = set.take_next(header.ssrc, header.sequence)
             {
-                *guess = Guess::Ahead {
-                    set,
-                    ssrc: header.ssrc,
-                    index,
-                };
+                counted[at] = Some(set);
+                job.len = len;
                 batch.push(item(set, job, len, header, index), authentic);
-            } else if let Some(other) = guess_other(sets, job, &mut batch, authentic) {
-                *guess = Guess::Other(others.len());
-                others.push(other);
+            } else {
+                // The rest elsewhere, so that this loop has the registers for itself.
+                guesses.give_back(&counted[..at]);
+                let rest = jobs.map(|(_, it)| it);
+                guesses.guess(sets, once((job, authentic)).chain(rest), &mut batch);
+                break;
             }
         }
         batch.run();
     }
-
-    for ((job, guess), authentic) in burst.iter_mut().zip(&guesses).zip(&authentic) {
-        let result = match *guess {
-            Guess::Nothing => continue,
-            Guess::Ahead { set, ssrc, index } => settle(set, job, ssrc, index, *authentic),
-            Guess::Other(at) => {
-                let (set, other) = &others[at];
-                settle_other(set, job, other, *authentic)
-            }
-        };
-        if let Err(refusal) = result {
-            job.outcome = Err(refusal);
+    if guesses.is_empty() {
+        let authentic = &authentic[..burst.len()];
+        // All of them, without a branch for each.
+        if authentic.iter().fold(true, |all, it| all & it) {
+            return;
         }
+        guesses.give_back(&counted[..burst.len()]);
     }
+    guesses.settle(burst, &authentic);
 }
 
-/// Steps 1 and 2 of unprotecting, for any other packet that does not have to be alone; `None` if it
-/// is refused at once.
-#[inline(never)]
-fn guess_other<'s: 'a, 'a>(
-    sets: &'s ContextSets,
-    job: &'a mut Job<'_>,
-    batch: &mut Batch<'a>,
-    authentic: &'a mut bool,
-) -> Option<(&'s ContextSet, Other)> {
-    let Some(set) = sets.set_of(job, Direction::Receive) else {
-        job.outcome = Err(Refusal::UnknownSet);
-        return None;
-    };
-    if set.is_alone() {
-        return None;
-    }
-    let packet = match received(set, job) {
-        Ok(packet) => packet,
-        Err(refusal) => {
-            job.outcome = Err(refusal);
-            return None;
-        }
-    };
-    let admission = set.admit(packet.ssrc, packet.claim, packet.key);
-    let index = admission.map(|it| it.index);
-    if let Ok(index) = index {
-        let crypto = set.crypto(packet.key).expect(TOGETHER);
-        crypto.before_open(job, &packet);
-        batch.push(crypto.item(job, &packet, index), authentic);
-    }
-    Some((set, Other { packet, index }))
+/// The header of an SRTP packet that was received as a plain one, and how long it is without its
+/// tag.
+#[expect(clippy::inline_always, reason = "on the way of every packet")]
+#[inline(always)]
+fn received_plain(set: &ContextSet, job: &Job<'_>) -> Option<(usize, RtpHeader)> {
+    let len = job.len.checked_sub(set.plain_tag_len())?;
+    Some((len, rtp_header(job, len, 0)?))
 }
 
 /// Reads a packet that was received.
@@ -279,73 +226,6 @@ fn item<'a>(
         index,
         authentic: false,
     }
-}
-
-/// Step 3 of unprotecting, for a plain packet that was on time.
-#[inline]
-fn settle(
-    set: &ContextSet,
-    job: &mut Job<'_>,
-    ssrc: u32,
-    index: u64,
-    authentic: bool,
-) -> Result<(), Refusal> {
-    if authentic && set.take(ssrc, index) {
-        job.len -= set.plain_tag_len();
-        return Ok(());
-    }
-    settle_late(set, job, ssrc, index, authentic)
-}
-
-/// See [`settle`].
-#[inline(never)]
-fn settle_late(
-    set: &ContextSet,
-    job: &mut Job<'_>,
-    ssrc: u32,
-    index: u64,
-    authentic: bool,
-) -> Result<(), Refusal> {
-    if authentic && set.take_after_gap(ssrc, index) {
-        job.len -= set.plain_tag_len();
-        return Ok(());
-    }
-    let other = Other {
-        packet: received(set, job)?,
-        index: Ok(index),
-    };
-    settle_other(set, job, &other, authentic)
-}
-
-/// See [`settle`].
-#[inline(never)]
-fn settle_other(
-    set: &ContextSet,
-    job: &mut Job<'_>,
-    other: &Other,
-    mut authentic: bool,
-) -> Result<(), Refusal> {
-    let packet = &other.packet;
-    let crypto = set.crypto(packet.key).expect(TOGETHER);
-    let admission = set.admit(packet.ssrc, packet.claim, packet.key);
-    let index = admission.map(|it| it.index);
-    if other.index != index {
-        if let Ok(guessed) = other.index {
-            if authentic {
-                kernel::restore(&mut crypto.item(job, packet, guessed));
-            }
-            crypto.after_refusal(job, packet, guessed);
-        }
-        authentic = crypto.open(job, packet, index?);
-    }
-    let admission = admission?;
-    if !authentic {
-        crypto.after_refusal(job, packet, admission.index);
-        return Err(Refusal::AuthFailed);
-    }
-    crypto.after_open(job, packet, admission.index);
-    set.commit(admission);
-    Ok(())
 }
 
 /// Processes the packets that have to be alone.

@@ -349,6 +349,12 @@ impl ContextSet {
         self.run.take(ssrc, index)
     }
 
+    /// See [`Run::give_back`].
+    #[inline]
+    pub(crate) fn give_back(&self) -> (u32, u64) {
+        self.run.give_back()
+    }
+
     /// Takes note of a plain packet that [`Self::index_ahead`] gave its index and that is about to be
     /// sent, or has authenticated, where others are missing in front of it; says whether it is ahead.
     pub(crate) fn take_after_gap(&self, ssrc: u32, index: u64) -> bool {

@@ -71,6 +71,16 @@ impl Run {
         is_next
     }
 
+    /// Takes back what [`Self::take_next`] did last, of which nobody was told; answers the SSRC and
+    /// the index of that packet.
+    #[inline]
+    pub(crate) fn give_back(&self) -> (u32, u64) {
+        debug_assert!(self.told.get() < self.end.get());
+        let index = self.end.get() - 1;
+        self.end.set(index);
+        (self.ssrc.get(), index)
+    }
+
     /// Takes the packet with this index if it is ahead, and leaves out all in front of it; says
     /// whether it is. The packets before were told.
     pub(crate) fn take_ahead(&self, ssrc: u32, index: u64) -> bool {

@@ -223,8 +223,82 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 1..150)
 }
 
+/// What becomes of a packet of a stream on its way.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Arrives,
+    ArrivesTwice,
+    IsLost,
+    IsForged(usize),
+    /// And comes behind the next one of its stream.
+    IsLate,
+    /// By somebody who looked at it before.
+    IsRefused,
+    /// It is one of SRTCP, in place of one of SRTP.
+    IsRtcp,
+}
+
+fn fates() -> impl Strategy<Value = Vec<(usize, Fate)>> {
+    let fate = prop_oneof![
+        200 => Just(Fate::Arrives),
+        1 => Just(Fate::ArrivesTwice),
+        1 => Just(Fate::IsLost),
+        2 => (0usize..60).prop_map(Fate::IsForged),
+        1 => Just(Fate::IsLate),
+        1 => Just(Fate::IsRefused),
+        1 => Just(Fate::IsRtcp),
+    ];
+    prop::collection::vec((0usize..3, fate), 65..400)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn unprotecting_streams_of_which_little_is_lost_equals_one_by_one(
+        fates in fates(),
+        suite in prop::sample::select(&Suite::ALL[..]),
+        start in prop_oneof![Just(0u64), 65_300u64..65_536],
+        lifetime in prop::option::weighted(0.2, 1u64..200),
+    ) {
+        let policy = Policy { lifetime, ..Policy::default() };
+        let make = || {
+            let mut sets = ContextSets::new();
+            let ids = [0; 3].map(|_| sets.insert(ContextSet::receiver(&key(suite), policy)));
+            (sets, ids.to_vec())
+        };
+        let ids = make().1;
+        let mut sender = ContextSet::sender(&key(suite), Policy::default());
+        let (mut next, mut next_rtcp) = ([start; 3], [1; 3]);
+        let mut late = [const { None }; 3];
+        let mut passages = Vec::new();
+        for (stream, fate) in fates {
+            let (kind, index) = match fate {
+                Fate::IsRtcp => (Kind::Rtcp, &mut next_rtcp[stream]),
+                _ => (Kind::Rtp, &mut next[stream]),
+            };
+            let packet = sealed_by(&mut sender, kind, 7, *index);
+            *index += 1;
+            let mut passage = Passage::new(kind, ids[stream], packet);
+            match fate {
+                Fate::Arrives | Fate::IsRtcp => {}
+                Fate::ArrivesTwice => passages.push(passage.clone()),
+                Fate::IsLost => continue,
+                Fate::IsForged(byte) => {
+                    let byte = byte % passage.packet.len();
+                    passage.packet[byte] ^= 0x10;
+                }
+                Fate::IsLate => {
+                    late[stream] = Some(passage);
+                    continue;
+                }
+                Fate::IsRefused => passage.outcome = Err(Refusal::NotVersion2),
+            }
+            passages.push(passage);
+            passages.extend(late[stream].take());
+        }
+        assert_same(make, Way::Unprotect, &passages);
+    }
 
     #[test]
     fn unprotecting_a_burst_equals_one_by_one(
