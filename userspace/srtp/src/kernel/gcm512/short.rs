@@ -119,7 +119,7 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize, const VECTORS: usize
     let len = order.len();
     let mut step = 0;
     while step < len.next_multiple_of(GROUP) + 2 * GROUP {
-        if VECTORS > 1 && GROUP <= step && step + GROUP <= len {
+        if GROUP <= step && step + GROUP <= len {
             // AES of a packet of this group beside the hash of one of the group before.
             for at in step..step + GROUP {
                 // SAFETY: below `len`, and so in `order`, whose numbers are those of lanes.
