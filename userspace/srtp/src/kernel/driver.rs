@@ -13,15 +13,21 @@
 //! Padding is written straight behind the text, over the tag and into the tailroom, so that SHA-1
 //! never meets a block that is in two places.
 
+use core::arch::x86_64::__m128i;
+
 use super::block::CmKey;
+use super::clmul::from_u128;
 use super::lane::{IN_ORDER, Lane, List};
 use crate::MAX_BURST;
 
 /// Packets that are hashed together, at the most.
 pub(super) const GROUP: usize = 32;
 
-/// The first 16 bytes of the full tags of a group; lower byte first.
-pub(super) type Tags = [u128; GROUP];
+/// The first 16 bytes of the full tags of a group.
+pub(super) type Tags = [__m128i; GROUP];
+
+/// No tags yet, or no trailers.
+pub(super) const NO_TAGS: Tags = [from_u128(0); GROUP];
 
 /// The packets in the order of their number of blocks.
 #[inline]
@@ -89,7 +95,7 @@ macro_rules! counter_mode {
                 return;
             })?
             let order = $crate::kernel::driver::by_blocks(lanes);
-            let mut tags = [0; $crate::kernel::driver::GROUP];
+            let mut tags = $crate::kernel::driver::NO_TAGS;
             for group in order.chunks($group) {
                 for at in group {
                     let lane = &mut lanes[usize::from(*at)];
@@ -106,8 +112,8 @@ macro_rules! counter_mode {
         #[target_feature(enable = $features)]
         pub(super) fn open_cm<const ROUNDS: usize>(lanes: &mut [Lane<'_, CmKey<ROUNDS>>]) {
             let order = $crate::kernel::driver::by_blocks(lanes);
-            let mut tags = [0; $crate::kernel::driver::GROUP];
-            let mut trailers = [0; $crate::kernel::driver::GROUP];
+            let mut tags = $crate::kernel::driver::NO_TAGS;
+            let mut trailers = $crate::kernel::driver::NO_TAGS;
             for group in order.chunks($group) {
                 for (at, trailer) in group.iter().zip(&mut trailers) {
                     let lane = &mut lanes[usize::from(*at)];
@@ -117,8 +123,9 @@ macro_rules! counter_mode {
                 $macs(lanes, group, &mut tags);
                 for ((at, tag), trailer) in group.iter().zip(&tags).zip(&trailers) {
                     let lane = &mut lanes[usize::from(*at)];
-                    *lane.authentic = lane.is_tag(*tag, *trailer);
-                    if *lane.authentic {
+                    let is_authentic = lane.is_tag(*tag, *trailer);
+                    *lane.authentic = is_authentic;
+                    if is_authentic {
                         $ctr(lane);
                     }
                     // Last, because the cipher reads whole vectors, and would wait for it.

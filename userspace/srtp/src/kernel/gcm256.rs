@@ -59,7 +59,7 @@ use core::mem::{self, MaybeUninit};
 
 use self::product::Product;
 use super::block::{GcmKey, NEAR};
-use super::clmul::{from_u128, into_u128};
+use super::clmul::from_u128;
 use super::ctr::{aes256, counters256, first256, spread256};
 use super::lane::{Lane, MAX_TEXT};
 
@@ -92,9 +92,9 @@ pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) 
     let mut stream = [MaybeUninit::uninit(); MAX_VECTORS];
     for lane in lanes {
         let mut work = Work::of(lane);
-        // All bytes at once, so in constant time.
-        *lane.authentic = work.tag::<false>(lane, &mut stream) == lane.trailer();
-        if *lane.authentic {
+        let is_authentic = lane.has_tag(work.tag::<false>(lane, &mut stream));
+        *lane.authentic = is_authentic;
+        if is_authentic {
             for (i, stream) in stream[..work.vectors].iter().enumerate() {
                 // SAFETY: the places are those that `tag` has read, and it has written a keystream
                 // for each.
@@ -158,7 +158,7 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
         &mut self,
         lane: &Lane<'_, GcmKey<ROUNDS>>,
         stream: &mut Stream,
-    ) -> u128 {
+    ) -> __m128i {
         self.head(lane);
         let first = (self.vectors - 1) % CHUNK + 1;
         let mut last = if first == self.vectors {
@@ -176,10 +176,10 @@ impl<'a, const ROUNDS: usize> Work<'a, ROUNDS> {
             };
         }
         let hash = _mm256_shuffle_epi8(self.sum.reduce(), swap());
-        into_u128(_mm_xor_si128(
+        _mm_xor_si128(
             _mm256_castsi256_si128(hash),
             _mm256_extracti128_si256::<1>(last),
-        ))
+        )
     }
 
     /// Hashes the head, which is zero-padded to whole blocks, as far as it is in front of the next

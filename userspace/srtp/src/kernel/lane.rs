@@ -5,7 +5,10 @@
 //! Everything that may go wrong with lengths is settled here, once per packet. What follows may
 //! read and write `64` bytes in front of the packet and [`TAILROOM`] behind its text.
 
-use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::arch::x86_64::{
+    __m128i, _MM_HINT_T0, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8,
+    _mm_prefetch, _mm_setzero_si128, _mm_storeu_si128, _mm_xor_si128,
+};
 use core::marker::PhantomData;
 use core::ptr;
 
@@ -13,6 +16,7 @@ use arrayvec::ArrayVec;
 
 use super::Item;
 use super::block::{AES_128, AES_192, AES_256, Block, CmKey, GcmKey};
+use super::clmul::from_u128;
 use crate::{HEADROOM, Kind, MAX_BURST, TAILROOM};
 
 /// The longest text of a vector kernel, in bytes: what `ctr` has counters for.
@@ -183,16 +187,25 @@ impl<'a, K> Lane<'a, K> {
 
     /// The 16 bytes behind the text: the tag, and some bytes of the tailroom.
     #[inline]
-    pub(super) fn trailer(&self) -> u128 {
+    pub(super) fn trailer(&self) -> __m128i {
         // SAFETY: there are 80 bytes behind the text, see `fits`.
-        unsafe { self.trailer_at().cast::<u128>().read_unaligned() }
+        unsafe { _mm_loadu_si128(self.trailer_at().cast()) }
     }
 
     /// Writes the 16 bytes behind the text.
     #[inline]
-    pub(super) fn set_trailer(&mut self, bytes: u128) {
+    pub(super) fn set_trailer(&mut self, bytes: __m128i) {
         // SAFETY: there are 80 bytes behind the text, see `fits`.
-        unsafe { self.trailer_at().cast::<u128>().write_unaligned(bytes) }
+        unsafe { _mm_storeu_si128(self.trailer_at().cast(), bytes) }
+    }
+}
+
+impl<const ROUNDS: usize> Lane<'_, GcmKey<ROUNDS>> {
+    /// Whether this is the tag behind the text.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn has_tag(&self, tag: __m128i) -> bool {
+        is_zero(_mm_xor_si128(tag, self.trailer()))
     }
 }
 
@@ -209,13 +222,13 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
     pub(super) fn pad(&mut self) {
         let bits = 8 * (64 + self.len as u64 + 4);
         let [a, b, c, d] = self.roc();
-        let front = u128::from_le_bytes([a, b, c, d, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let front = u64::from_le_bytes([a, b, c, d, 0x80, 0, 0, 0]);
         let behind = 64 * self.blocks();
         // SAFETY: padding takes between 13 and 76 bytes behind the text, of the 80 that are there.
         unsafe {
             let end = self.start.add(self.len);
             end.add(16).cast::<[u8; 64]>().write_unaligned([0; 64]);
-            end.cast::<u128>().write_unaligned(front);
+            _mm_storeu_si128(end.cast(), from_u128(u128::from(front)));
             let length = self.start.add(behind - 8).cast::<[u8; 8]>();
             length.write_unaligned(bits.to_be_bytes());
         }
@@ -231,7 +244,8 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
 
     /// Whether the bytes behind the text, of which the first are its tag, begin with this one.
     #[inline]
-    pub(super) fn is_tag(&self, tag: u128, trailer: u128) -> bool {
+    #[target_feature(enable = "sse2")]
+    pub(super) fn is_tag(&self, tag: __m128i, trailer: __m128i) -> bool {
         /// Ones over the tag, which is in the lower bytes of the number, by its length.
         static MASKS: [u128; 16] = {
             // No tag has no bytes, but if one had, nothing but the same 16 bytes would do.
@@ -243,7 +257,14 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
             }
             masks
         };
-        // All bytes at once, so in constant time.
-        (tag ^ trailer) & MASKS[self.key.states[10] as usize % MASKS.len()] == 0
+        let mask = MASKS[self.key.states[10] as usize % MASKS.len()];
+        is_zero(_mm_and_si128(_mm_xor_si128(tag, trailer), from_u128(mask)))
     }
+}
+
+/// Whether all bytes are zero: looks at all of them at once, so in constant time.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn is_zero(bytes: __m128i) -> bool {
+    _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())) == 0xffff
 }

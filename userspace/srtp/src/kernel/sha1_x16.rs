@@ -36,11 +36,11 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_cmpge_epu32_mask, _mm512_loadu_si512, _mm512_mask_add_epi32,
-    _mm512_min_epu32, _mm512_rol_epi32, _mm512_set_epi8, _mm512_set1_epi32, _mm512_setzero_si512,
-    _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_ternarylogic_epi32,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-    _mm512_xor_si512,
+    __m128i, __m512i, _mm512_add_epi32, _mm512_cmpge_epu32_mask, _mm512_extracti32x4_epi32,
+    _mm512_loadu_si512, _mm512_mask_add_epi32, _mm512_min_epu32, _mm512_rol_epi32, _mm512_set_epi8,
+    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_i32x4,
+    _mm512_storeu_si512, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 use core::ptr;
 
@@ -416,7 +416,7 @@ fn outer_message(inner: &[__m512i; 5]) -> [__m512i; 16] {
 /// Adds the outer state to what the rounds made of it, and takes out the tag of each lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn finish(outer: &[__m512i; 5], result: &[__m512i], tags: &mut [u128]) {
+fn finish(outer: &[__m512i; 5], result: &[__m512i], tags: &mut [__m128i]) {
     let big_endian = big_endian();
     let mut words = [big_endian; 4];
     for (i, word) in words.iter_mut().enumerate() {
@@ -426,18 +426,19 @@ fn finish(outer: &[__m512i; 5], result: &[__m512i], tags: &mut [u128]) {
     // Four words of each packet, as in `transpose!`: packet 4 * quarter + j is in quarter of j.
     let (low, high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let (low2, high2) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    let mut found = [[0u128; 4]; 4];
-    for (found, packets) in found.iter_mut().zip([
+    for (j, packets) in [
         _mm512_unpacklo_epi64(low, low2),
         _mm512_unpackhi_epi64(low, low2),
         _mm512_unpacklo_epi64(high, high2),
         _mm512_unpackhi_epi64(high, high2),
-    ]) {
-        // SAFETY: four times 16 bytes are a vector.
-        unsafe { _mm512_storeu_si512(found.as_mut_ptr().cast(), packets) }
-    }
-    for (l, tag) in tags.iter_mut().enumerate() {
-        *tag = found[l % 4][l / 4];
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        tags[j] = _mm512_extracti32x4_epi32::<0>(packets);
+        tags[4 + j] = _mm512_extracti32x4_epi32::<1>(packets);
+        tags[8 + j] = _mm512_extracti32x4_epi32::<2>(packets);
+        tags[12 + j] = _mm512_extracti32x4_epi32::<3>(packets);
     }
 }
 

@@ -10,11 +10,11 @@
 //! a CPU busy whose operations take one cycle. On AMD Zen 5 they take two, but that has SHA-NI.
 
 use core::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_cmpgt_epi32, _mm256_loadu_si256,
-    _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set_epi64x, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi32,
-    _mm256_storeu_si256, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
-    _mm256_unpacklo_epi64, _mm256_xor_si256,
+    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cmpgt_epi32,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_or_si256, _mm256_permute2x128_si256,
+    _mm256_set_epi64x, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_slli_epi32, _mm256_srli_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,
+    _mm256_unpacklo_epi32, _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
 use core::array;
 
@@ -198,13 +198,9 @@ pub(super) fn macs<const ROUNDS: usize>(
 
     // Four words of each packet: packet 4 * half + j is in a half of j.
     let zipped = zip!(result[0], result[1], result[2], result[3]);
-    let mut found = [[0u128; 2]; 4];
-    for (found, packets) in found.iter_mut().zip(zipped) {
-        // SAFETY: twice 16 bytes are a vector.
-        unsafe { _mm256_storeu_si256(found.as_mut_ptr().cast(), packets) }
-    }
-    for (l, tag) in tags.iter_mut().take(LANES).enumerate() {
-        *tag = found[l % 4][l / 4];
+    for (j, packets) in zipped.into_iter().enumerate() {
+        tags[j] = _mm256_castsi256_si128(packets);
+        tags[4 + j] = _mm256_extracti128_si256::<1>(packets);
     }
 }
 

@@ -19,7 +19,6 @@ use core::array;
 use core::ops::Range;
 
 use super::block::CmKey;
-use super::clmul::into_u128;
 use super::driver::Tags;
 use super::lane::Lane;
 
@@ -54,7 +53,7 @@ pub(super) fn macs<const ROUNDS: usize>(
 
 /// The tags of `N` padded packets in the order of their length.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn hmac<const N: usize, const ROUNDS: usize>(lanes: [&Lane<'_, CmKey<ROUNDS>>; N]) -> [u128; N] {
+fn hmac<const N: usize, const ROUNDS: usize>(lanes: [&Lane<'_, CmKey<ROUNDS>>; N]) -> [__m128i; N] {
     let mut states = lanes.map(|lane| State::new(&lane.key.states, 0));
     // Until the shortest ends, then the others without it, and so on.
     let mut done = 0;
@@ -82,10 +81,10 @@ fn hmac<const N: usize, const ROUNDS: usize>(lanes: [&Lane<'_, CmKey<ROUNDS>>; N
 pub(super) fn outer<const N: usize, const ROUNDS: usize>(
     lanes: [&Lane<'_, CmKey<ROUNDS>>; N],
     inner: [State; N],
-) -> [u128; N] {
+) -> [__m128i; N] {
     let outer = lanes.map(|lane| State::new(&lane.key.states, 5));
     let states = compress(outer, inner.map(|state| outer_message(state)));
-    states.map(|state| into_u128(_mm_shuffle_epi8(state.abcd, reverse())))
+    states.map(|state| _mm_shuffle_epi8(state.abcd, reverse()))
 }
 
 /// Hashes some blocks of `N` lanes.

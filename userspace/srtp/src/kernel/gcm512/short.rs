@@ -26,7 +26,6 @@ use core::arch::x86_64::{
 use core::mem::MaybeUninit;
 
 use super::super::block::{GcmKey, NEAR};
-use super::super::clmul::into_u128;
 use super::super::ctr::{aes512, counters, spread512};
 use super::super::lane::Lane;
 use super::product::{Factor, Product, Whole, interleaved};
@@ -164,9 +163,9 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize, const VECTORS: usize
                     // SAFETY: as above.
                     let lane =
                         unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(at))) };
-                    // All bytes at once, so in constant time.
-                    *lane.authentic = into_u128(tag) == lane.trailer();
-                    if *lane.authentic {
+                    let is_authentic = lane.has_tag(tag);
+                    *lane.authentic = is_authentic;
+                    if is_authentic {
                         ring.decrypt(at, lane);
                     }
                 }
