@@ -10,8 +10,8 @@
 //! one of its [run](crate::run). So a burst is taken for one like that: each packet is counted in
 //! its run as soon as it is read, all are opened with one call into the kernel, and if all tags are
 //! right nothing is left to do. If one is wrong, or a packet is not the next, whatever was counted is
-//! given back, before anybody can have seen it, and all is done anew, step by step, as [`guesses`]
-//! has it. So what a burst leaves behind comes from packets that are authentic, and from no other.
+//! given back, before anybody can have seen it, and [`guesses`] has each packet judged for itself.
+//! So what a burst leaves behind comes from packets that are authentic, and from no other.
 //!
 //! Where session keys depend on the index, or the kind of tag does, packets are processed before
 //! all others, one after the other. No other set knows of that.
@@ -151,26 +151,26 @@ fn assign(set: &ContextSet, job: &Job<'_>) -> Result<(Packet, u64), Refusal> {
 }
 
 fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
-    let mut counted = [None; MAX_BURST];
+    // The sets of packets that were counted: all so far.
+    let mut counted = ArrayVec::<_, MAX_BURST>::new();
     let mut guesses = Guesses::default();
     let mut authentic = [false; MAX_BURST];
     {
         let mut batch = Batch::new(Kernel::current(), Operation::Open);
-        let mut jobs = burst.iter_mut().zip(&mut authentic).enumerate();
-        while let Some((at, (job, authentic))) = jobs.next() {
+        let mut jobs = burst.iter_mut().zip(&mut authentic);
+        while let Some((job, authentic)) = jobs.next() {
             if job.outcome.is_ok()
                 && let Some(set) = sets.set_of(job, Direction::Receive)
-                && let Some((len, header)) = received_plain(set, job)
+                && let Some((header, len)) = received_plain(set, job)
                 && let Some(index) = set.take_next(header.ssrc, header.sequence)
             {
-                counted[at] = Some(set);
+                counted.push(set);
                 job.len = len;
                 batch.push(item(set, job, len, header, index), authentic);
             } else {
                 // The rest elsewhere, so that this loop has the registers for itself.
-                guesses.give_back(&counted[..at]);
-                let rest = jobs.map(|(_, it)| it);
-                guesses.guess(sets, once((job, authentic)).chain(rest), &mut batch);
+                guesses.give_back(&counted);
+                guesses.guess(sets, once((job, authentic)).chain(jobs), &mut batch);
                 break;
             }
         }
@@ -182,7 +182,7 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
         if authentic.iter().fold(true, |all, it| all & it) {
             return;
         }
-        guesses.give_back(&counted[..burst.len()]);
+        guesses.give_back(&counted);
     }
     guesses.settle(burst, &authentic);
 }
@@ -191,9 +191,9 @@ fn unprotect_burst(sets: &ContextSets, burst: &mut [Job<'_>]) {
 /// tag.
 #[expect(clippy::inline_always, reason = "on the way of every packet")]
 #[inline(always)]
-fn received_plain(set: &ContextSet, job: &Job<'_>) -> Option<(usize, RtpHeader)> {
+fn received_plain(set: &ContextSet, job: &Job<'_>) -> Option<(RtpHeader, usize)> {
     let len = job.len.checked_sub(set.plain_tag_len())?;
-    Some((len, rtp_header(job, len, 0)?))
+    Some((rtp_header(job, len, 0)?, len))
 }
 
 /// Reads a packet that was received.

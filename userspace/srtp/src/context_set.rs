@@ -336,7 +336,8 @@ impl ContextSet {
         self.run.index_ahead(ssrc, sequence)
     }
 
-    /// Takes note of a plain packet that is about to be sent, if its index is the next.
+    /// Takes note of a plain packet if its index is the next: of one that is about to be sent, or of
+    /// one that was received, which [`Self::give_back`] takes back if it is not authentic.
     #[inline]
     pub(crate) fn take_next(&self, ssrc: u32, sequence: u16) -> Option<u64> {
         self.run.take_next(ssrc, sequence)

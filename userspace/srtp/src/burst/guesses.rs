@@ -61,15 +61,13 @@ impl<'s> Guesses<'s> {
     /// Begins with packets that were counted in the runs of these sets, each the next one of its
     /// run: brings the runs back to where they were.
     #[inline(never)]
-    pub(super) fn give_back(&mut self, counted: &[Option<&'s ContextSet>]) {
+    pub(super) fn give_back(&mut self, counted: &[&'s ContextSet]) {
         debug_assert!(self.is_empty());
-        self.each.extend(counted.iter().map(|_| Guess::Nothing));
-        for (guess, set) in self.each.iter_mut().zip(counted).rev() {
-            if let Some(set) = set {
-                let (ssrc, index) = set.give_back();
-                *guess = Guess::Ahead { set, ssrc, index };
-            }
-        }
+        self.each.extend(counted.iter().rev().map(|&set| {
+            let (ssrc, index) = set.give_back();
+            Guess::Ahead { set, ssrc, index }
+        }));
+        self.each.reverse();
     }
 
     /// Step 1, for the packets behind those that there are guesses of.
@@ -86,7 +84,7 @@ impl<'s> Guesses<'s> {
             let guess = if job.outcome.is_err() {
                 Guess::Nothing
             } else if let Some(set) = sets.set_of(job, Direction::Receive)
-                && let Some((len, header)) = received_plain(set, job)
+                && let Some((header, len)) = received_plain(set, job)
                 && let Some(index) = set.index_ahead(header.ssrc, header.sequence)
             {
                 job.len = len;
@@ -125,8 +123,8 @@ impl<'s> Guesses<'s> {
     }
 }
 
-/// Steps 1 and 2 for any packet that is not plain or not on time, and does not have to be alone;
-/// `None` if it is refused at once.
+/// Steps 1 and 2 for any packet that is not plain or not on time; `None` if it has to be alone, or
+/// is refused at once.
 #[inline(never)]
 fn guess_other<'s: 'a, 'a>(
     sets: &'s ContextSets,

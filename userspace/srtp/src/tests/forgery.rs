@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 
-use super::{Leg, MARGIN, framed, rtcp, rtp};
+use super::{Leg, MARGIN, Passage, framed, pass, rtcp, rtp};
 use crate::{ContextSets, HEADROOM, Job, Kind, MAX_GROWTH, Policy, Refusal, Suite, TAILROOM};
 
 const KINDS: [Kind; 2] = [Kind::Rtp, Kind::Rtcp];
@@ -56,6 +56,41 @@ fn a_packet_cut_short_or_made_longer_is_refused() {
             }
             assert!(receiver.state() == before);
             assert!(receiver.pass(kind, &good).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_forged_packet_in_a_burst_leaves_no_trace_beside_those_that_are_right() {
+    for suite in Suite::ALL {
+        for forged in [0, 1, 31, 62, 63] {
+            let (mut sender, mut receiver) = Leg::pair(suite);
+            let mut twin = Leg::receiver(suite, Policy::default());
+            let good: Vec<_> = (100..165)
+                .map(|sequence| sender.pass(Kind::Rtp, &plain(Kind::Rtp, sequence)))
+                .map(|packet| Passage::new(Kind::Rtp, receiver.id, packet.unwrap()))
+                .collect();
+            // The stream is under way.
+            let (first, good) = good.split_first().unwrap();
+            for leg in [&mut receiver, &mut twin] {
+                pass(&mut leg.sets, leg.way, &mut [first.clone()]);
+            }
+
+            let mut burst = good.to_vec();
+            let last = burst[forged].packet.len() - 1;
+            burst[forged].packet[last] ^= 1;
+            pass(&mut receiver.sets, receiver.way, &mut burst);
+            for (at, passage) in burst.iter().enumerate() {
+                let refused = (at == forged).then_some(Refusal::AuthFailed);
+                assert_eq!(passage.outcome.err(), refused, "{suite} {at}");
+            }
+            let mut others = [&good[..forged], &good[forged + 1..]].concat();
+            pass(&mut twin.sets, twin.way, &mut others);
+            assert!(receiver.state() == twin.state(), "{suite} {forged}");
+
+            let mut late = [good[forged].clone()];
+            pass(&mut receiver.sets, receiver.way, &mut late);
+            assert_eq!(late[0].outcome, Ok(()), "{suite} {forged}");
         }
     }
 }

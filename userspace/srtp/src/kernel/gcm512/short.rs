@@ -18,7 +18,7 @@
 //! behind it, so that no step waits for what it needs.
 
 use core::arch::x86_64::{
-    __m512i, _mm_storeu_si128, _mm512_loadu_si512, _mm512_mask_loadu_epi64, _mm512_mask_mov_epi64,
+    __m512i, _mm512_loadu_si512, _mm512_mask_loadu_epi64, _mm512_mask_mov_epi64,
     _mm512_mask_shuffle_epi8, _mm512_mask_storeu_epi8, _mm512_mask_storeu_epi64,
     _mm512_mask_xor_epi64, _mm512_maskz_loadu_epi8, _mm512_maskz_loadu_epi64, _mm512_setzero_si512,
     _mm512_shuffle_epi8, _mm512_storeu_si512, _mm512_xor_si512,
@@ -152,11 +152,10 @@ pub(super) fn run<const ENCRYPT: bool, const ROUNDS: usize, const VECTORS: usize
             let tags = (first..len).zip(ring.tags(first).each());
             if ENCRYPT {
                 for (at, tag) in tags {
-                    // SAFETY: as above; there are 80 bytes behind the text.
-                    unsafe {
-                        let lane = lanes.get_unchecked(usize::from(*order.get_unchecked(at)));
-                        _mm_storeu_si128(lane.trailer_at().cast(), tag);
-                    }
+                    // SAFETY: as above.
+                    let lane =
+                        unsafe { lanes.get_unchecked_mut(usize::from(*order.get_unchecked(at))) };
+                    lane.set_trailer(tag);
                 }
             } else {
                 for (at, tag) in tags {
