@@ -337,7 +337,8 @@ impl ContextSet {
     }
 
     /// Takes note of a plain packet if its index is the next: of one that is about to be sent, or of
-    /// one that was received, which [`Self::give_back`] takes back if it is not authentic.
+    /// one that was received, which [`Self::give_back`] takes back unless all of its burst is in
+    /// order and authentic.
     #[inline]
     pub(crate) fn take_next(&self, ssrc: u32, sequence: u16) -> Option<u64> {
         self.run.take_next(ssrc, sequence)

@@ -33,6 +33,9 @@ pub struct ContextSets {
     free: Vec<u32>,
     /// How many sets there are whose packets have to be processed alone.
     alone: usize,
+    /// Of all slots with the same remainder, the one that was last in a burst. Where few of many
+    /// sets are in use, each is found here again, and is in the cache.
+    recent: Box<[u32; CACHED_SETS]>,
 }
 
 /// So many sets stay in the cache of a core, which has 1 MiB or more.
@@ -69,6 +72,7 @@ impl ContextSets {
             slots: Vec::with_capacity(sets),
             free: Vec::with_capacity(sets),
             alone: 0,
+            recent: Box::new([u32::MAX; CACHED_SETS]),
         }
     }
 
@@ -158,12 +162,22 @@ impl ContextSets {
         expect(self, None);
     }
 
-    /// Has what the packets of a burst need fetched into the cache. A gateway has more sets than
-    /// caches have room for; the fetches of a burst overlap, those of packets one after the other
-    /// would not.
+    /// Has what the packets of a burst need fetched into the cache, unless it is there already: a
+    /// gateway may have more sets than caches have room for. The fetches of a burst overlap, those
+    /// of packets one after the other would not.
     #[inline]
-    pub(crate) fn fetch(&self, burst: &[Job<'_>]) {
+    pub(crate) fn fetch(&mut self, burst: &[Job<'_>]) {
         if self.slots.len() <= CACHED_SETS {
+            return;
+        }
+        let mut are_recent = true;
+        for job in burst {
+            let slot = job.set.slot;
+            let recent = &mut self.recent[slot as usize % CACHED_SETS];
+            are_recent &= *recent == slot;
+            *recent = slot;
+        }
+        if are_recent {
             return;
         }
         for job in burst {

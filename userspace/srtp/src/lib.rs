@@ -21,7 +21,7 @@
 //! authenticated*: the index is estimated, the replay list consulted, the tag verified, and only
 //! then do the highest index, the replay list, the count of packets and, for a new SSRC, the
 //! table of contexts change. A refused packet leaves no trace, in the state or in its bytes.
-//! (Within a burst a packet may be counted before, and is taken back before anybody can see it.)
+//! (Within a burst a packet may be counted before. If it is refused that is taken back, unseen.)
 //!
 //! The replay list remembers which of the last 128 (or so) indices were seen: a second packet
 //! with the same index is [`Refusal::Replayed`], one from before the list [`Refusal::TooOld`].

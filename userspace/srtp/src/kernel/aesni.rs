@@ -4,7 +4,6 @@
 //! encrypted at once.
 
 use super::block::CmKey;
-use super::clmul::from_u128;
 use super::ctr::ctr128;
 use super::driver::{GROUP, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
@@ -33,7 +32,7 @@ counter_mode!("aes,sha,ssse3,sse4.1", GROUP, ctr, sha_ni::macs, lone::seal);
 #[inline]
 #[target_feature(enable = "aes")]
 pub(super) fn ctr<const ROUNDS: usize>(lane: &mut Lane<'_, CmKey<ROUNDS>>) {
-    let iv = from_u128((lane.nonce << 16).swap_bytes());
+    let start = lane.counter_block();
     // SAFETY: a lane has at most MAX_TEXT bytes of text, and 80 bytes behind it.
-    unsafe { ctr128(&lane.key.rounds, iv, 0, lane.text(), lane.text_len()) }
+    unsafe { ctr128(&lane.key.rounds, start, 0, lane.text(), lane.text_len()) }
 }

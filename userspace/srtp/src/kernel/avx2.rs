@@ -9,7 +9,6 @@ use std::sync::LazyLock;
 
 use super::aesni::ctr;
 use super::block::{CmKey, GcmKey};
-use super::clmul::from_u128;
 use super::ctr::ctr256;
 use super::driver::{GROUP, Tags, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
@@ -193,9 +192,9 @@ mod fast_sha {
 #[inline]
 #[target_feature(enable = "avx2,aes,vaes")]
 fn wide_ctr<const ROUNDS: usize>(lane: &mut Lane<'_, CmKey<ROUNDS>>) {
-    let iv = from_u128((lane.nonce << 16).swap_bytes());
+    let start = lane.counter_block();
     // SAFETY: a lane has at most MAX_TEXT bytes of text, and 80 bytes behind it.
-    unsafe { ctr256(&lane.key.rounds, iv, 0, lane.text(), lane.text_len()) }
+    unsafe { ctr256(&lane.key.rounds, start, 0, lane.text(), lane.text_len()) }
 }
 
 #[target_feature(enable = "avx2,sha")]

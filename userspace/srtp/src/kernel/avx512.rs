@@ -5,7 +5,6 @@
 
 use super::Kernel;
 use super::block::CmKey;
-use super::clmul::from_u128;
 use super::ctr::ctr512;
 use super::driver::{GROUP, Tags, counter_mode, each_kind};
 use super::lane::{Lane, Lanes};
@@ -44,9 +43,9 @@ counter_mode!(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,sha")]
 fn ctr<const ROUNDS: usize>(lane: &mut Lane<'_, CmKey<ROUNDS>>) {
-    let iv = from_u128((lane.nonce << 16).swap_bytes());
+    let start = lane.counter_block();
     // SAFETY: a lane has at most MAX_TEXT bytes of text, and 80 bytes behind it.
-    unsafe { ctr512(&lane.key.rounds, iv, 0, lane.text(), lane.text_len()) }
+    unsafe { ctr512(&lane.key.rounds, start, 0, lane.text(), lane.text_len()) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,sha")]

@@ -7,9 +7,12 @@
 //! whole burst before the first is used. So a stream's SRTP keys are one block:
 //!
 //! ```text
-//! CmKey   | HMAC states | salt, round keys .. | .. | .. |              256 bytes, AES-128
-//! GcmKey  | H^12 .. H^1 (3 lines) | salt, round keys .. | .. | .. | H^4 H^8 .. H^80 |  704, 768
+//! CmKey   | HMAC states | start, round keys .. | .. | .. |              256 bytes, AES-128
+//! GcmKey  | H^12 .. H^1 (3 lines) | start, round keys .. | .. | .. | H^4 H^8 .. H^80 |  704, 768
 //! ```
+//!
+//! `start` is what all counter blocks under this key have in common after the first step of AES,
+//! which XORs the first round key to them: that, and the salt.
 //!
 //! The HMAC states are what SHA-1 has become after the first block of the inner and of the outer
 //! hash, which depends on the key only: two compressions per packet saved. The powers of the
@@ -60,7 +63,7 @@ pub(super) enum Block {
 pub(super) struct CmKey<const ROUNDS: usize> {
     /// SHA-1 states: inner (words 0 to 4), outer (words 5 to 9). Word 10 is the tag's length.
     pub(super) states: [u32; 16],
-    pub(super) salt: u128,
+    pub(super) start: [u8; 16],
     pub(super) rounds: [[u8; 16]; ROUNDS],
 }
 
@@ -70,7 +73,7 @@ pub(super) struct CmKey<const ROUNDS: usize> {
 pub(super) struct GcmKey<const ROUNDS: usize> {
     /// H^12, H^11, ... H^1.
     pub(super) near: [[u8; 16]; NEAR],
-    pub(super) salt: u128,
+    pub(super) start: [u8; 16],
     pub(super) rounds: [[u8; 16]; ROUNDS],
     /// H^4, H^8, H^12, ...
     pub(super) powers: [[u8; 16]; POWERS],
@@ -120,10 +123,12 @@ impl<const ROUNDS: usize> CmKey<ROUNDS> {
     fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {
             states: [0; 16],
-            salt: salt(key),
+            start: [0; 16],
             rounds: [[0; 16]; ROUNDS],
         });
         expand(key.cipher(), &mut block.rounds);
+        let Self { start, rounds, .. } = &mut *block;
+        begin(start, key.salt(), &rounds[0]);
         let states = &mut block.states;
         states[..5].copy_from_slice(&*keyed_state(key.auth(), 0x36));
         states[5..10].copy_from_slice(&*keyed_state(key.auth(), 0x5c));
@@ -148,11 +153,13 @@ impl<const ROUNDS: usize> GcmKey<ROUNDS> {
     fn boxed(key: &SessionKey) -> Box<Self> {
         let mut block = Box::new(Self {
             near: [[0; 16]; NEAR],
-            salt: salt(key),
+            start: [0; 16],
             rounds: [[0; 16]; ROUNDS],
             powers: [[0; 16]; POWERS],
         });
         expand(key.cipher(), &mut block.rounds);
+        let Self { start, rounds, .. } = &mut *block;
+        begin(start, key.salt(), &rounds[0]);
 
         let rounds = &block.rounds;
         let mut state = from_u128(u128::from_ne_bytes(rounds[0]));
@@ -198,11 +205,13 @@ fn keyed_state(key: &[u8; 20], pad: u8) -> Zeroizing<[u32; 5]> {
     state
 }
 
-/// The salt as a number.
-fn salt(key: &SessionKey) -> u128 {
-    let mut salt = Zeroizing::new([0; 16]);
-    salt[16 - key.salt().len()..].copy_from_slice(key.salt());
-    u128::from_be_bytes(*salt)
+/// Makes `start` of the salt, which is in front of a counter block, and the first round key. In
+/// place, so that no copy stays behind.
+fn begin(start: &mut [u8; 16], salt: &[u8], round: &[u8; 16]) {
+    start.copy_from_slice(round);
+    for (byte, salt) in start.iter_mut().zip(salt) {
+        *byte ^= salt;
+    }
 }
 
 /// Expands an AES key (FIPS 197 section 5.2).

@@ -89,7 +89,8 @@ pub(super) fn aes512<const ROUNDS: usize, const N: usize>(
     blocks
 }
 
-/// XORs the keystream to `len` bytes of text. `iv` is a counter block with the counter zero.
+/// XORs the keystream to `len` bytes of text. `start` is a counter block with the counter zero,
+/// after the first step of AES.
 ///
 /// # Safety
 ///
@@ -99,12 +100,12 @@ pub(super) fn aes512<const ROUNDS: usize, const N: usize>(
 #[target_feature(enable = "avx512f,avx512bw,vaes")]
 pub(super) unsafe fn ctr512<const ROUNDS: usize>(
     rounds: &[[u8; 16]; ROUNDS],
-    iv: __m128i,
+    start: __m128i,
     first: isize,
     text: *mut u8,
     len: usize,
 ) {
-    let start = _mm512_xor_si512(_mm512_broadcast_i32x4(iv), spread512(&rounds[0]));
+    let start = _mm512_broadcast_i32x4(start);
     let mut at = 0;
     let mut counter = first;
     macro_rules! vectors {
@@ -212,12 +213,12 @@ pub(super) fn first256(len: usize) -> __m256i {
 #[target_feature(enable = "avx2,vaes")]
 pub(super) unsafe fn ctr256<const ROUNDS: usize>(
     rounds: &[[u8; 16]; ROUNDS],
-    iv: __m128i,
+    start: __m128i,
     first: usize,
     text: *mut u8,
     len: usize,
 ) {
-    let start = _mm256_xor_si256(_mm256_broadcastsi128_si256(iv), spread256(&rounds[0]));
+    let start = _mm256_broadcastsi128_si256(start);
     let mut at = 0;
     let counters = COUNTERS.0[EARLY + first..].as_ptr().cast::<u8>();
     debug_assert!(16 * first + len <= MAX_TEXT + 16 * LATE);
@@ -272,12 +273,11 @@ pub(super) unsafe fn ctr256<const ROUNDS: usize>(
 #[target_feature(enable = "aes")]
 pub(super) unsafe fn ctr128<const ROUNDS: usize>(
     rounds: &[[u8; 16]; ROUNDS],
-    iv: __m128i,
+    start: __m128i,
     first: usize,
     text: *mut u8,
     len: usize,
 ) {
-    let start = _mm_xor_si128(iv, key128(&rounds[0]));
     let mut at = 0;
     let mut counters = COUNTERS.0[EARLY + first..].iter();
     macro_rules! blocks {
@@ -332,7 +332,7 @@ pub(super) fn first128(len: usize) -> [__m128i; 4] {
     array::from_fn(|i| unsafe { _mm_loadu_si128(bytes.as_ptr().add(16 * i).cast()) })
 }
 
-/// A round key, or a counter.
+/// A block of a key, or a counter.
 #[inline]
 #[target_feature(enable = "sse2")]
 pub(super) fn key128(block: &[u8; 16]) -> __m128i {

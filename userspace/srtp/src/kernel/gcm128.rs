@@ -51,12 +51,12 @@ pub(super) fn open<const ROUNDS: usize>(lanes: &mut [Lane<'_, GcmKey<ROUNDS>>]) 
 #[inline]
 #[target_feature(enable = "aes")]
 fn ctr<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) {
-    let iv = from_u128((lane.nonce << 32).swap_bytes());
+    let start = lane.counter_block();
     // SAFETY: a lane has at most MAX_TEXT bytes of text, and 80 bytes behind it.
     unsafe {
         ctr128(
             &lane.key.rounds,
-            iv,
+            start,
             TEXT_COUNTER,
             lane.text(),
             lane.text_len(),
@@ -68,8 +68,8 @@ fn ctr<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) {
 #[target_feature(enable = "aes,pclmulqdq,ssse3")]
 fn tag<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> __m128i {
     let rounds = &lane.key.rounds;
-    let counter = from_u128(((lane.nonce << 32) | TAG_COUNTER).swap_bytes());
-    let [stream] = aes128(rounds, [_mm_xor_si128(counter, key128(&rounds[0]))]);
+    let counter = from_u128(TAG_COUNTER.swap_bytes());
+    let [stream] = aes128(rounds, [_mm_xor_si128(lane.counter_block(), counter)]);
 
     let mut hash = Hash::new(&lane.key.near[8..]);
     // SAFETY: head and text are in the room of the packet, and so are the 15 bytes behind them.

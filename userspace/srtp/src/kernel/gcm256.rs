@@ -60,7 +60,7 @@ use core::mem::{self, MaybeUninit};
 use self::product::Product;
 use super::block::{GcmKey, NEAR};
 use super::clmul::from_u128;
-use super::ctr::{aes256, counters256, first256, spread256};
+use super::ctr::{aes256, counters256, first256};
 use super::lane::{Lane, MAX_TEXT};
 
 /// The counter block with 1 makes what the tag is encrypted with; text starts with 2.
@@ -295,15 +295,7 @@ fn powers<const ROUNDS: usize>(key: &GcmKey<ROUNDS>, behind: usize) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn start<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> __m256i {
-    // The lower twelve bytes of the nonce, reversed, and four zeros.
-    let low = 0x0405_0607_0809_0a0b;
-    let high = 0x8080_8080_0001_0203_u64.cast_signed();
-    let order = _mm256_set_epi64x(high, low, high, low);
-    let nonce = _mm256_broadcastsi128_si256(from_u128(lane.nonce));
-    _mm256_xor_si256(
-        _mm256_shuffle_epi8(nonce, order),
-        spread256(&lane.key.rounds[0]),
-    )
+    _mm256_broadcastsi128_si256(lane.counter_block())
 }
 
 /// The lengths of head and text, in bits, in the last place.

@@ -145,14 +145,13 @@ fn last_counters<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> *const
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn start<const ROUNDS: usize>(lane: &Lane<'_, GcmKey<ROUNDS>>) -> __m512i {
-    // The lower twelve bytes of the nonce, reversed, and four zeros.
+    // As `Lane::counter_block` has it: the lower twelve bytes of the nonce, reversed, and four zeros.
     let low = 0x0405_0607_0809_0a0b;
     let high = 0x8080_8080_0001_0203_u64.cast_signed();
     let order = _mm512_set_epi64(high, low, high, low, high, low, high, low);
-    let nonce = _mm512_broadcast_i32x4(from_u128(lane.nonce));
     _mm512_xor_si512(
-        _mm512_shuffle_epi8(nonce, order),
-        spread512(&lane.key.rounds[0]),
+        _mm512_shuffle_epi8(_mm512_broadcast_i32x4(from_u128(lane.nonce)), order),
+        spread512(&lane.key.start),
     )
 }
 

@@ -17,6 +17,7 @@ use arrayvec::ArrayVec;
 use super::Item;
 use super::block::{AES_128, AES_192, AES_256, Block, CmKey, GcmKey};
 use super::clmul::from_u128;
+use super::ctr::key128;
 use crate::{HEADROOM, Kind, MAX_BURST, TAILROOM};
 
 /// The longest text of a vector kernel, in bytes: what `ctr` has counters for.
@@ -31,6 +32,9 @@ const MAX_CM_HEAD: usize = 2048;
 const _: () = assert!(HEADROOM >= 64 && TAILROOM >= 80);
 
 /// A packet of which the bytes `start - HEADROOM .. start + len + TAILROOM` belong to the kernel.
+//
+// In one line of the cache.
+#[repr(align(64))]
 pub(super) struct Lane<'a, K> {
     pub(super) key: &'a K,
     start: *mut u8,
@@ -38,12 +42,14 @@ pub(super) struct Lane<'a, K> {
     pub(super) head: usize,
     /// Length of the packet without its trailer.
     pub(super) len: usize,
-    /// Salt, SSRC and index.
+    /// SSRC and index, as they are in the counter blocks of both modes.
     pub(super) nonce: u128,
     /// Where to say that the tag was right.
     pub(super) authentic: &'a mut bool,
     frame: PhantomData<&'a mut [u8]>,
 }
+
+const _: () = assert!(size_of::<Lane<'_, ()>>() == LINE);
 
 /// A list of packets of one burst.
 pub(super) type List<T> = ArrayVec<T, MAX_BURST>;
@@ -97,24 +103,19 @@ impl<'a> Lanes<'a> {
         let head = item.head;
         match &item.keys.block {
             Some(Block::Cm128(key)) if head <= MAX_CM_HEAD => {
-                let lane = Lane::new(&**key, key.salt, item, authentic);
-                self.cm128.push(lane);
+                self.cm128.push(Lane::new(&**key, item, authentic));
             }
             Some(Block::Cm192(key)) if head <= MAX_CM_HEAD => {
-                let lane = Lane::new(&**key, key.salt, item, authentic);
-                self.cm192.push(lane);
+                self.cm192.push(Lane::new(&**key, item, authentic));
             }
             Some(Block::Cm256(key)) if head <= MAX_CM_HEAD => {
-                let lane = Lane::new(&**key, key.salt, item, authentic);
-                self.cm256.push(lane);
+                self.cm256.push(Lane::new(&**key, item, authentic));
             }
             Some(Block::Gcm128(key)) if head <= MAX_GCM_HEAD => {
-                let lane = Lane::new(&**key, key.salt, item, authentic);
-                self.gcm128.push(lane);
+                self.gcm128.push(Lane::new(&**key, item, authentic));
             }
             Some(Block::Gcm256(key)) if head <= MAX_GCM_HEAD => {
-                let lane = Lane::new(&**key, key.salt, item, authentic);
-                self.gcm256.push(lane);
+                self.gcm256.push(Lane::new(&**key, item, authentic));
             }
             _ => return Err((item, authentic)),
         }
@@ -143,7 +144,7 @@ impl<'a, K> Lane<'a, K> {
     /// The item [`fits`].
     #[expect(clippy::inline_always, reason = "so that the item is never in memory")]
     #[inline(always)]
-    fn new(key: &'a K, salt: u128, item: Item<'a>, authentic: &'a mut bool) -> Self {
+    fn new(key: &'a K, item: Item<'a>, authentic: &'a mut bool) -> Self {
         let Item {
             frame,
             start,
@@ -158,7 +159,7 @@ impl<'a, K> Lane<'a, K> {
             start: frame.as_mut_ptr().wrapping_add(start),
             head,
             len,
-            nonce: salt ^ (u128::from(ssrc) << 48) ^ u128::from(index),
+            nonce: (u128::from(ssrc) << 48) | u128::from(index),
             authentic,
             frame: PhantomData,
         }
@@ -201,6 +202,15 @@ impl<'a, K> Lane<'a, K> {
 }
 
 impl<const ROUNDS: usize> Lane<'_, GcmKey<ROUNDS>> {
+    /// The counter block with zero in place of the counter (RFC 7714 section 8.1), after the first
+    /// step of AES.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn counter_block(&self) -> __m128i {
+        let block = (self.nonce << 32).swap_bytes();
+        _mm_xor_si128(from_u128(block), key128(&self.key.start))
+    }
+
     /// Whether this is the tag behind the text.
     #[inline]
     #[target_feature(enable = "sse2")]
@@ -210,6 +220,15 @@ impl<const ROUNDS: usize> Lane<'_, GcmKey<ROUNDS>> {
 }
 
 impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
+    /// The counter block with zero in place of the counter (RFC 3711 section 4.1.1), after the
+    /// first step of AES.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn counter_block(&self) -> __m128i {
+        let block = (self.nonce << 16).swap_bytes();
+        _mm_xor_si128(from_u128(block), key128(&self.key.start))
+    }
+
     /// How many blocks SHA-1 has to process: the packet, the ROC, a bit, the length.
     #[inline]
     pub(super) fn blocks(&self) -> usize {
@@ -237,8 +256,7 @@ impl<const ROUNDS: usize> Lane<'_, CmKey<ROUNDS>> {
     /// Upper 32 bits of the index, as they are hashed.
     #[inline]
     fn roc(&self) -> [u8; 4] {
-        let index = self.nonce ^ self.key.salt;
-        let [.., a, b, c, d, _, _] = index.to_be_bytes();
+        let [.., a, b, c, d, _, _] = self.nonce.to_be_bytes();
         [a, b, c, d]
     }
 

@@ -25,8 +25,7 @@ use core::arch::x86_64::{
 };
 
 use super::block::CmKey;
-use super::clmul::from_u128;
-use super::ctr::{aes128, counters128, first128, key128};
+use super::ctr::{aes128, counters128, first128};
 use super::lane::Lane;
 use super::sha_ni::{State, compress, load, outer, reverse};
 
@@ -35,8 +34,7 @@ use super::sha_ni::{State, compress, load, outer, reverse};
 pub(super) fn seal<const ROUNDS: usize>(lane: &mut Lane<'_, CmKey<ROUNDS>>) {
     lane.pad();
     let rounds = &lane.key.rounds;
-    let iv = from_u128((lane.nonce << 16).swap_bytes());
-    let iv = _mm_xor_si128(iv, key128(&rounds[0]));
+    let counter_block = lane.counter_block();
     let mut state = State::new(&lane.key.states, 0);
     // Blocks that have nothing but head.
     let clear = lane.head / 64;
@@ -49,7 +47,10 @@ pub(super) fn seal<const ROUNDS: usize>(lane: &mut Lane<'_, CmKey<ROUNDS>>) {
     let mut before = _mm_setzero_si128();
     for block in clear..lane.blocks() {
         let counters = counters128(counter);
-        let stream = aes128(rounds, counters.map(|counter| _mm_xor_si128(counter, iv)));
+        let stream = aes128(
+            rounds,
+            counters.map(|counter| _mm_xor_si128(counter, counter_block)),
+        );
         // Neither the head nor the padding is encrypted.
         let head = first128(lane.head.saturating_sub(64 * block));
         let inside = first128(lane.len.saturating_sub(64 * block));

@@ -7,7 +7,7 @@ use core::num::NonZeroU16;
 use super::{START, framed, key, rtcp, rtp};
 use crate::{
     ContextSet, ContextSets, ExtensionIds, Job, KeyDerivationRate, Kind, Policy, Rcc, RccMode,
-    Suite,
+    Refusal, Suite,
 };
 
 #[test]
@@ -58,6 +58,45 @@ fn no_packet_allocates_not_even_the_first_of_an_ssrc() {
         assert_eq!(allocations.count_total, 0, "{suite}");
         let accepted = jobs.iter().filter(|job| job.outcome.is_ok()).count();
         assert_eq!(accepted, 2 * 10 * 16 - 1, "{suite}");
+    }
+}
+
+#[test]
+fn no_packet_allocates_among_more_sets_than_caches_hold() {
+    for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm] {
+        let mut sets = ContextSets::new();
+        let ids: Vec<_> = (0..700)
+            .map(|_| {
+                let sender = sets.insert(ContextSet::sender(&key(suite), Policy::default()));
+                let receiver = sets.insert(ContextSet::receiver(&key(suite), Policy::default()));
+                [sender, receiver]
+            })
+            .collect();
+        let removed = 3;
+        assert!(sets.remove(ids[removed][0]).is_some());
+        // Some sets, the same again and again, then others, and an id that names nothing.
+        for (sequence, step) in (0..).zip([1, 1, 1, 10, 10, 1]) {
+            let which: Vec<_> = (0..64).map(|n| step * n).collect();
+            let mut frames = vec![framed(&rtp(7, sequence, 160)); which.len()];
+            let mut jobs: Vec<_> = (frames.iter_mut().zip(&which))
+                .map(|(frame, at)| Job::new(frame, START, 172, Kind::Rtp, ids[*at][0]))
+                .collect();
+            jobs[63].set = crate::SetId::NONE;
+            let allocations = allocation_counter::measure(|| {
+                sets.protect(&mut jobs);
+                for (job, at) in jobs.iter_mut().zip(&which) {
+                    job.set = ids[*at][1];
+                }
+                sets.unprotect(&mut jobs);
+            });
+            assert_eq!(allocations.count_total, 0, "{suite}");
+            for (n, (job, at)) in jobs.iter().zip(&which).enumerate() {
+                let unknown = (n == 63 || *at == removed).then_some(Refusal::UnknownSet);
+                assert_eq!(job.outcome.err(), unknown, "{suite} {n}");
+                let packet = &job.frame[START..][..job.len];
+                assert_eq!(packet, rtp(7, sequence, 160), "{suite} {n}");
+            }
+        }
     }
 }
 
