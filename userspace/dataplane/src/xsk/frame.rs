@@ -34,6 +34,10 @@ pub const FRAME_SIZE: usize = CHUNK_SIZE as usize;
 pub(super) const CHUNK_SIZE: u32 = 2048;
 
 /// Bytes in front of a received packet, where a longer header finds place.
+///
+/// The same in every frame, though the caches would rather have packets at different distances from
+/// the start of their chunks: where chunks are aligned the kernel looks at the number of the chunk
+/// only when it takes one from the fill ring (`xp_aligned_extract_addr` in `xsk_buff_pool.h`).
 pub const FRAME_HEADROOM: usize = XDP_PACKET_HEADROOM;
 
 /// One chunk of the UMEM. Who has it owns it.
