@@ -36,13 +36,17 @@ enum Guess<'s> {
     /// Nothing: it is not to be processed, or was refused.
     Nothing,
     /// A plain one that is on time. Its job has the length without the tag.
-    Ahead {
-        set: &'s ContextSet,
-        ssrc: u32,
-        index: u64,
-    },
+    Ahead(Ahead<'s>),
     /// Any other one, by its number among them.
     Other(usize),
+}
+
+/// A plain packet that is on time.
+#[derive(Clone, Copy)]
+struct Ahead<'s> {
+    set: &'s ContextSet,
+    ssrc: u32,
+    index: u64,
 }
 
 /// A packet that is not plain or not on time, with its index, or why it may not have one.
@@ -65,7 +69,7 @@ impl<'s> Guesses<'s> {
         debug_assert!(self.is_empty());
         self.each.extend(counted.iter().rev().map(|&set| {
             let (ssrc, index) = set.give_back();
-            Guess::Ahead { set, ssrc, index }
+            Guess::Ahead(Ahead { set, ssrc, index })
         }));
         self.each.reverse();
     }
@@ -89,11 +93,8 @@ impl<'s> Guesses<'s> {
             {
                 job.len = len;
                 batch.push(item(set, job, len, header, index), authentic);
-                Guess::Ahead {
-                    set,
-                    ssrc: header.ssrc,
-                    index,
-                }
+                let ssrc = header.ssrc;
+                Guess::Ahead(Ahead { set, ssrc, index })
             } else if let Some(other) = guess_other(sets, job, batch, authentic) {
                 self.others.push(other);
                 Guess::Other(self.others.len() - 1)
@@ -110,7 +111,7 @@ impl<'s> Guesses<'s> {
         for ((job, guess), authentic) in burst.iter_mut().zip(&self.each).zip(authentic) {
             let result = match *guess {
                 Guess::Nothing => continue,
-                Guess::Ahead { set, ssrc, index } => settle(set, job, ssrc, index, *authentic),
+                Guess::Ahead(ahead) => settle_ahead(ahead, job, *authentic),
                 Guess::Other(at) => {
                     let (set, other) = &self.others[at];
                     settle_other(set, job, other, *authentic)
@@ -157,30 +158,9 @@ fn guess_other<'s: 'a, 'a>(
 }
 
 /// Step 3 for a plain packet that was on time.
-#[inline]
-fn settle(
-    set: &ContextSet,
-    job: &mut Job<'_>,
-    ssrc: u32,
-    index: u64,
-    authentic: bool,
-) -> Result<(), Refusal> {
-    if authentic && set.take(ssrc, index) {
-        return Ok(());
-    }
-    settle_late(set, job, ssrc, index, authentic)
-}
-
-/// See [`settle`].
-#[inline(never)]
-fn settle_late(
-    set: &ContextSet,
-    job: &mut Job<'_>,
-    ssrc: u32,
-    index: u64,
-    authentic: bool,
-) -> Result<(), Refusal> {
-    if authentic && set.take_after_gap(ssrc, index) {
+fn settle_ahead(ahead: Ahead<'_>, job: &mut Job<'_>, authentic: bool) -> Result<(), Refusal> {
+    let Ahead { set, ssrc, index } = ahead;
+    if authentic && (set.take(ssrc, index) || set.take_after_gap(ssrc, index)) {
         return Ok(());
     }
     job.len += set.plain_tag_len();
@@ -191,7 +171,7 @@ fn settle_late(
     settle_other(set, job, &other, authentic)
 }
 
-/// See [`settle`].
+/// Step 3 for any other packet.
 #[inline(never)]
 fn settle_other(
     set: &ContextSet,
